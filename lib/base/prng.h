@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Seeded chance. The same seed gives the same numbers on every machine.
+ */
+#ifndef MLQ_BASE_PRNG_H
+#define MLQ_BASE_PRNG_H
+
+#include <stdint.h>
+
+/* xoshiro256** 1.0 (Blackman and Vigna, prng.di.unimi.it), seeded through splitmix64. */
+struct mlq_prng {
+    uint64_t state[4];
+};
+
+void mlq_prng_seed(struct mlq_prng *prng, uint64_t seed);
+uint64_t mlq_prng_next(struct mlq_prng *prng);
+
+/* Uniform in [0, bound), without modulo bias (Lemire 2019). bound must be > 0. */
+uint64_t mlq_prng_below(struct mlq_prng *prng, uint64_t bound);
+
+/* The finaliser of splitmix64: a bijection whose output bits all depend on all input bits. */
+uint64_t mlq_hash_u64(uint64_t value);
+
+/* A counter generator: the same (seed, a, b) always gives the same number, whatever came before. */
+uint64_t mlq_hash_keyed(uint64_t seed, uint64_t a, uint64_t b);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Files, with the durability said in the name. Errors name the path and the system's reason.
+ */
+#ifndef MLQ_SYS_FS_H
+#define MLQ_SYS_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/base/err.h"
+#include "lib/base/ownership.h"
+#include "lib/base/str.h"
+
+/* The whole file, terminated by a NUL that *len does not count; a file over `bytes_max` is
+ * refused (MLQ_EFULL), a missing one is MLQ_ENOENT. */
+int mlq_fs_read(const char *path,
+                size_t bytes_max,
+                MLQ_OWNED_RETURN char **data,
+                size_t *len,
+                struct mlq_err *err);
+
+/* Temporary file beside `path`, write, fsync, rename, fsync of the folder: after return the new
+ * content is there after any crash; before, the old one is. */
+int mlq_fs_write_durable(const char *path, struct mlq_str data, mode_t mode, struct mlq_err *err);
+
+/* All of `data` to `fd`, through short writes and EINTR. */
+int mlq_fs_write_all(int fd, struct mlq_str data, struct mlq_err *err);
+
+/* `path` and its missing parents. An existing folder is fine. */
+int mlq_fs_make_dirs(const char *path, mode_t mode, struct mlq_err *err);
+
+/* A file, or a folder with all that is in it; links are removed, not followed. Missing is fine. */
+int mlq_fs_remove_tree(const char *path, struct mlq_err *err);
+
+/* fsync of a folder, which makes a rename in it durable. */
+int mlq_fs_sync_dir(const char *path, struct mlq_err *err);
+
+bool mlq_fs_exists(const char *path);
+
+/* Join with one slash. */
+MLQ_OWNED_RETURN char *mlq_fs_join(const char *dir, const char *name);
+
+/* True for a relative path without empty, "." or ".." parts and without NUL or control bytes:
+ * a name that cannot leave the folder it is joined to. */
+bool mlq_fs_is_inner_path(struct mlq_str path);
+
+#endif
