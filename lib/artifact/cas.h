@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * A content-addressed store: a folder, local or shared (NFS), that keeps each sequence of bytes
+ * once under its SHA-256.
+ *
+ *     <root>/objects/ab/cdef...   read-only files; the name is the digest, 2 + 62 hex digits
+ *     <root>/tmp/                 what is being written; a crash leaves only these
+ *
+ * An object appears by rename after fsync: it is whole or absent. Many processes on many machines
+ * may put and get at the same time. Objects are verified when they are read through cas_fetch and
+ * cas_read; a damaged one is refused with MLQ_ECORRUPT, never served.
+ */
+#ifndef MLQ_ARTIFACT_CAS_H
+#define MLQ_ARTIFACT_CAS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/base/ownership.h"
+#include "lib/base/str.h"
+
+#define CAS_DIGEST_TEXT_BYTES 72 /* "sha256:" + 64 hex digits + NUL */
+
+struct cas_digest {
+    uint8_t sha256[32];
+};
+
+void cas_digest_format(const struct cas_digest *digest, char text[CAS_DIGEST_TEXT_BYTES]);
+/* Exactly "sha256:" and 64 lower-case hex digits. */
+bool cas_digest_parse(struct mlq_str text, struct cas_digest *digest);
+bool cas_digest_eq(const struct cas_digest *a, const struct cas_digest *b);
+
+struct cas; /* an open store; used by one thread at a time */
+
+/* Opens the store, making its folders when missing. */
+int cas_open(const char *root, MLQ_OWNED_RETURN struct cas **cas, struct mlq_err *err);
+void cas_close(struct cas **cas);
+
+/* Called now and then during long work; NULL to leave out. */
+typedef void (*cas_progress_fn)(void *context, uint64_t done_bytes, uint64_t total_bytes);
+
+/* Copy a regular file in (never follows a final symlink). On success the object is durable. */
+int cas_put_file(struct cas *cas,
+                 const char *path,
+                 struct cas_digest *digest,
+                 uint64_t *bytes,
+                 cas_progress_fn progress,
+                 void *context,
+                 struct mlq_err *err);
+int cas_put_bytes(struct cas *cas,
+                  struct mlq_str bytes,
+                  struct cas_digest *digest,
+                  struct mlq_err *err);
+
+/* Verify the object and make it appear at `path` (which must not exist), read-only: a hard link where
+ * possible, else a copy. */
+int cas_fetch(struct cas *cas,
+              const struct cas_digest *digest,
+              const char *path,
+              struct mlq_err *err);
+
+/* The whole object, verified; over bytes_max is MLQ_EFULL. */
+int cas_read(struct cas *cas,
+             const struct cas_digest *digest,
+             size_t bytes_max,
+             MLQ_OWNED_RETURN char **data,
+             size_t *len,
+             struct mlq_err *err);
+
+bool cas_has(struct cas *cas, const struct cas_digest *digest, uint64_t *bytes);
+
+/* A folder as one artifact: its files go in singly, then a manifest (JSON: sorted list of path, mode
+ * 0644 or 0755, digest, bytes) whose digest names the tree. Symlinks that leave the folder, devices and
+ * sockets are refused by name. `skip` (NULL: none) says which inner paths to leave out. */
+typedef bool (*cas_skip_fn)(void *context, const char *inner_path, bool is_dir);
+int cas_put_tree(struct cas *cas,
+                 const char *dir,
+                 cas_skip_fn skip,
+                 void *context,
+                 struct cas_digest *digest,
+                 uint64_t *bytes,
+                 struct mlq_err *err);
+
+/* Materialise a tree below `dir` (made when missing). Every path is checked to stay inside. */
+int cas_fetch_tree(struct cas *cas,
+                   const struct cas_digest *digest,
+                   const char *dir,
+                   bool writable,
+                   struct mlq_err *err);
+
+#endif
