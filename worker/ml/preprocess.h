@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Preprocessing: fitted on the training table alone, kept in the model, applied to any table (model.h
+ * says how a row becomes inputs). Fitting on anything but the training rows would leak: no function here
+ * takes two tables.
+ */
+#ifndef MLQ_ML_PREPROCESS_H
+#define MLQ_ML_PREPROCESS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/base/ownership.h"
+#include "worker/ml/model.h"
+
+/* A column of the caller's table. Numbers: NaN is missing, infinities are refused. Codes: -1 is
+ * missing, else an index into `values`. Nothing is copied or kept. */
+struct preprocess_column {
+    const char *name;
+    enum model_feature_kind kind;
+    const double *numbers;
+    const int32_t *codes;
+    uint32_t value_count;
+    const char *const *values;
+};
+
+/* Fits features on `rows` rows of `columns` and fills model->features and model->input_count. A number
+ * column: fill = mean of what is there (0 when nothing is), scale = population deviation after
+ * filling (1 when that is 0, as scikit-learn's StandardScaler). A category column: the values that
+ * occur, in dictionary order; fill = the most frequent, the first of equals. */
+int preprocess_fit(struct model *model,
+                   const struct preprocess_column *columns,
+                   uint32_t column_count,
+                   uint64_t rows,
+                   struct mlq_err *err);
+
+/* A model's features found in a table: which column, and its dictionary mapped to the model's values. */
+struct preprocess;
+
+/* By name; columns that the model does not use are ignored. Refuses a missing column or one of another
+ * kind. `columns` and the model must outlive the result. */
+int preprocess_bind(const struct model *model,
+                    const struct preprocess_column *columns,
+                    uint32_t column_count,
+                    MLQ_OWNED_RETURN struct preprocess **bound,
+                    struct mlq_err *err);
+void preprocess_destroy(struct preprocess **bound);
+
+/* inputs[row_count][model->input_count] for rows [row, row + row_count). Refuses an infinity, by column
+ * and row. */
+int preprocess_rows(const struct preprocess *bound,
+                    uint64_t row,
+                    uint64_t row_count,
+                    float *inputs,
+                    struct mlq_err *err);
+
+#endif
