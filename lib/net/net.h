@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Connections: one ROUTER for the scheduler, one DEALER for a worker or a client, both CURVE. The
+ * server binds its ZAP handler before any socket and gives up (MLQ_EPERM) if it cannot: CURVE
+ * without one would let anyone in.
+ *
+ * Delivery is not promised: messages may be lost at any time (a peer's queue is full, a connection
+ * breaks). Everything that matters is acknowledged and repeated by the layers above.
+ */
+#ifndef MLQ_NET_NET_H
+#define MLQ_NET_NET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/base/ownership.h"
+#include "lib/base/str.h"
+#include "lib/net/msg.h"
+#include "lib/sys/region.h"
+
+#define NET_KEY_TEXT_BYTES 41 /* Z85 of a 32-byte CURVE key, and NUL */
+#define NET_NAME_BYTES_MAX 63 /* [a-z0-9]([-a-z0-9_.]*[a-z0-9])? */
+
+/* ---- Keys ------------------------------------------------------------------------------------ */
+
+struct net_keypair {
+    char public_key[NET_KEY_TEXT_BYTES];
+    char secret_key[NET_KEY_TEXT_BYTES];
+};
+
+int net_keys_generate(struct net_keypair *pair, struct mlq_err *err);
+/* Text file, mode 0600: "public <z85>\nsecret <z85>\n". Loading refuses a file that others may read. */
+int net_keys_save(const char *path, const struct net_keypair *pair, struct mlq_err *err);
+int net_keys_load(const char *path, struct net_keypair *pair, struct mlq_err *err);
+
+enum net_role { NET_ROLE_CLIENT, NET_ROLE_WORKER };
+
+/* The file of enrolled keys: one line a peer, "<client|worker> <name> <z85 public key>", # comments.
+ * Appends durably; a name or key that is there already with other content is MLQ_EEXIST. */
+int net_keys_enroll(const char *path,
+                    enum net_role role,
+                    const char *name,
+                    const char *public_key,
+                    struct mlq_err *err);
+
+/* ---- Server ---------------------------------------------------------------------------------- */
+
+struct net_address { /* one connection of a peer; copy freely */
+    uint8_t bytes[16];
+    uint8_t len;
+};
+
+struct net_peer {
+    struct net_address address;
+    enum net_role role;
+    const char *name;       /* enrolled under this name */
+    const char *public_key; /* Z85 */
+};
+
+struct net_server_options {
+    const char *endpoint;      /* "tcp://127.0.0.1:0" takes a free port: see net_server_endpoint */
+    const char *key_path;      /* the server's key pair */
+    const char *enrolled_path; /* read at start and again when it changes */
+};
+
+struct net_server;
+struct uv_loop_s;
+
+/* A decoded message of an enrolled peer whose role may send that kind. Everything lives until return. */
+typedef void (*net_server_cb)(void *context, const struct net_peer *peer, const struct msg *msg);
+
+int net_server_create(struct uv_loop_s *loop,
+                      const struct net_server_options *options,
+                      net_server_cb on_message,
+                      void *context,
+                      MLQ_OWNED_RETURN struct net_server **server,
+                      struct mlq_err *err);
+
+/* After each group of messages (at most one loop iteration's worth) this is called once: the place
+ * to end a turn. NULL: none. */
+void net_server_on_turn_end(struct net_server *server, void (*cb)(void *context));
+
+const char *net_server_endpoint(const struct net_server *server);
+
+/* Encode and queue. MLQ_ECONN: that connection is gone; MLQ_EFULL: its queue is full or msg is too large. */
+int net_server_send(struct net_server *server,
+                    const struct net_address *to,
+                    const struct msg *msg,
+                    struct mlq_err *err);
+
+/* Frames refused so far, by cause, for status and logs. */
+struct net_refusals {
+    uint64_t not_enrolled;
+    uint64_t malformed; /* too large, too deep, truncated, not UTF-8 */
+    uint64_t version;
+    uint64_t wrong_role;
+};
+struct net_refusals net_server_refusals(const struct net_server *server);
+
+void net_server_close(struct net_server **server, void (*closed)(void *context), void *context);
+
+/* ---- Peer: worker or client ------------------------------------------------------------------ */
+
+struct net_peer_options {
+    const char *endpoint;          /* one endpoint */
+    const char *server_public_key; /* Z85 */
+    const struct net_keypair *keys;
+};
+
+/* Blocking, without a loop: for the command line. One thread. */
+struct net_caller;
+int net_caller_open(const struct net_peer_options *options,
+                    MLQ_OWNED_RETURN struct net_caller **caller,
+                    struct mlq_err *err);
+/* Send `request` (its id is set here) and wait for its reply, decoded into `region`. A reply with a
+ * code other than 0 is a success of the call. MLQ_ECONN: nothing was sent within the time (no
+ * scheduler there, or the key is not enrolled: text says both); MLQ_EUNKNOWN: sent, no answer;
+ * MLQ_EPROTO: refused, versions named. */
+int net_caller_call(struct net_caller *caller,
+                    struct msg_request *request,
+                    int64_t timeout_ns,
+                    struct mlq_region *region,
+                    struct msg_reply *reply,
+                    struct mlq_err *err);
+void net_caller_close(struct net_caller **caller);
+
+/* On a loop: for the worker. Reconnects by itself; `on_connected` runs on each new connection (also
+ * the first): say hello there. Messages queued for a lost connection are dropped. */
+struct net_link;
+struct net_link_callbacks {
+    void *context;
+    void (*connected)(void *context);
+    void (*disconnected)(void *context);
+    void (*message)(void *context, const struct msg *msg);
+};
+int net_link_create(struct uv_loop_s *loop,
+                    const struct net_peer_options *options,
+                    const struct net_link_callbacks *callbacks,
+                    MLQ_OWNED_RETURN struct net_link **link,
+                    struct mlq_err *err);
+int net_link_send(struct net_link *link, const struct msg *msg, struct mlq_err *err);
+void net_link_close(struct net_link **link, void (*closed)(void *context), void *context);
+
+#endif
