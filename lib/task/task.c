@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * One request line, one reply line, with a bound on each wait. The connection is made when it is
+ * needed and made again when it broke, because a worker may be restarted under a running task.
+ */
+#include "lib/task/task.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "lib/base/str.h"
+#include "lib/sys/mem.h"
+
+#define REPLY_WAIT_S       10 /* a worker that is busy longer counts as lost */
+#define RECORD_WAIT_S      60 /* the record comes from the scheduler */
+#define NAME_BYTES_MAX     128
+#define ENV_NAME_BYTES_MAX 256
+
+struct task {
+    char *path; /* of the socket; NULL: run by hand, reports go nowhere */
+    int fd;     /* -1: not connected now */
+    char line[TASK_LINE_BYTES_MAX];
+};
+
+int task_open(struct task **task, struct mlq_err *err)
+{
+    const char *path = getenv("MLQ_CONTROL");
+    if (path != NULL && path[0] == '\0') {
+        path = NULL;
+    }
+    if (path != NULL && path[0] != '/') {
+        return mlq_fail(err, MLQ_EINVAL,
+                        "MLQ_CONTROL is '%s': expected the absolute path of a socket", path);
+    }
+    *task = mlq_alloc(sizeof **task);
+    (*task)->fd = -1;
+    (*task)->path = mlq_strdup(path);
+    return MLQ_OK;
+}
+
+static void disconnect(struct task *task)
+{
+    if (task->fd >= 0) {
+        close(task->fd);
+    }
+    task->fd = -1;
+}
+
+void task_close(struct task **task)
+{
+    if (*task == NULL) {
+        return;
+    }
+    disconnect(*task);
+    mlq_free((*task)->path);
+    mlq_free(*task);
+    *task = NULL;
+}
+
+static void set_wait(int fd, int seconds)
+{
+    struct timeval wait = {.tv_sec = seconds};
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
+}
+
+/* A socket's address holds 107 bytes. A longer path is reached through a descriptor of its folder.
+ */
+static bool fill_address(struct sockaddr_un *address, const char *path, int *folder_fd)
+{
+    address->sun_family = AF_UNIX;
+    if (strlen(path) < sizeof address->sun_path) {
+        memcpy(address->sun_path, path, strlen(path) + 1);
+        return true;
+    }
+    const char *slash = strrchr(path, '/');
+    char *folder = mlq_strndup((struct mlq_str){.ptr = path, .len = (size_t)(slash - path) + 1});
+    *folder_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    mlq_free(folder);
+    int used = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s",
+                        *folder_fd, slash + 1);
+    return *folder_fd >= 0 && used > 0 && (size_t)used < sizeof address->sun_path;
+}
+
+static bool ensure_connected(struct task *task)
+{
+    if (task->fd >= 0) {
+        return true;
+    }
+    int folder_fd = -1;
+    struct sockaddr_un address = {0};
+    if (fill_address(&address, task->path, &folder_fd)) {
+        task->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    }
+    if (task->fd >= 0) {
+        set_wait(task->fd, REPLY_WAIT_S);
+        if (connect(task->fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+            disconnect(task);
+        }
+    }
+    if (folder_fd >= 0) {
+        close(folder_fd);
+    }
+    return task->fd >= 0;
+}
+
+static bool send_line(struct task *task, const char *line, size_t len)
+{
+    while (len > 0) {
+        ssize_t put = send(task->fd, line, len, MSG_NOSIGNAL);
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put <= 0) {
+            return false;
+        }
+        line += put;
+        len -= (size_t)put;
+    }
+    return true;
+}
+
+/* The reply line without its newline, terminated, in task->line; what follows it (the start of a
+ * record) is moved behind it by the caller through `rest`. */
+static bool receive_line(struct task *task, size_t *rest_at, size_t *rest_len)
+{
+    size_t used = 0;
+    for (;;) {
+        ssize_t got = recv(task->fd, task->line + used, sizeof task->line - used, 0);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return false;
+        }
+        char *end = memchr(task->line + used, '\n', (size_t)got);
+        used += (size_t)got;
+        if (end != NULL) {
+            *end = '\0';
+            *rest_at = (size_t)(end - task->line) + 1;
+            *rest_len = used - *rest_at;
+            return true;
+        }
+        if (used == sizeof task->line) {
+            return false;
+        }
+    }
+}
+
+/* True when a reply is in task->line. A connection that was kept from an earlier request may be
+ * that of a worker which was restarted since: then the request is made once more on a new one. */
+static bool exchange(struct task *task, const char *line, size_t len, size_t *rest_at,
+                     size_t *rest_len)
+{
+    for (int round = 0; round < 2; round++) {
+        bool was_kept = task->fd >= 0;
+        if (!ensure_connected(task)) {
+            return false;
+        }
+        if (send_line(task, line, len) && receive_line(task, rest_at, rest_len)) {
+            return true;
+        }
+        disconnect(task);
+        if (!was_kept) {
+            return false;
+        }
+    }
+    return false;
+}
+
+static int request(struct task *task, const char *line, int len, bool *stop, struct mlq_err *err)
+{
+    if (stop != NULL) {
+        *stop = false;
+    }
+    if (len < 0 || len >= TASK_LINE_BYTES_MAX) {
+        return mlq_fail(err, MLQ_EFULL, "a report to the worker is limited to %d bytes",
+                        TASK_LINE_BYTES_MAX);
+    }
+    size_t rest_at = 0;
+    size_t rest_len = 0;
+    if (task->path == NULL || !exchange(task, line, (size_t)len, &rest_at, &rest_len)) {
+        return MLQ_OK; /* run by hand, or the worker is away */
+    }
+    if (strcmp(task->line, "ok go") == 0) {
+        return MLQ_OK;
+    }
+    if (strcmp(task->line, "ok stop") == 0) {
+        if (stop != NULL) {
+            *stop = true;
+        }
+        return MLQ_OK;
+    }
+    if (strncmp(task->line, "error ", 6) == 0) {
+        return mlq_fail(err, MLQ_EINVAL, "the worker refused the report: %.400s", task->line + 6);
+    }
+    disconnect(task);
+    return mlq_fail(err, MLQ_EPROTO, "the worker's reply '%.80s' is not understood", task->line);
+}
+
+static bool is_metric_name(const char *name)
+{
+    size_t len =
+        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/@-");
+    return len > 0 && len <= NAME_BYTES_MAX && name[len] == '\0';
+}
+
+int task_metric(struct task *task, const char *name, double value, int64_t step, bool *stop,
+                struct mlq_err *err)
+{
+    if (!is_metric_name(name)) {
+        return mlq_fail(err, MLQ_EINVAL,
+                        "metric name '%.128s': expected 1 to %d of A-Z a-z 0-9 _ . : / @ -", name,
+                        NAME_BYTES_MAX);
+    }
+    char number[40] = "nan"; /* printf would say "-nan" for some */
+    if (!isnan(value)) {
+        (void)snprintf(number, sizeof number, "%.17g", value);
+    }
+    char line[TASK_LINE_BYTES_MAX];
+    int len = step == TASK_NO_STEP ? snprintf(line, sizeof line, "metric %s %s\n", name, number)
+                                   : snprintf(line, sizeof line, "metric %s %s %lld\n", name,
+                                              number, (long long)step);
+    return request(task, line, len, stop, err);
+}
+
+int task_progress(struct task *task, double fraction, const char *text, bool *stop,
+                  struct mlq_err *err)
+{
+    if (!(fraction >= 0.0 && fraction <= 1.0)) {
+        return mlq_fail(err, MLQ_EINVAL, "progress %g: expected 0 to 1", fraction);
+    }
+    char line[512]; /* a longer text is cut: it is for one line of a table */
+    int len = snprintf(line, sizeof line - 1, "progress %.6g%s%s", fraction,
+                       text == NULL || text[0] == '\0' ? "" : " ", text == NULL ? "" : text);
+    len = len < (int)sizeof line - 1 ? len : (int)sizeof line - 2;
+    for (int i = 0; i < len; i++) {
+        line[i] = (unsigned char)line[i] < 0x20 || line[i] == 0x7f ? ' ' : line[i];
+    }
+    line[len] = '\n';
+    return request(task, line, len + 1, stop, err);
+}
+
+int task_checkpoint(struct task *task, const char *path, bool *stop, struct mlq_err *err)
+{
+    if (path[0] == '\0' || strpbrk(path, "\n\r") != NULL) {
+        return mlq_fail(err, MLQ_EINVAL, "checkpoint: expected the path of a file or folder");
+    }
+    char line[TASK_LINE_BYTES_MAX];
+    int len = snprintf(line, sizeof line, "checkpoint %s\n", path);
+    return request(task, line, len, stop, err);
+}
+
+int task_status(struct task *task, bool *stop, struct mlq_err *err)
+{
+    return request(task, "status\n", 7, stop, err);
+}
+
+static bool receive_body(struct task *task, char *body, size_t len, size_t have)
+{
+    while (have < len) {
+        ssize_t got = recv(task->fd, body + have, len - have, 0);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return false;
+        }
+        have += (size_t)got;
+    }
+    return true;
+}
+
+int task_record(struct task *task, char **json, size_t *len, struct mlq_err *err)
+{
+    size_t rest_at = 0;
+    size_t rest_len = 0;
+    if (task->path == NULL) {
+        return mlq_fail(err, MLQ_ENOENT,
+                        "no record: MLQ_CONTROL is not set, so no worker runs this task");
+    }
+    if (ensure_connected(task)) {
+        set_wait(task->fd, RECORD_WAIT_S);
+    }
+    if (!exchange(task, "record\n", 7, &rest_at, &rest_len)) {
+        return mlq_fail(err, MLQ_ENOENT, "no record: no worker answers at %.200s", task->path);
+    }
+    uint64_t size = 0;
+    if (strncmp(task->line, "error ", 6) == 0) {
+        return mlq_fail(err, MLQ_ENOENT, "no record: %.400s", task->line + 6);
+    }
+    if (strncmp(task->line, "data ", 5) != 0 || !mlq_str_u64(mlq_str_from(task->line + 5), &size) ||
+        size > TASK_RECORD_BYTES_MAX || rest_len > size) {
+        disconnect(task);
+        return mlq_fail(err, MLQ_EPROTO, "the worker's reply '%.80s' is not understood",
+                        task->line);
+    }
+    char *body = mlq_alloc((size_t)size + 1);
+    memcpy(body, task->line + rest_at, rest_len);
+    if (!receive_body(task, body, (size_t)size, rest_len)) {
+        disconnect(task);
+        mlq_free(body);
+        return mlq_fail(err, MLQ_ENOENT, "no record: the worker broke off");
+    }
+    set_wait(task->fd, REPLY_WAIT_S);
+    *json = body;
+    *len = (size_t)size;
+    return MLQ_OK;
+}
+
+const char *task_env(const char *name)
+{
+    char full[ENV_NAME_BYTES_MAX];
+    int used = snprintf(full, sizeof full, "MLQ_%s", name);
+    return used > 0 && (size_t)used < sizeof full ? getenv(full) : NULL;
+}
+
+const char *task_input(const char *name)
+{
+    char full[ENV_NAME_BYTES_MAX];
+    int used = snprintf(full, sizeof full, "INPUT_%s", name);
+    if (used < 0 || (size_t)used >= sizeof full) {
+        return NULL;
+    }
+    for (char *at = full; *at != '\0'; at++) {
+        *at = (char)(*at == '-' || *at == '.' ? '_' : toupper((unsigned char)*at));
+    }
+    return task_env(full);
+}
