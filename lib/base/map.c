@@ -11,6 +11,7 @@
 
 static uint32_t entry_count(uint32_t capacity)
 {
+    MLQ_ASSERT(capacity < UINT32_C(1) << 30); /* or the count of entries would wrap */
     uint32_t entries = 8;
     while (entries < capacity * 2) {
         entries *= 2;
@@ -30,7 +31,6 @@ size_t mlq_map_footprint(uint32_t capacity)
 
 bool mlq_map_init(struct mlq_map *map, struct mlq_arena *arena, uint32_t capacity)
 {
-    MLQ_ASSERT(capacity < UINT32_C(1) << 30);
     uint32_t entries = entry_count(capacity);
     *map = (struct mlq_map){.mask = entries - 1, .capacity = capacity};
     map->entries = mlq_arena_array(arena, entries, sizeof *map->entries);
@@ -63,6 +63,9 @@ bool mlq_map_find(const struct mlq_map *map, uint64_t key, uint32_t *value)
 
 void mlq_map_remove(struct mlq_map *map, uint64_t key)
 {
+    if (key == 0) {
+        return; /* the mark of a free entry: the loop below would "find" it */
+    }
     uint32_t hole = home(map, key);
     while (map->entries[hole].key != key) {
         if (map->entries[hole].key == 0) {

@@ -24,7 +24,7 @@ struct mlq_map {
     uint32_t capacity; /* keys that fit; at most half of the entries, so probes stay short */
 };
 
-/* Bytes that mlq_map_init takes from an arena. */
+/* Bytes that mlq_map_init takes from an arena. The capacity must be under 2^30: asserted. */
 size_t mlq_map_footprint(uint32_t capacity);
 
 /* False when the arena has no room. */
@@ -36,7 +36,7 @@ void mlq_map_insert(struct mlq_map *map, uint64_t key, uint32_t value);
 /* True and *value set when the key is present. */
 bool mlq_map_find(const struct mlq_map *map, uint64_t key, uint32_t *value);
 
-/* Legal for an absent key. */
+/* Legal for an absent key, 0 included. */
 void mlq_map_remove(struct mlq_map *map, uint64_t key);
 
 #endif

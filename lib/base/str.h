@@ -6,6 +6,7 @@
 #ifndef MLQ_BASE_STR_H
 #define MLQ_BASE_STR_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +20,14 @@ struct mlq_str {
     ((struct mlq_str){.ptr = (literal), .len = sizeof(literal) - 1})
 
 /* For printf: "%.*s", MLQ_STR_ARG(s). */
-#define MLQ_STR_ARG(s) (int)(s).len, (s).ptr
+#define MLQ_STR_ARG(s) mlq_str_printed((s).len), (s).ptr
+
+/* A length that "%.*s" understands: a negative one would mean "up to the NUL", which may not be
+ * there. */
+static inline int mlq_str_printed(size_t len)
+{
+    return len > INT_MAX ? INT_MAX : (int)len;
+}
 
 /* From a terminated string; NULL gives the empty slice. */
 struct mlq_str mlq_str_from(const char *text);

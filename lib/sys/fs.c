@@ -14,7 +14,9 @@
 
 #include "lib/sys/mem.h"
 
-#define TREE_DEPTH_MAX 128
+#define TREE_OPEN_MAX 32
+#define TREE_MOVED_MAX 100000000u
+#define TREE_REREADS_MAX 10000u /* then somebody else is writing there */
 
 static int fail_errno(struct mlq_err *err, const char *verb, const char *path)
 {
@@ -84,7 +86,7 @@ int mlq_fs_write_all(int fd, struct mlq_str data, struct mlq_err *err)
             continue;
         }
         if (put < 0) {
-            return fail_errno(err, "write to", "file");
+            return fail_errno(err, "write", "(open file)");
         }
         data.ptr += put;
         data.len -= (size_t)put;
@@ -107,6 +109,9 @@ static int write_and_sync(int fd, const char *temp, struct mlq_str data, mode_t 
                           struct mlq_err *err)
 {
     int rc = mlq_fs_write_all(fd, data, err);
+    if (rc != MLQ_OK) {
+        (void)mlq_wrap(err, rc, "write %s", temp);
+    }
     if (rc == MLQ_OK && (fchmod(fd, mode) != 0 || fsync(fd) != 0)) {
         rc = fail_errno(err, "write", temp);
     }
@@ -145,6 +150,9 @@ int mlq_fs_write_durable(const char *path, struct mlq_str data, mode_t mode, str
 
 int mlq_fs_make_dirs(const char *path, mode_t mode, struct mlq_err *err)
 {
+    if (path[0] == '\0') {
+        return mlq_fail(err, MLQ_EINVAL, "make folder: the path is empty");
+    }
     char *partial = mlq_strdup(path);
     int rc = MLQ_OK;
     for (char *at = partial + 1; rc == MLQ_OK; at++) {
@@ -169,55 +177,103 @@ int mlq_fs_make_dirs(const char *path, mode_t mode, struct mlq_err *err)
     return rc;
 }
 
-/* An explicit stack of open folders instead of recursion: the depth is bounded and known. */
+/* An explicit stack of open folders instead of recursion, and a bounded number of descriptors: a
+ * folder that lies deeper is moved up into the first one, where the walk finds it again. So a tree
+ * of any depth goes. */
 struct tree_walk {
-    DIR *dirs[TREE_DEPTH_MAX];
-    char *names[TREE_DEPTH_MAX];
+    DIR *dirs[TREE_OPEN_MAX];
+    char *names[TREE_OPEN_MAX];
     int depth;
+    unsigned moved;   /* makes the names of folders that were moved up */
+    unsigned rereads; /* of folders that were not empty at their end */
 };
+
+/* Folders that their owner closed to himself are ours to remove. */
+static int open_folder(int parent_fd, const char *name)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(parent_fd, name, flags);
+    if (fd < 0 && errno == EACCES && fchmodat(parent_fd, name, 0700, AT_SYMLINK_NOFOLLOW) == 0) {
+        fd = openat(parent_fd, name, flags);
+    }
+    if (fd >= 0) {
+        (void)fchmod(fd, 0700);
+    }
+    return fd;
+}
 
 static int tree_enter(struct tree_walk *walk, int parent_fd, const char *name, struct mlq_err *err)
 {
-    if (walk->depth == TREE_DEPTH_MAX) {
-        return mlq_fail(err, MLQ_EFULL, "remove %s: more than %d folders deep", name,
-                        TREE_DEPTH_MAX);
-    }
-    int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = open_folder(parent_fd, name);
     if (fd < 0) {
         return fail_errno(err, "open folder", name);
     }
-    (void)fchmod(fd, 0700); /* read-only folders are ours to remove */
     walk->dirs[walk->depth] = fdopendir(fd);
     if (walk->dirs[walk->depth] == NULL) {
+        int rc = fail_errno(err, "open folder", name);
         close(fd);
-        return fail_errno(err, "open folder", name);
+        return rc;
     }
     walk->names[walk->depth] = mlq_strdup(name);
     walk->depth++;
     return MLQ_OK;
 }
 
-static int tree_leave(struct tree_walk *walk, int root_parent_fd, struct mlq_err *err)
+static void tree_pop(struct tree_walk *walk)
 {
     walk->depth--;
     closedir(walk->dirs[walk->depth]);
-    int parent_fd = walk->depth == 0 ? root_parent_fd : dirfd(walk->dirs[walk->depth - 1]);
-    char *name = walk->names[walk->depth];
-    int rc = unlinkat(parent_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT
-                 ? MLQ_OK
-                 : fail_errno(err, "remove folder", name);
-    mlq_free(name);
-    return rc;
+    mlq_free(walk->names[walk->depth]);
 }
 
-/* One entry of the innermost folder; leaves the folder when it is empty. */
+/* The innermost folder has been read to its end: remove it. If it is not empty after all (folders
+ * were moved into it, or removal made the system skip entries) it is read again. */
+static int tree_leave(struct tree_walk *walk, struct mlq_err *err)
+{
+    int top = walk->depth - 1;
+    int parent_fd = top == 0 ? AT_FDCWD : dirfd(walk->dirs[top - 1]);
+    if (unlinkat(parent_fd, walk->names[top], AT_REMOVEDIR) != 0 && errno != ENOENT) {
+        bool refilled = errno == ENOTEMPTY || errno == EEXIST;
+        if (!refilled || walk->rereads++ > walk->moved + TREE_REREADS_MAX) {
+            return fail_errno(err, "remove folder", walk->names[top]);
+        }
+        rewinddir(walk->dirs[top]);
+        return MLQ_OK;
+    }
+    tree_pop(walk);
+    return MLQ_OK;
+}
+
+static int tree_move_up(struct tree_walk *walk, int parent_fd, const char *name,
+                        struct mlq_err *err)
+{
+    int fd = open_folder(parent_fd, name); /* moving a folder needs the right to write to it */
+    if (fd < 0) {
+        return fail_errno(err, "open folder", name);
+    }
+    close(fd);
+    for (;;) {
+        char target[32];
+        (void)snprintf(target, sizeof target, "mlq-moved-%u", walk->moved++);
+        if (renameat(parent_fd, name, dirfd(walk->dirs[0]), target) == 0) {
+            return MLQ_OK;
+        }
+        bool taken = errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR;
+        if (!taken || walk->moved > TREE_MOVED_MAX) {
+            return fail_errno(err, "move up folder", name);
+        }
+    }
+}
+
+/* One entry of the innermost folder. */
 static int tree_step(struct tree_walk *walk, struct mlq_err *err)
 {
     DIR *dir = walk->dirs[walk->depth - 1];
     errno = 0;
     struct dirent *entry = readdir(dir);
     if (entry == NULL) {
-        return tree_leave(walk, AT_FDCWD, err);
+        return errno != 0 ? fail_errno(err, "read folder", walk->names[walk->depth - 1])
+                          : tree_leave(walk, err);
     }
     if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
         return MLQ_OK;
@@ -228,7 +284,8 @@ static int tree_step(struct tree_walk *walk, struct mlq_err *err)
     if (errno != EISDIR && errno != EPERM) {
         return fail_errno(err, "remove", entry->d_name);
     }
-    return tree_enter(walk, dirfd(dir), entry->d_name, err);
+    return walk->depth == TREE_OPEN_MAX ? tree_move_up(walk, dirfd(dir), entry->d_name, err)
+                                        : tree_enter(walk, dirfd(dir), entry->d_name, err);
 }
 
 int mlq_fs_remove_tree(const char *path, struct mlq_err *err)
@@ -245,11 +302,9 @@ int mlq_fs_remove_tree(const char *path, struct mlq_err *err)
         rc = tree_step(&walk, err);
     }
     while (walk.depth > 0) {
-        walk.depth--;
-        closedir(walk.dirs[walk.depth]);
-        mlq_free(walk.names[walk.depth]);
+        tree_pop(&walk);
     }
-    return rc;
+    return rc == MLQ_OK ? rc : mlq_wrap(err, rc, "remove %s", path);
 }
 
 bool mlq_fs_exists(const char *path)
@@ -257,10 +312,11 @@ bool mlq_fs_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+/* An empty folder name is the working folder, not the root. */
 char *mlq_fs_join(const char *dir, const char *name)
 {
     size_t len = strlen(dir);
-    return mlq_format("%s%s%s", dir, len > 0 && dir[len - 1] == '/' ? "" : "/", name);
+    return mlq_format("%s%s%s", dir, len == 0 || dir[len - 1] == '/' ? "" : "/", name);
 }
 
 static bool is_inner_part(struct mlq_str part)

@@ -27,13 +27,14 @@ int mlq_fs_read(const char *path,
  * content is there after any crash; before, the old one is. */
 int mlq_fs_write_durable(const char *path, struct mlq_str data, mode_t mode, struct mlq_err *err);
 
-/* All of `data` to `fd`, through short writes and EINTR. */
+/* All of `data` to `fd`, through short writes and EINTR. The error cannot name the file: wrap it. */
 int mlq_fs_write_all(int fd, struct mlq_str data, struct mlq_err *err);
 
 /* `path` and its missing parents. An existing folder is fine. */
 int mlq_fs_make_dirs(const char *path, mode_t mode, struct mlq_err *err);
 
-/* A file, or a folder with all that is in it; links are removed, not followed. Missing is fine. */
+/* A file, or a folder with all that is in it, however deep; links are removed, not followed.
+ * Missing is fine. Nobody else may be writing there. */
 int mlq_fs_remove_tree(const char *path, struct mlq_err *err);
 
 /* fsync of a folder, which makes a rename in it durable. */
@@ -41,7 +42,7 @@ int mlq_fs_sync_dir(const char *path, struct mlq_err *err);
 
 bool mlq_fs_exists(const char *path);
 
-/* Join with one slash. */
+/* Join with one slash; an empty `dir` gives `name` alone. */
 MLQ_OWNED_RETURN char *mlq_fs_join(const char *dir, const char *name);
 
 /* True for a relative path without empty, "." or ".." parts and without NUL or control bytes:

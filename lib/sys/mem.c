@@ -3,6 +3,7 @@
  */
 #include "lib/sys/mem.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,7 @@ char *mlq_strdup(const char *text)
 
 char *mlq_strndup(struct mlq_str text)
 {
+    MLQ_ASSERT(text.len < SIZE_MAX);
     char *copy = mlq_alloc(text.len + 1);
     if (text.len > 0) {
         memcpy(copy, text.ptr, text.len);

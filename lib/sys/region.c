@@ -4,6 +4,7 @@
 #include "lib/sys/region.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,7 +27,9 @@ struct mlq_region {
 
 static struct block *block_create(size_t bytes, struct block *older)
 {
-    struct block *block = mlq_alloc(sizeof *block + bytes);
+    size_t total;
+    MLQ_ASSERT(!__builtin_add_overflow(sizeof(struct block), bytes, &total));
+    struct block *block = mlq_alloc(total);
     block->older = older;
     mlq_arena_init(&block->arena, block->bytes, bytes);
     return block;
@@ -88,6 +91,7 @@ void *mlq_region_array(struct mlq_region *region, size_t count, size_t bytes)
 
 char *mlq_region_strndup(struct mlq_region *region, struct mlq_str text)
 {
+    MLQ_ASSERT(text.len < SIZE_MAX);
     char *copy = mlq_region_alloc(region, text.len + 1);
     if (text.len > 0) {
         memcpy(copy, text.ptr, text.len);
