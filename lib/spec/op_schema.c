@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The table. To add an operator: its arrays, a row in `schemas`, a name in `names`, and its code in
+ * worker/op; a test checks that both sides know the same operators.
+ */
+#include "lib/spec/op_schema.h"
+
+#include <string.h>
+
+#include "lib/base/ownership.h"
+
+#define FILES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* ---- data.import ---- */
+static const struct op_param import_params[] = {
+    {.path = "path", .type = PARAM_FILE, .required = true, .help = "CSV file with a header line"},
+    {.path = "target", .type = PARAM_TEXT, .help = "column to predict"},
+    {.path = "types", .type = PARAM_TEXT_MAP, .standard = "{}",
+     .choices = FILES("number", "category", "ignore"),
+     .help = "column: number, category or ignore, where the inferred type is wrong"},
+    {.path = "delimiter", .type = PARAM_TEXT, .standard = "\",\"", .help = "one character"},
+    {.path = "missing", .type = PARAM_TEXTS, .standard = "[\"\", \"NA\", \"N/A\", \"NaN\", \"nan\", \"null\"]",
+     .help = "texts that mean: no value"},
+    {.path = "max_bad_rows", .type = PARAM_INTEGER, .standard = "0", .min = 0, .max = 1e12,
+     .help = "malformed rows that are left out before the task fails"},
+    {.path = "categories_max", .type = PARAM_INTEGER, .standard = "10000", .min = 1, .max = 1000000,
+     .help = "distinct values of one category column"},
+};
+static const struct op_output import_outputs[] = {
+    {"table.safetensors", "the columns"},
+    {"profile.json", "rows, and per column: type, missing, distinct, distribution"},
+};
+
+/* ---- data.validate ---- */
+static const struct op_param validate_params[] = {
+    {.path = "suite", .type = PARAM_FILE, .required = true,
+     .help = "expectation suite (JSON of Great Expectations, 0.x or 1.x)"},
+    {.path = "on_failure", .type = PARAM_CHOICE, .standard = "\"fail\"", .choices = FILES("fail", "warn"),
+     .help = "whether an unmet expectation fails the stage"},
+};
+static const struct op_input validate_inputs[] = {
+    {"data", true, FILES("table.safetensors"), "the table to check"},
+};
+static const struct op_output validate_outputs[] = {
+    {"validation.json", "result of each expectation"},
+};
+
+/* ---- data.split ---- */
+static const struct op_param split_params[] = {
+    {.path = "test", .type = PARAM_NUMBER, .standard = "0.2", .min = 0, .max = 1,
+     .help = "fraction of the rows"},
+    {.path = "validation", .type = PARAM_NUMBER, .standard = "0.1", .min = 0, .max = 1,
+     .help = "fraction of the rows"},
+    {.path = "stratify", .type = PARAM_TEXT, .help = "column whose values keep their shares in each part"},
+    {.path = "by", .type = PARAM_TEXT,
+     .help = "key column: rows of one key stay together, and on their side when data grow"},
+    {.path = "seed", .type = PARAM_INTEGER, .standard = "0", .min = 0, .max = 9007199254740992.0,
+     .help = "of the shuffle"},
+};
+static const struct op_input split_inputs[] = {
+    {"data", true, FILES("table.safetensors"), "the table to split"},
+};
+static const struct op_output split_outputs[] = {
+    {"train.safetensors", "rows to fit on"},
+    {"validation.safetensors", "rows to stop and choose by"},
+    {"test.safetensors", "rows to judge by"},
+    {"split.json", "counts, and how it was done"},
+};
+
+/* ---- train.native ---- */
+static const struct op_param train_params[] = {
+    {.path = "model", .type = PARAM_ONE_OF, .standard = "{\"mlp\": {}}", .help = "what is fitted"},
+    {.path = "model.linear", .type = PARAM_GROUP, .help = "linear regression, or one linear layer"},
+    {.path = "model.softmax", .type = PARAM_GROUP, .help = "logistic or multinomial regression"},
+    {.path = "model.mlp", .type = PARAM_GROUP, .help = "fully connected layers with ReLU"},
+    {.path = "model.mlp.hidden", .type = PARAM_INTEGERS, .standard = "[128, 64]", .min = 1, .max = 65536,
+     .help = "width of each hidden layer"},
+    {.path = "task", .type = PARAM_CHOICE, .standard = "\"auto\"",
+     .choices = FILES("auto", "classification", "regression"),
+     .help = "auto: classification for a category or a few whole numbers"},
+    {.path = "epochs", .type = PARAM_INTEGER, .standard = "20", .min = 1, .max = 1000000,
+     .help = "passes over the training rows"},
+    {.path = "batch", .type = PARAM_INTEGER, .standard = "64", .min = 1, .max = 1048576,
+     .help = "rows of one step, over all ranks"},
+    {.path = "shards", .type = PARAM_INTEGER, .standard = "8", .min = 1, .max = 1024,
+     .help = "virtual shards of a batch, a power of two: fixes the order of sums"},
+    {.path = "optimizer", .type = PARAM_ONE_OF, .standard = "{\"adamw\": {}}", .help = "how it is fitted"},
+    {.path = "optimizer.adamw", .type = PARAM_GROUP, .help = "Adam with decoupled weight decay"},
+    {.path = "optimizer.adamw.lr", .type = PARAM_NUMBER, .standard = "0.001", .min = 0, .above_min = true, .max = 100,
+     .help = "learning rate"},
+    {.path = "optimizer.adamw.weight_decay", .type = PARAM_NUMBER, .standard = "0.01", .min = 0, .max = 100,
+     .help = "per step, times the learning rate"},
+    {.path = "optimizer.adamw.beta1", .type = PARAM_NUMBER, .standard = "0.9", .min = 0, .max = 0.9999999,
+     .help = "decay of the first moment"},
+    {.path = "optimizer.adamw.beta2", .type = PARAM_NUMBER, .standard = "0.999", .min = 0, .max = 0.9999999,
+     .help = "decay of the second moment"},
+    {.path = "optimizer.sgd", .type = PARAM_GROUP, .help = "gradient descent with momentum"},
+    {.path = "optimizer.sgd.lr", .type = PARAM_NUMBER, .standard = "0.05", .min = 0, .above_min = true, .max = 100,
+     .help = "learning rate"},
+    {.path = "optimizer.sgd.momentum", .type = PARAM_NUMBER, .standard = "0.9", .min = 0, .max = 0.9999999,
+     .help = "share of the last step that goes on"},
+    {.path = "optimizer.sgd.nesterov", .type = PARAM_BOOL, .standard = "false", .help = "look ahead"},
+    {.path = "optimizer.sgd.weight_decay", .type = PARAM_NUMBER, .standard = "0", .min = 0, .max = 100,
+     .help = "per step, times the learning rate"},
+    {.path = "l2", .type = PARAM_NUMBER, .standard = "0", .min = 0, .max = 1e6,
+     .help = "penalty added to the loss: l2/2 times the squared weights"},
+    {.path = "early_stop", .type = PARAM_GROUP, .help = "stop when validation does not get better"},
+    {.path = "early_stop.patience", .type = PARAM_INTEGER, .standard = "5", .min = 1, .max = 1000000,
+     .help = "epochs without a better val_loss"},
+    {.path = "seed", .type = PARAM_INTEGER, .standard = "0", .min = 0, .max = 9007199254740992.0,
+     .help = "of the weights and of the order of rows"},
+};
+static const struct op_input train_inputs[] = {
+    {"train", true, FILES("train.safetensors", "table.safetensors"), "rows to fit on"},
+    {"validation", false, FILES("validation.safetensors"), "rows to stop and choose by"},
+};
+static const struct op_output train_outputs[] = {
+    {"model.safetensors", "the model with its preprocessing"},
+    {"history.json", "metrics of each epoch"},
+};
+
+/* ---- eval.metrics ---- */
+static const struct op_param eval_params[] = {
+    {.path = "threshold", .type = PARAM_NUMBER, .standard = "0.5", .min = 0, .max = 1,
+     .help = "two classes: probability from which the positive one is predicted"},
+    {.path = "positive", .type = PARAM_TEXT, .help = "two classes: the positive one; default: the second"},
+};
+static const struct op_input eval_inputs[] = {
+    {"model", true, FILES("model.safetensors"), "what is judged"},
+    {"data", true, FILES("test.safetensors", "table.safetensors"), "on these rows"},
+};
+static const struct op_output eval_outputs[] = {
+    {"metrics.json", "accuracy, F1, log loss, ROC AUC, confusion matrix …"},
+    {"predictions.safetensors", "per row: true value, prediction, probabilities"},
+};
+
+/* ---- package.onnx ---- */
+static const struct op_param onnx_params[] = {
+    {.path = "name", .type = PARAM_TEXT, .help = "of the model in its card; default: the job's"},
+    {.path = "license", .type = PARAM_TEXT, .standard = "\"unknown\"", .help = "licence of the model, as an SPDX or Hugging Face identifier"},
+    {.path = "description", .type = PARAM_TEXT, .help = "what the model is for; opens the card"},
+};
+static const struct op_input onnx_inputs[] = {
+    {"model", true, FILES("model.safetensors"), "what is exported"},
+    {"metrics", false, FILES("metrics.json"), "evidence for the card"},
+    {"profile", false, FILES("profile.json"), "data description for the card"},
+};
+static const struct op_output onnx_outputs[] = {
+    {"model.onnx", "opset 17, preprocessing inside the graph"},
+    {"README.md", "model card with Hugging Face front matter"},
+};
+
+/* ---- gate ---- */
+static const struct op_param gate_params[] = {
+    {.path = "require", .type = PARAM_CONDITIONS, .required = true,
+     .help = "conditions like \"accuracy >= 0.95\", all of which must hold"},
+    {.path = "on_inconclusive", .type = PARAM_CHOICE, .standard = "\"fail\"", .choices = FILES("fail", "pass"),
+     .help = "what a metric that is missing or not a number means"},
+};
+static const struct op_input gate_inputs[] = {
+    {"metrics", false, FILES("metrics.json"), "metrics to judge; those in the record count too"},
+};
+static const struct op_output gate_outputs[] = {
+    {"verdict.json", "pass, fail or inconclusive, and each condition"},
+};
+
+/* ---- report ---- */
+static const struct op_param report_params[] = {
+    {.path = "title", .type = PARAM_TEXT, .help = "default: the job's name"},
+};
+static const struct op_input report_inputs[] = {
+    {"metrics", false, FILES("metrics.json"), "evaluation to show"},
+    {"history", false, FILES("history.json"), "learning curves to draw"},
+    {"validation", false, FILES("validation.json"), "expectations to list"},
+    {"profile", false, FILES("profile.json"), "data to describe"},
+    {"verdict", false, FILES("verdict.json"), "gate to show"},
+};
+static const struct op_output report_outputs[] = {
+    {"report.html", "one self-contained page"},
+};
+
+static const struct op_schema schemas[] = {
+    {.name = "data.import", .help = "reads a CSV file into a typed, columnar table",
+     .params = import_params, .param_count = MLQ_COUNT_OF(import_params),
+     .outputs = import_outputs, .output_count = MLQ_COUNT_OF(import_outputs)},
+    {.name = "data.validate", .help = "checks a table against an expectation suite",
+     .params = validate_params, .param_count = MLQ_COUNT_OF(validate_params),
+     .inputs = validate_inputs, .input_count = MLQ_COUNT_OF(validate_inputs),
+     .outputs = validate_outputs, .output_count = MLQ_COUNT_OF(validate_outputs)},
+    {.name = "data.split", .help = "splits a table into train, validation and test rows",
+     .params = split_params, .param_count = MLQ_COUNT_OF(split_params),
+     .inputs = split_inputs, .input_count = MLQ_COUNT_OF(split_inputs),
+     .outputs = split_outputs, .output_count = MLQ_COUNT_OF(split_outputs)},
+    {.name = "train.native", .help = "fits a model, data-parallel over its ranks",
+     .params = train_params, .param_count = MLQ_COUNT_OF(train_params),
+     .inputs = train_inputs, .input_count = MLQ_COUNT_OF(train_inputs),
+     .outputs = train_outputs, .output_count = MLQ_COUNT_OF(train_outputs), .gang = true},
+    {.name = "eval.metrics", .help = "judges a model on held-out rows",
+     .params = eval_params, .param_count = MLQ_COUNT_OF(eval_params),
+     .inputs = eval_inputs, .input_count = MLQ_COUNT_OF(eval_inputs),
+     .outputs = eval_outputs, .output_count = MLQ_COUNT_OF(eval_outputs)},
+    {.name = "package.onnx", .help = "exports a model as ONNX, with a model card",
+     .params = onnx_params, .param_count = MLQ_COUNT_OF(onnx_params),
+     .inputs = onnx_inputs, .input_count = MLQ_COUNT_OF(onnx_inputs),
+     .outputs = onnx_outputs, .output_count = MLQ_COUNT_OF(onnx_outputs)},
+    {.name = "gate", .help = "passes or fails on metrics",
+     .params = gate_params, .param_count = MLQ_COUNT_OF(gate_params),
+     .inputs = gate_inputs, .input_count = MLQ_COUNT_OF(gate_inputs),
+     .outputs = gate_outputs, .output_count = MLQ_COUNT_OF(gate_outputs)},
+    {.name = "report", .help = "writes the job's results as one HTML page",
+     .params = report_params, .param_count = MLQ_COUNT_OF(report_params),
+     .inputs = report_inputs, .input_count = MLQ_COUNT_OF(report_inputs),
+     .outputs = report_outputs, .output_count = MLQ_COUNT_OF(report_outputs)},
+};
+
+static const char *const names[] = {
+    "data.import",  "data.validate", "data.split", "train.native",
+    "eval.metrics", "package.onnx",  "gate",       "report",       NULL,
+};
+
+_Static_assert(MLQ_COUNT_OF(names) == MLQ_COUNT_OF(schemas) + 1, "a name for each schema");
+
+const struct op_schema *op_schema_find(struct mlq_str name)
+{
+    for (size_t i = 0; i < MLQ_COUNT_OF(schemas); i++) {
+        if (mlq_str_eq_c(name, schemas[i].name)) {
+            return &schemas[i];
+        }
+    }
+    return NULL;
+}
+
+size_t op_schema_count(void)
+{
+    return MLQ_COUNT_OF(schemas);
+}
+
+const struct op_schema *op_schema_at(size_t i)
+{
+    return &schemas[i];
+}
+
+const char *const *op_schema_names(void)
+{
+    return names;
+}
+
+const struct op_param *op_schema_param(const struct op_schema *schema, const char *path)
+{
+    for (size_t i = 0; i < schema->param_count; i++) {
+        if (strcmp(schema->params[i].path, path) == 0) {
+            return &schema->params[i];
+        }
+    }
+    return NULL;
+}
+
+bool op_schema_is_child(const struct op_param *param, const char *parent, const char **leaf)
+{
+    size_t len = strlen(parent);
+    const char *rest = param->path;
+    if (len > 0) {
+        if (strncmp(param->path, parent, len) != 0 || param->path[len] != '.') {
+            return false;
+        }
+        rest = param->path + len + 1;
+    }
+    *leaf = rest;
+    return strchr(rest, '.') == NULL;
+}
+
+bool op_schema_has_output(const struct op_schema *schema, struct mlq_str file)
+{
+    for (size_t i = 0; i < schema->output_count; i++) {
+        if (mlq_str_eq_c(file, schema->outputs[i].file)) {
+            return true;
+        }
+    }
+    return false;
+}
