@@ -9,7 +9,12 @@
  *
  * An object appears by rename after fsync: it is whole or absent. Many processes on many machines
  * may put and get at the same time. Objects are verified when they are read through cas_fetch and
- * cas_read; a damaged one is refused with MLQ_ECORRUPT, never served.
+ * cas_read; a damaged one is refused with MLQ_ECORRUPT, never served, and putting the same bytes
+ * again replaces it.
+ *
+ * What is fetched never shares its inode with the store: a task may run as root, to whom a read-only
+ * hard link is writable, and would change the object for everybody. A copy on a file system that can
+ * clone (btrfs, xfs) costs no space; elsewhere it is written while it is verified, in one pass.
  */
 #ifndef MLQ_ARTIFACT_CAS_H
 #define MLQ_ARTIFACT_CAS_H
@@ -34,14 +39,17 @@ bool cas_digest_eq(const struct cas_digest *a, const struct cas_digest *b);
 
 struct cas; /* an open store; used by one thread at a time */
 
-/* Opens the store, making its folders when missing. */
+/* Opens the store, making its folders when missing. Temporary files that nobody has written to for a day
+ * are removed: their writers died. */
 int cas_open(const char *root, MLQ_OWNED_RETURN struct cas **cas, struct mlq_err *err);
 void cas_close(struct cas **cas);
 
 /* Called now and then during long work; NULL to leave out. */
 typedef void (*cas_progress_fn)(void *context, uint64_t done_bytes, uint64_t total_bytes);
 
-/* Copy a regular file in (never follows a final symlink). On success the object is durable. */
+/* Copy a regular file in (never follows a final symlink). On success the object is durable. The file is
+ * hashed first, so that bytes which the store already has, intact, are not written again; `progress`
+ * counts the first pass. */
 int cas_put_file(struct cas *cas,
                  const char *path,
                  struct cas_digest *digest,
@@ -54,8 +62,8 @@ int cas_put_bytes(struct cas *cas,
                   struct cas_digest *digest,
                   struct mlq_err *err);
 
-/* Verify the object and make it appear at `path` (which must not exist), read-only: a hard link where
- * possible, else a copy. */
+/* Verify the object and make it appear at `path` (which must not exist), whole and read-only. Not
+ * fsynced. MLQ_ENOENT when the store lacks it. */
 int cas_fetch(struct cas *cas,
               const struct cas_digest *digest,
               const char *path,
@@ -71,9 +79,28 @@ int cas_read(struct cas *cas,
 
 bool cas_has(struct cas *cas, const struct cas_digest *digest, uint64_t *bytes);
 
-/* A folder as one artifact: its files go in singly, then a manifest (JSON: sorted list of path, mode
- * 0644 or 0755, digest, bytes) whose digest names the tree. Symlinks that leave the folder, devices and
- * sockets are refused by name. `skip` (NULL: none) says which inner paths to leave out. */
+/* The digest of a file that need not be in a store; follows a final symlink. */
+int cas_digest_file(const char *path,
+                    struct cas_digest *digest,
+                    uint64_t *bytes,
+                    struct mlq_err *err);
+
+#define CAS_TREE_ENTRIES_MAX (1u << 18)
+#define CAS_TREE_DEPTH_MAX 64u             /* folders within each other */
+#define CAS_TREE_PATH_BYTES_MAX 4096u
+#define CAS_TREE_MANIFEST_BYTES_MAX (64u << 20)
+
+/* A folder as one artifact: its files go in singly, then a manifest whose digest names the tree:
+ *
+ *     {"mlq.tree": 1, "entries": [
+ *       {"path": "data/a.csv", "mode": "0644", "digest": "sha256:...", "bytes": 12},
+ *       {"path": "latest", "link": "data/a.csv"}]}
+ *
+ * sorted by the path's bytes, compact, so that equal folders give equal digests. Modes are 0644 and
+ * 0755 (the owner may execute). Empty folders are left out. A symlink is kept as a link when it stays
+ * inside for sure: relative, and with ".." only in front. Other symlinks, devices, pipes and sockets
+ * are refused by name, so are names that are not UTF-8 or hold control characters. `skip` (NULL: none)
+ * says which inner paths to leave out. */
 typedef bool (*cas_skip_fn)(void *context, const char *inner_path, bool is_dir);
 int cas_put_tree(struct cas *cas,
                  const char *dir,
@@ -83,7 +110,9 @@ int cas_put_tree(struct cas *cas,
                  uint64_t *bytes,
                  struct mlq_err *err);
 
-/* Materialise a tree below `dir` (made when missing). Every path is checked to stay inside. */
+/* Materialise a tree below `dir` (made when missing). Every path is checked to stay inside, no symlink is
+ * walked through, nothing that exists is replaced. Files are 0444 or 0555, with `writable` 0644 or
+ * 0755; folders are always writable. After an error `dir` may hold a part. */
 int cas_fetch_tree(struct cas *cas,
                    const struct cas_digest *digest,
                    const char *dir,

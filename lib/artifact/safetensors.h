@@ -17,6 +17,7 @@
 
 #define SAFETENSORS_RANK_MAX 8
 #define SAFETENSORS_HEADER_BYTES_MAX (100u << 20)
+#define SAFETENSORS_COUNT_MAX (1u << 18) /* tensors in a file */
 
 #define SAFETENSORS_DTYPES(X)                                                                      \
     X(BOOL, 1) X(U8, 1) X(I8, 1) X(I16, 2) X(U16, 2) X(F16, 2) X(BF16, 2)                          \
@@ -40,7 +41,10 @@ struct safetensors_tensor {
     uint64_t bytes;
 };
 
-/* ---- Reading: the file is mapped, nothing is copied ---- */
+/* ---- Reading: the file is mapped, nothing is copied ----
+ * Refused, with MLQ_ECORRUPT and the tensor's name: offsets that overlap, leave holes, run past the end
+ * or do not match dtype and shape; duplicate names; an unknown dtype (MLQ_ENOTSUP); more than
+ * SAFETENSORS_COUNT_MAX tensors. The file must not be truncated while it is open. */
 struct safetensors;
 
 int safetensors_open(const char *path, MLQ_OWNED_RETURN struct safetensors **file, struct mlq_err *err);
@@ -63,6 +67,13 @@ int safetensors_writer_create(const char *path,
                               struct mlq_err *err);
 /* Bytes of the tensors in declared order; any split into calls. */
 int safetensors_write(struct safetensors_writer *writer, const void *data, size_t bytes, struct mlq_err *err);
+/* The next bytes of tensor `i`, whatever the others have got so far: for tensors that grow side by side,
+ * as the columns of a table do. More than it declared is MLQ_EINVAL. */
+int safetensors_append(struct safetensors_writer *writer,
+                       size_t i,
+                       const void *data,
+                       size_t bytes,
+                       struct mlq_err *err);
 /* Frees the writer in any case; an incomplete file is an error and is removed. */
 int safetensors_writer_finish(struct safetensors_writer **writer, struct mlq_err *err);
 void safetensors_writer_abort(struct safetensors_writer **writer); /* takes NULL */

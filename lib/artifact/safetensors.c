@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The reader trusts nothing: sizes are compared with the file's before they are used, and the
+ * tensors, sorted by offset, must tile the data exactly. The writer is given all shapes first, so
+ * that every offset is known before the first byte of data is.
+ */
+#include "lib/artifact/safetensors.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "lib/artifact/io.h"
+#include "lib/base/panic.h"
+#include "lib/sys/fs.h"
+#include "lib/sys/mem.h"
+
+#define METADATA_KEY    "__metadata__"
+#define LENGTH_BYTES    8u
+#define HEADER_ALIGN    8u /* the data then begin aligned for every dtype */
+#define JSON_DEPTH_MAX  8u /* the format needs 3 */
+#define JSON_VALUES_MAX (SAFETENSORS_COUNT_MAX * 16u)
+
+/* Data are little-endian and handed out as they lie. */
+_Static_assert(__BYTE_ORDER == __LITTLE_ENDIAN, "a big-endian machine needs swapping");
+
+static const struct {
+    const char *text;
+    size_t bytes;
+} dtypes[] = {
+#define DTYPE_ROW(name, size) [SAFETENSORS_##name] = {#name, size},
+    SAFETENSORS_DTYPES(DTYPE_ROW)
+#undef DTYPE_ROW
+};
+
+struct safetensors {
+    uint8_t *map;
+    size_t map_bytes;
+    json_t *header;                     /* owns the names and the metadata */
+    struct safetensors_tensor *tensors; /* in data order */
+    const struct safetensors_tensor **by_name;
+    size_t count;
+};
+
+struct safetensors_writer {
+    char *path;
+    char *temp;
+    int fd;
+    size_t count;
+    size_t current;    /* of safetensors_write */
+    uint64_t *offsets; /* count + 1, in the file */
+    uint64_t *written; /* count */
+};
+
+size_t safetensors_dtype_bytes(enum safetensors_dtype dtype)
+{
+    MLQ_ASSERT((size_t)dtype < MLQ_COUNT_OF(dtypes));
+    return dtypes[dtype].bytes;
+}
+
+const char *safetensors_dtype_text(enum safetensors_dtype dtype)
+{
+    MLQ_ASSERT((size_t)dtype < MLQ_COUNT_OF(dtypes));
+    return dtypes[dtype].text;
+}
+
+/* ---- Reading ---- */
+
+static int read_dtype(const json_t *entry, struct safetensors_tensor *tensor, struct mlq_err *err)
+{
+    const char *text = json_string_value(json_object_get(entry, "dtype"));
+    if (text == NULL) {
+        return mlq_fail(err, MLQ_ECORRUPT, "tensor '%.100s' has no dtype", tensor->name);
+    }
+    for (size_t i = 0; i < MLQ_COUNT_OF(dtypes); i++) {
+        if (strcmp(dtypes[i].text, text) == 0) {
+            tensor->dtype = (enum safetensors_dtype)i;
+            return MLQ_OK;
+        }
+    }
+    return mlq_fail(err, MLQ_ENOTSUP, "tensor '%.100s' has the unknown dtype '%.20s'", tensor->name,
+                    text);
+}
+
+static bool read_u64(const json_t *value, uint64_t *number)
+{
+    if (!json_is_integer(value) || json_integer_value(value) < 0) {
+        return false;
+    }
+    *number = (uint64_t)json_integer_value(value);
+    return true;
+}
+
+/* Sets shape, rank and bytes. */
+static int read_shape(const json_t *entry, struct safetensors_tensor *tensor, struct mlq_err *err)
+{
+    const json_t *shape = json_object_get(entry, "shape");
+    if (!json_is_array(shape) || json_array_size(shape) > SAFETENSORS_RANK_MAX) {
+        return mlq_fail(err, MLQ_ECORRUPT,
+                        "tensor '%.100s': the shape must be a list of at most %d sizes",
+                        tensor->name, SAFETENSORS_RANK_MAX);
+    }
+    tensor->rank = (uint32_t)json_array_size(shape);
+    tensor->bytes = dtypes[tensor->dtype].bytes;
+    for (uint32_t i = 0; i < tensor->rank; i++) {
+        if (!read_u64(json_array_get(shape, i), &tensor->shape[i]) ||
+            __builtin_mul_overflow(tensor->bytes, tensor->shape[i], &tensor->bytes)) {
+            return mlq_fail(err, MLQ_ECORRUPT,
+                            "tensor '%.100s': size %u of the shape is out of range", tensor->name,
+                            i);
+        }
+    }
+    return MLQ_OK;
+}
+
+static int read_tensor(struct safetensors_tensor *tensor, const json_t *entry, const uint8_t *data,
+                       uint64_t data_bytes, struct mlq_err *err)
+{
+    if (!json_is_object(entry) || json_object_size(entry) != 3) {
+        return mlq_fail(err, MLQ_ECORRUPT,
+                        "tensor '%.100s' must have dtype, shape and data_offsets, nothing else",
+                        tensor->name);
+    }
+    int rc = read_dtype(entry, tensor, err);
+    if (rc == MLQ_OK) {
+        rc = read_shape(entry, tensor, err);
+    }
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    const json_t *offsets = json_object_get(entry, "data_offsets");
+    uint64_t begin;
+    uint64_t end;
+    if (json_array_size(offsets) != 2 || !read_u64(json_array_get(offsets, 0), &begin) ||
+        !read_u64(json_array_get(offsets, 1), &end)) {
+        return mlq_fail(err, MLQ_ECORRUPT, "tensor '%.100s': data_offsets must be [begin, end]",
+                        tensor->name);
+    }
+    if (begin > end || end > data_bytes) {
+        return mlq_fail(err, MLQ_ECORRUPT,
+                        "tensor '%.100s': bytes %" PRIu64 "..%" PRIu64 " lie outside the %" PRIu64
+                        " bytes of data",
+                        tensor->name, begin, end, data_bytes);
+    }
+    if (end - begin != tensor->bytes) {
+        return mlq_fail(err, MLQ_ECORRUPT,
+                        "tensor '%.100s' has %" PRIu64 " bytes, but its shape needs %" PRIu64,
+                        tensor->name, end - begin, tensor->bytes);
+    }
+    tensor->data = data + begin;
+    return MLQ_OK;
+}
+
+static int compare_place(const void *a, const void *b)
+{
+    const struct safetensors_tensor *x = a;
+    const struct safetensors_tensor *y = b;
+    uintptr_t x_at = (uintptr_t)x->data;
+    uintptr_t y_at = (uintptr_t)y->data;
+    if (x_at != y_at) {
+        return x_at < y_at ? -1 : 1;
+    }
+    if (x->bytes != y->bytes) {
+        return x->bytes < y->bytes ? -1 : 1;
+    }
+    return strcmp(x->name, y->name);
+}
+
+static int compare_name(const void *a, const void *b)
+{
+    const struct safetensors_tensor *const *x = a;
+    const struct safetensors_tensor *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+/* Sorted by place, each tensor must begin where the one before it ended. */
+static int check_tiling(const struct safetensors *file, const uint8_t *data, uint64_t data_bytes,
+                        struct mlq_err *err)
+{
+    uint64_t at = 0;
+    for (size_t i = 0; i < file->count; i++) {
+        const struct safetensors_tensor *tensor = &file->tensors[i];
+        uint64_t begin = (uint64_t)((const uint8_t *)tensor->data - data);
+        if (begin != at) {
+            return mlq_fail(
+                err, MLQ_ECORRUPT, "tensor '%.100s' begins at byte %" PRIu64 " of the data, %s",
+                tensor->name, begin, begin < at ? "inside the tensor before it" : "after a hole");
+        }
+        at += tensor->bytes;
+    }
+    if (at != data_bytes) {
+        return mlq_fail(err, MLQ_ECORRUPT, "%" PRIu64 " bytes after the last tensor belong to none",
+                        data_bytes - at);
+    }
+    return MLQ_OK;
+}
+
+static int check_metadata(const json_t *metadata, struct mlq_err *err)
+{
+    if (metadata != NULL && !json_is_object(metadata)) {
+        return mlq_fail(err, MLQ_ECORRUPT, METADATA_KEY " is not an object");
+    }
+    for (void *at = json_object_iter((json_t *)(uintptr_t)metadata); at != NULL;
+         at = json_object_iter_next((json_t *)(uintptr_t)metadata, at)) {
+        if (!json_is_string(json_object_iter_value(at))) {
+            return mlq_fail(err, MLQ_ECORRUPT, METADATA_KEY " '%.100s' is not a string",
+                            json_object_iter_key(at));
+        }
+    }
+    return MLQ_OK;
+}
+
+static int read_tensors(struct safetensors *file, const uint8_t *data, uint64_t data_bytes,
+                        struct mlq_err *err)
+{
+    size_t entries = json_object_size(file->header);
+    if (entries > SAFETENSORS_COUNT_MAX) {
+        return mlq_fail(err, MLQ_EFULL, "more than %u tensors", SAFETENSORS_COUNT_MAX);
+    }
+    file->tensors = mlq_alloc_array(entries, sizeof *file->tensors);
+    file->by_name = mlq_alloc_array(entries, sizeof *file->by_name);
+    for (void *at = json_object_iter(file->header); at != NULL;
+         at = json_object_iter_next(file->header, at)) {
+        if (strcmp(json_object_iter_key(at), METADATA_KEY) == 0) {
+            continue;
+        }
+        struct safetensors_tensor *tensor = &file->tensors[file->count];
+        tensor->name = json_object_iter_key(at);
+        int rc = read_tensor(tensor, json_object_iter_value(at), data, data_bytes, err);
+        if (rc != MLQ_OK) {
+            return rc;
+        }
+        file->count++;
+    }
+    qsort(file->tensors, file->count, sizeof *file->tensors, compare_place);
+    for (size_t i = 0; i < file->count; i++) {
+        file->by_name[i] = &file->tensors[i];
+    }
+    qsort(file->by_name, file->count, sizeof *file->by_name, compare_name);
+    return check_tiling(file, data, data_bytes, err);
+}
+
+static int read_mapped(struct safetensors *file, struct mlq_err *err)
+{
+    uint64_t header_bytes;
+    memcpy(&header_bytes, file->map, LENGTH_BYTES);
+    if (header_bytes > SAFETENSORS_HEADER_BYTES_MAX) {
+        return mlq_fail(err, MLQ_ECORRUPT,
+                        "the header's length %" PRIu64 " is over the limit of %u", header_bytes,
+                        SAFETENSORS_HEADER_BYTES_MAX);
+    }
+    if (header_bytes > file->map_bytes - LENGTH_BYTES) {
+        return mlq_fail(err, MLQ_ECORRUPT,
+                        "the header's length %" PRIu64 " is more than the file holds",
+                        header_bytes);
+    }
+    const char *text = (const char *)file->map + LENGTH_BYTES;
+    int rc =
+        io_json_parse((struct mlq_str){text, (size_t)header_bytes},
+                      (struct io_json_limits){JSON_DEPTH_MAX, JSON_VALUES_MAX}, &file->header, err);
+    if (rc != MLQ_OK) {
+        return mlq_wrap(err, MLQ_ECORRUPT, "header");
+    }
+    if (!json_is_object(file->header)) {
+        return mlq_fail(err, MLQ_ECORRUPT, "the header is not a JSON object");
+    }
+    rc = check_metadata(json_object_get(file->header, METADATA_KEY), err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    const uint8_t *data = file->map + LENGTH_BYTES + header_bytes;
+    return read_tensors(file, data, file->map_bytes - LENGTH_BYTES - header_bytes, err);
+}
+
+int safetensors_open(const char *path, struct safetensors **out, struct mlq_err *err)
+{
+    int fd;
+    uint64_t bytes;
+    int rc = io_open_regular(AT_FDCWD, path, true, &fd, &bytes, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    struct safetensors *file = mlq_alloc(sizeof *file);
+    if (bytes < LENGTH_BYTES + 2) {
+        rc = mlq_fail(err, MLQ_ECORRUPT, "%" PRIu64 " bytes are too few", bytes);
+    } else {
+        file->map_bytes = (size_t)bytes;
+        file->map = mmap(NULL, file->map_bytes, PROT_READ, MAP_SHARED, fd, 0);
+        if (file->map == MAP_FAILED) {
+            file->map = NULL;
+            rc = io_fail(err, "map", path);
+        }
+    }
+    close(fd);
+    if (rc == MLQ_OK) {
+        rc = read_mapped(file, err);
+    }
+    if (rc != MLQ_OK) {
+        safetensors_close(&file);
+        return mlq_wrap(err, rc, "%s: not a sound safetensors file", path);
+    }
+    *out = file;
+    return MLQ_OK;
+}
+
+void safetensors_close(struct safetensors **file)
+{
+    if (*file == NULL) {
+        return;
+    }
+    if ((*file)->map != NULL) {
+        (void)munmap((*file)->map, (*file)->map_bytes);
+    }
+    json_decref((*file)->header);
+    mlq_free((*file)->tensors);
+    mlq_free((void *)(*file)->by_name);
+    mlq_free(*file);
+    *file = NULL;
+}
+
+size_t safetensors_count(const struct safetensors *file)
+{
+    return file->count;
+}
+
+const struct safetensors_tensor *safetensors_at(const struct safetensors *file, size_t i)
+{
+    MLQ_ASSERT(i < file->count);
+    return &file->tensors[i];
+}
+
+const struct safetensors_tensor *safetensors_find(const struct safetensors *file, const char *name)
+{
+    size_t low = 0;
+    size_t high = file->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(file->by_name[middle]->name, name);
+        if (order == 0) {
+            return file->by_name[middle];
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
+const char *safetensors_metadata(const struct safetensors *file, const char *key)
+{
+    return json_string_value(json_object_get(json_object_get(file->header, METADATA_KEY), key));
+}
+
+/* ---- Writing ---- */
+
+/* The bytes of a tensor to be written, by its shape. */
+static int declared_bytes(const struct safetensors_tensor *tensor, uint64_t *bytes,
+                          struct mlq_err *err)
+{
+    MLQ_ASSERT(tensor->rank <= SAFETENSORS_RANK_MAX);
+    *bytes = safetensors_dtype_bytes(tensor->dtype);
+    for (uint32_t i = 0; i < tensor->rank; i++) {
+        if (__builtin_mul_overflow(*bytes, tensor->shape[i], bytes) || *bytes > INT64_MAX) {
+            return mlq_fail(err, MLQ_EFULL, "tensor '%.100s' is too large", tensor->name);
+        }
+    }
+    return MLQ_OK;
+}
+
+static int add_metadata(json_t *header, const char *const *metadata, struct mlq_err *err)
+{
+    json_t *object = json_object();
+    MLQ_ASSERT(json_object_set_new(header, METADATA_KEY, object) == 0);
+    for (size_t i = 0; metadata[i] != NULL; i += 2) {
+        MLQ_ASSERT(metadata[i + 1] != NULL);
+        if (json_object_get(object, metadata[i]) != NULL ||
+            json_object_set_new(object, metadata[i], json_string(metadata[i + 1])) != 0) {
+            return mlq_fail(err, MLQ_EINVAL, "metadata '%.100s' is given twice or is not UTF-8",
+                            metadata[i]);
+        }
+    }
+    return MLQ_OK;
+}
+
+static json_t *describe(const struct safetensors_tensor *tensor, uint64_t begin, uint64_t end)
+{
+    json_t *shape = json_array();
+    for (uint32_t i = 0; i < tensor->rank; i++) {
+        MLQ_ASSERT(json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i])) == 0);
+    }
+    json_t *entry =
+        json_pack("{s:s, s:o, s:[I, I]}", "dtype", safetensors_dtype_text(tensor->dtype), "shape",
+                  shape, "data_offsets", (json_int_t)begin, (json_int_t)end);
+    MLQ_ASSERT(entry != NULL);
+    return entry;
+}
+
+/* Fills writer->offsets relative to the data, and the header object. */
+static int lay_out(struct safetensors_writer *writer, const struct safetensors_tensor *tensors,
+                   json_t *header, struct mlq_err *err)
+{
+    for (size_t i = 0; i < writer->count; i++) {
+        uint64_t bytes;
+        int rc = declared_bytes(&tensors[i], &bytes, err);
+        if (rc != MLQ_OK) {
+            return rc;
+        }
+        if (__builtin_add_overflow(writer->offsets[i], bytes, &writer->offsets[i + 1]) ||
+            writer->offsets[i + 1] > (uint64_t)INT64_MAX / 2) {
+            return mlq_fail(err, MLQ_EFULL, "the tensors are too large for one file");
+        }
+        json_t *entry = describe(&tensors[i], writer->offsets[i], writer->offsets[i + 1]);
+        if (strcmp(tensors[i].name, METADATA_KEY) == 0 ||
+            json_object_get(header, tensors[i].name) != NULL) {
+            json_decref(entry);
+            return mlq_fail(err, MLQ_EINVAL, "tensor name '%.100s' is reserved or given twice",
+                            tensors[i].name);
+        }
+        if (json_object_set_new(header, tensors[i].name, entry) != 0) {
+            return mlq_fail(err, MLQ_EINVAL, "tensor %zu has a name that is not UTF-8", i);
+        }
+    }
+    return MLQ_OK;
+}
+
+static int write_header(struct safetensors_writer *writer, const json_t *header,
+                        struct mlq_err *err)
+{
+    char *text = json_dumps(header, JSON_COMPACT);
+    if (text == NULL) {
+        return mlq_fail(err, MLQ_EINVAL, "the header does not fit JSON");
+    }
+    size_t len = strlen(text);
+    uint64_t padded = (len + HEADER_ALIGN - 1) / HEADER_ALIGN * HEADER_ALIGN;
+    int rc = MLQ_OK;
+    if (padded > SAFETENSORS_HEADER_BYTES_MAX) {
+        rc = mlq_fail(err, MLQ_EFULL, "a header of %" PRIu64 " bytes is over the limit of %u",
+                      padded, SAFETENSORS_HEADER_BYTES_MAX);
+    } else {
+        rc = mlq_fs_write_all(writer->fd, (struct mlq_str){(const char *)&padded, LENGTH_BYTES},
+                              err);
+    }
+    if (rc == MLQ_OK) {
+        rc = mlq_fs_write_all(writer->fd, (struct mlq_str){text, len}, err);
+    }
+    if (rc == MLQ_OK) {
+        rc =
+            mlq_fs_write_all(writer->fd, (struct mlq_str){"        ", (size_t)(padded - len)}, err);
+    }
+    free(text); /* jansson's */
+    for (size_t i = 0; i <= writer->count; i++) {
+        writer->offsets[i] += LENGTH_BYTES + padded;
+    }
+    return rc;
+}
+
+static int writer_begin(struct safetensors_writer *writer, const struct safetensors_tensor *tensors,
+                        const char *const *metadata, struct mlq_err *err)
+{
+    json_t *header = json_object();
+    int rc = metadata == NULL ? MLQ_OK : add_metadata(header, metadata, err);
+    if (rc == MLQ_OK) {
+        rc = lay_out(writer, tensors, header, err);
+    }
+    if (rc == MLQ_OK) {
+        writer->fd = mkostemp(writer->temp, O_CLOEXEC);
+        rc = writer->fd < 0 ? io_fail(err, "create", writer->temp)
+                            : write_header(writer, header, err);
+    }
+    if (rc == MLQ_OK && (fchmod(writer->fd, 0644) != 0 ||
+                         ftruncate(writer->fd, (off_t)writer->offsets[writer->count]) != 0)) {
+        rc = io_fail(err, "extend", writer->temp);
+    }
+    json_decref(header);
+    return rc;
+}
+
+int safetensors_writer_create(const char *path, const struct safetensors_tensor *tensors,
+                              size_t count, const char *const *metadata,
+                              struct safetensors_writer **out, struct mlq_err *err)
+{
+    if (count > SAFETENSORS_COUNT_MAX) {
+        return mlq_fail(err, MLQ_EFULL, "write %s: more than %u tensors", path,
+                        SAFETENSORS_COUNT_MAX);
+    }
+    struct safetensors_writer *writer = mlq_alloc(sizeof *writer);
+    writer->path = mlq_strdup(path);
+    writer->temp = mlq_format("%s.tmp.XXXXXX", path);
+    writer->fd = -1;
+    writer->count = count;
+    writer->offsets = mlq_alloc_array(count + 1, sizeof *writer->offsets);
+    writer->written = mlq_alloc_array(count, sizeof *writer->written);
+    int rc = writer_begin(writer, tensors, metadata, err);
+    if (rc != MLQ_OK) {
+        safetensors_writer_abort(&writer);
+        return mlq_wrap(err, rc, "write %s", path);
+    }
+    *out = writer;
+    return MLQ_OK;
+}
+
+int safetensors_append(struct safetensors_writer *writer, size_t i, const void *data, size_t bytes,
+                       struct mlq_err *err)
+{
+    MLQ_ASSERT(i < writer->count);
+    uint64_t size = writer->offsets[i + 1] - writer->offsets[i];
+    if (bytes > size - writer->written[i]) {
+        return mlq_fail(err, MLQ_EINVAL,
+                        "write %s: tensor %zu gets more than its %" PRIu64 " bytes", writer->path,
+                        i, size);
+    }
+    const uint8_t *from = data;
+    while (bytes > 0) {
+        ssize_t put =
+            pwrite(writer->fd, from, bytes, (off_t)(writer->offsets[i] + writer->written[i]));
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put < 0) {
+            return io_fail(err, "write", writer->path);
+        }
+        writer->written[i] += (uint64_t)put;
+        from += put;
+        bytes -= (size_t)put;
+    }
+    return MLQ_OK;
+}
+
+int safetensors_write(struct safetensors_writer *writer, const void *data, size_t bytes,
+                      struct mlq_err *err)
+{
+    const uint8_t *from = data;
+    while (bytes > 0) {
+        size_t i = writer->current;
+        if (i == writer->count) {
+            return mlq_fail(err, MLQ_EINVAL, "write %s: more bytes than the tensors hold",
+                            writer->path);
+        }
+        uint64_t room = writer->offsets[i + 1] - writer->offsets[i] - writer->written[i];
+        size_t part = bytes < room ? bytes : (size_t)room;
+        int rc = safetensors_append(writer, i, from, part, err);
+        if (rc != MLQ_OK) {
+            return rc;
+        }
+        from += part;
+        bytes -= part;
+        writer->current += part == room ? 1 : 0;
+    }
+    return MLQ_OK;
+}
+
+static int publish(struct safetensors_writer *writer, struct mlq_err *err)
+{
+    for (size_t i = 0; i < writer->count; i++) {
+        uint64_t size = writer->offsets[i + 1] - writer->offsets[i];
+        if (writer->written[i] != size) {
+            return mlq_fail(err, MLQ_EINVAL,
+                            "write %s: tensor %zu got %" PRIu64 " of %" PRIu64 " bytes",
+                            writer->path, i, writer->written[i], size);
+        }
+    }
+    if (fsync(writer->fd) != 0) {
+        return io_fail(err, "sync", writer->temp);
+    }
+    if (rename(writer->temp, writer->path) != 0) {
+        return io_fail(err, "rename to", writer->path);
+    }
+    const char *slash = strrchr(writer->path, '/');
+    char *dir =
+        slash == NULL
+            ? mlq_strdup(".")
+            : mlq_strndup((struct mlq_str){writer->path, (size_t)(slash - writer->path) + 1});
+    int rc = mlq_fs_sync_dir(dir, err);
+    mlq_free(dir);
+    return rc;
+}
+
+int safetensors_writer_finish(struct safetensors_writer **writer, struct mlq_err *err)
+{
+    int rc = publish(*writer, err);
+    safetensors_writer_abort(writer); /* after the rename there is no temporary file to remove */
+    return rc;
+}
+
+void safetensors_writer_abort(struct safetensors_writer **writer)
+{
+    if (*writer == NULL) {
+        return;
+    }
+    if ((*writer)->fd >= 0) {
+        close((*writer)->fd);
+        (void)unlink((*writer)->temp);
+    }
+    mlq_free((*writer)->path);
+    mlq_free((*writer)->temp);
+    mlq_free((*writer)->offsets);
+    mlq_free((*writer)->written);
+    mlq_free(*writer);
+    *writer = NULL;
+}
+
+int safetensors_save(const char *path, const struct safetensors_tensor *tensors, size_t count,
+                     const char *const *metadata, struct mlq_err *err)
+{
+    struct safetensors_writer *writer = NULL;
+    int rc = safetensors_writer_create(path, tensors, count, metadata, &writer, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    for (size_t i = 0; rc == MLQ_OK && i < count; i++) {
+        uint64_t bytes = writer->offsets[i + 1] - writer->offsets[i];
+        rc = safetensors_append(writer, i, tensors[i].data, (size_t)bytes, err);
+    }
+    if (rc != MLQ_OK) {
+        safetensors_writer_abort(&writer);
+        return rc;
+    }
+    return safetensors_writer_finish(&writer, err);
+}
