@@ -72,12 +72,11 @@ static void long_texts_are_cut_between_characters(void **state)
     static const char *const characters[] = {"x", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
     for (size_t kind = 0; kind < 4; kind++) {
         for (size_t pad = 0; pad < 5; pad++) {
-            char text[1000] = "";
-            for (size_t i = 0; i < pad; i++) {
-                strcat(text, "p");
-            }
-            while (strlen(text) < 900) {
-                strcat(text, characters[kind]);
+            char text[1000];
+            size_t used = pad;
+            memset(text, 'p', pad);
+            while (used < 900) {
+                used += (size_t)snprintf(text + used, sizeof text - used, "%s", characters[kind]);
             }
             struct mlq_err err = MLQ_ERR_INIT;
             (void)mlq_fail(&err, MLQ_EIO, "%s", text);
