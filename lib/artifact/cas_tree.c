@@ -287,7 +287,7 @@ static int write_manifest(struct walk *walk, char **manifest, struct mlq_err *er
     } else {
         *manifest = mlq_strdup(text);
     }
-    free(text); /* jansson's */
+    mlq_free(text); /* jansson's, which comes from malloc as ours does */
     return rc;
 }
 

@@ -459,7 +459,7 @@ static int write_header(struct safetensors_writer *writer, const json_t *header,
         rc =
             mlq_fs_write_all(writer->fd, (struct mlq_str){"        ", (size_t)(padded - len)}, err);
     }
-    free(text); /* jansson's */
+    mlq_free(text); /* jansson's, which comes from malloc as ours does */
     for (size_t i = 0; i <= writer->count; i++) {
         writer->offsets[i] += LENGTH_BYTES + padded;
     }

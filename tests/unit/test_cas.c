@@ -502,20 +502,22 @@ static void test_a_planted_symlink_is_not_walked_through(void **state)
 static void test_folders_too_deep_are_refused_both_ways(void **state)
 {
     (void)state;
-    char path[1024] = "work/in";
-    for (unsigned i = 0; i < CAS_TREE_DEPTH_MAX + 1; i++) {
-        strcat(path, "/d");
+    char deep[2 * (CAS_TREE_DEPTH_MAX + 1) + 1] = ""; /* "d/d/…/" */
+    for (size_t i = 0; i + 1 < sizeof deep; i++) {
+        deep[i] = i % 2 == 0 ? 'd' : '/';
     }
+    char path[1024];
+    (void)snprintf(path, sizeof path, "work/in/%s", deep);
     assert_int_equal(mlq_fs_make_dirs(path, 0755, NULL), MLQ_OK);
     struct cas_digest digest;
     struct mlq_err err = MLQ_ERR_INIT;
     assert_int_equal(cas_put_tree(cas, "work/in", NULL, NULL, &digest, NULL, &err), MLQ_EFULL);
     assert_non_null(strstr(err.text, "folders deep"));
-    char manifest[1024] = "{\"mlq.tree\":1,\"entries\":[{\"path\":\"";
-    for (unsigned i = 0; i < CAS_TREE_DEPTH_MAX + 1; i++) {
-        strcat(manifest, "d/");
-    }
-    strcat(manifest, "f\",\"mode\":\"0644\",\"digest\":\"" ABC_DIGEST "\",\"bytes\":3}]}");
+    char manifest[1024];
+    (void)snprintf(manifest, sizeof manifest,
+                   "{\"mlq.tree\":1,\"entries\":[{\"path\":\"%sf\",\"mode\":\"0644\","
+                   "\"digest\":\"" ABC_DIGEST "\",\"bytes\":3}]}",
+                   deep);
     put_text("abc");
     digest = put_text(manifest);
     assert_int_equal(cas_fetch_tree(cas, &digest, "work/out", false, NULL), MLQ_ECORRUPT);
