@@ -43,7 +43,7 @@ struct spec_pair {
 /* A file or folder that the spec names: the client stores it before submission. */
 struct spec_file {
     uint16_t stage;
-    struct mlq_str param; /* of `with:`, or "code" for a folder, or "argv" for a script in `run:` */
+    struct mlq_str param; /* of `with:`; or "code": a folder; or "scripts": the stage's scripts */
     struct mlq_str path;  /* as written; empty in a canonical spec */
     struct mlq_str name;  /* last part of the path */
     struct mlq_str digest; /* empty until stored */
@@ -71,7 +71,9 @@ struct spec_stage {
     const struct op_schema *op; /* NULL: a user's command */
     const struct mlq_str *argv; /* `run:` */
     size_t argc;
-    struct mlq_str with; /* JSON with all defaults; files as {"name", "digest", "bytes"} */
+    const struct mlq_str *scripts; /* words of argv that are files beside the spec, when no code is given */
+    size_t script_count;
+    struct mlq_str with; /* JSON with all defaults; files are not in it but in spec.files; empty for a command */
     const uint16_t *needs;
     uint16_t needs_count;
     const struct spec_input *inputs;
@@ -112,6 +114,9 @@ struct spec_options {
     const struct spec_pair *sets; /* --set k=v */
     size_t set_count;
     bool canonical; /* the text is canonical JSON: paths are not accepted, digests are required */
+    /* Whether a word of `run:` names a regular file beside the spec; NULL: none does. */
+    bool (*is_script)(void *context, struct mlq_str word);
+    void *context;
 };
 
 /* NULL when invalid: then diags (initialised by the caller with the file's name) says what and where. */

@@ -99,8 +99,8 @@ static bool on_key(struct builder *b, struct mlq_str text, uint32_t line, uint32
             return false;
         }
     }
-    if (b->open->count >= 20000) {
-        diag_add(b->diags, line, column, "more than 20000 keys in one mapping");
+    if (b->open->count >= 5000) {
+        diag_add(b->diags, line, column, "more than 5000 keys in one mapping");
         return false;
     }
     b->key = text;
@@ -126,10 +126,14 @@ static bool on_scalar(struct builder *b, struct fy_event *event)
     if (b->open != NULL && b->open->kind == YAML_MAPPING && !b->has_key) {
         return on_key(b, text, line, column);
     }
+    enum fy_scalar_style style = token == NULL ? FYSS_PLAIN : fy_token_scalar_style(token);
+    if (style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED) {
+        column--; /* the mark is behind the quote; people look for the quote */
+    }
     struct yaml_node *node = mlq_region_alloc(b->region, sizeof *node);
     *node = (struct yaml_node){
         .kind = YAML_SCALAR,
-        .quoted = token != NULL && fy_token_scalar_style(token) != FYSS_PLAIN,
+        .quoted = style != FYSS_PLAIN,
         .line = line == 0 ? b->key_line : line,
         .column = line == 0 ? b->key_column : column,
         .text = text,

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The spec language: what it accepts, what it fills in, and the exact words of its refusals.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/spec/spec.h"
+
+static struct mlq_region *region;
+static struct diag_list diags;
+
+static int setup(void **state)
+{
+    (void)state;
+    region = mlq_region_create();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    mlq_region_destroy(&region);
+    return 0;
+}
+
+static struct spec *parse_with(const char *text, const struct spec_options *options)
+{
+    diag_init(&diags, region, "t.yaml");
+    return spec_parse(mlq_str_from(text), options, region, &diags);
+}
+
+static struct spec *parse(const char *text)
+{
+    struct spec *spec = parse_with(text, NULL);
+    if (spec == NULL) {
+        print_message("%s", diag_text(&diags));
+    }
+    return spec;
+}
+
+#define HEAD "apiVersion: mlq/v1\nkind: Pipeline\nmetadata: {name: t}\nspec:\n"
+
+static const char digits[] =
+    HEAD "  stages:\n"
+         "    data:     {uses: data.import, with: {path: digits.csv, target: label}}\n"
+         "    check:    {uses: data.validate, needs: [data], with: {suite: digits.expect.json}}\n"
+         "    split:    {uses: data.split, needs: [check], with: {test: 0.2, validation: 0.1, stratify: label, seed: 7}}\n"
+         "    train:\n"
+         "      uses: train.native\n"
+         "      needs: [split]\n"
+         "      ranks: 2\n"
+         "      resources: {cpus: 1, memory: 512Mi}\n"
+         "      with: {model: {mlp: {hidden: [128, 64]}}, epochs: 20, batch: 64, shards: 8, optimizer: {adamw: {lr: 1e-3}}, seed: 1}\n"
+         "    eval:     {uses: eval.metrics, needs: [train, split]}\n"
+         "    mine:     {run: [python3, my_eval.py], needs: [train, split], retry: {limit: 2, on: [node, oom]}, timeout: 10m}\n"
+         "    package:  {uses: package.onnx, needs: [train]}\n"
+         "    gate:     {uses: gate, needs: [eval], with: {require: [\"accuracy >= 0.95\"]}}\n";
+
+static const struct spec_input *input_of(const struct spec *spec, const char *stage, const char *name)
+{
+    for (uint16_t i = 0; i < spec->stage_count; i++) {
+        for (size_t k = 0; mlq_str_eq_c(spec->stages[i].name, stage) && k < spec->stages[i].input_count; k++) {
+            if (mlq_str_eq_c(spec->stages[i].inputs[k].name, name)) {
+                return &spec->stages[i].inputs[k];
+            }
+        }
+    }
+    return NULL;
+}
+
+static void assert_wired(const struct spec *spec, const char *stage, const char *name, const char *from,
+                         const char *output)
+{
+    const struct spec_input *input = input_of(spec, stage, name);
+    assert_non_null(input);
+    assert_true(mlq_str_eq_c(spec->stages[input->stage].name, from));
+    assert_true(mlq_str_eq_c(input->output, output));
+}
+
+static void the_design_example_is_wired(void **state)
+{
+    (void)state;
+    struct spec *spec = parse(digits);
+    assert_non_null(spec);
+    assert_int_equal(spec->stage_count, 8);
+    assert_wired(spec, "check", "data", "data", "table.safetensors");
+    assert_wired(spec, "split", "data", "data", "table.safetensors"); /* past check */
+    assert_wired(spec, "train", "train", "split", "train.safetensors");
+    assert_wired(spec, "train", "validation", "split", "validation.safetensors");
+    assert_wired(spec, "eval", "model", "train", "model.safetensors");
+    assert_wired(spec, "eval", "data", "split", "test.safetensors");
+    assert_wired(spec, "mine", "train", "train", "*");
+    assert_wired(spec, "mine", "split", "split", "*");
+    assert_wired(spec, "gate", "metrics", "eval", "metrics.json");
+    assert_int_equal(spec->stages[3].ranks, 2);
+    assert_int_equal(spec->stages[3].mem_bytes, 512 << 20);
+    assert_int_equal(spec->stages[5].timeout_ns, INT64_C(600000000000));
+    assert_int_equal(spec->stages[5].retry.limit, 2);
+    assert_int_equal(spec->file_count, 2);
+}
+
+static void defaults_are_filled_in(void **state)
+{
+    (void)state;
+    struct spec *spec = parse(digits);
+    assert_non_null(spec);
+    assert_string_equal(spec->stages[3].with.ptr,
+                        "{\"batch\":64,\"epochs\":20,\"l2\":0.0,\"model\":{\"mlp\":{\"hidden\":[128,64]}},\"optimizer\":{\"adamw\":"
+                        "{\"beta1\":0.9,\"beta2\":0.999,\"lr\":0.001,\"weight_decay\":0.01}},\"seed\":1,\"shards\":8,"
+                        "\"task\":\"auto\"}");
+    assert_int_equal(spec->stages[0].retry.limit, 3);
+    assert_int_equal(spec->stages[0].grace_ns, INT64_C(60000000000));
+    assert_int_equal(spec->stages[0].cpu_milli, 1000);
+}
+
+static void canonical_form_is_a_fixed_point(void **state)
+{
+    (void)state;
+    struct spec *spec = parse(digits);
+    assert_non_null(spec);
+    for (size_t i = 0; i < spec->file_count; i++) {
+        spec->files[i].digest = MLQ_STR("sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
+        spec->files[i].bytes = 7;
+    }
+    struct mlq_str first = spec_canonical(spec, region);
+    struct spec *again = parse_with(first.ptr, &(struct spec_options){.canonical = true});
+    if (again == NULL) {
+        print_message("%s", diag_text(&diags));
+    }
+    assert_non_null(again);
+    struct mlq_str second = spec_canonical(again, region);
+    for (size_t i = 0; i < first.len; i++) {
+        if (first.ptr[i] != second.ptr[i]) {
+            fail_msg("differs at %zu: %.80s", i, second.ptr + (i < 40 ? 0 : i - 40));
+        }
+    }
+    assert_int_equal(first.len, second.len);
+    assert_int_equal(again->file_count, 2);
+}
+
+static void params_are_typed_and_set(void **state)
+{
+    (void)state;
+    const char *text = HEAD "  params: {lr: 0.01, rows: d.csv}\n"
+                            "  stages:\n"
+                            "    data: {uses: data.import, with: {path: \"${{ params.rows }}\"}}\n"
+                            "    train: {uses: train.native, needs: data, with: {optimizer: {sgd: {lr: \"${{ params.lr }}\"}}}}\n";
+    struct spec_pair sets[] = {{MLQ_STR("lr"), MLQ_STR("0.25")}};
+    struct spec *spec = parse_with(text, &(struct spec_options){.sets = sets, .set_count = 1});
+    assert_non_null(spec);
+    assert_non_null(strstr(spec->stages[1].with.ptr, "\"lr\":0.25"));
+    assert_true(mlq_str_eq_c(spec->files[0].path, "d.csv"));
+    struct spec_pair wrong[] = {{MLQ_STR("l"), MLQ_STR("1")}};
+    assert_null(parse_with(text, &(struct spec_options){.sets = wrong, .set_count = 1}));
+    assert_string_equal(diag_text(&diags), "t.yaml: --set 'l': the spec has no such param (did you mean 'lr'?)\n");
+}
+
+static void refuses(const char *text, const char *expected)
+{
+    assert_null(parse_with(text, NULL));
+    assert_string_equal(diag_text(&diags), expected);
+}
+
+static void mistakes_are_answered_with_their_place(void **state)
+{
+    (void)state;
+    refuses("", "t.yaml:1:1: the file is empty\n");
+    refuses(HEAD "  stages:\n    a: {run: [x], neds: [b]}\n",
+            "t.yaml:6:19: unknown key 'neds' in stage 'a' (did you mean 'needs'?)\n");
+    refuses(HEAD "  stages:\n    a: {run: [x], needs: [b]}\n    bb: {run: [y]}\n",
+            "t.yaml:6:27: needs: there is no stage 'b' (did you mean 'a'?)\n");
+    refuses(HEAD "  stages:\n    a: {run: [x], needs: [b]}\n    b: {run: [y], needs: [a]}\n",
+            "t.yaml:6:5: stages need each other in a circle: a, b\n");
+    refuses(HEAD "  stages:\n    a: {uses: data.imprt}\n",
+            "t.yaml:6:15: unknown operator 'data.imprt' (did you mean 'data.import'?)\n");
+    refuses(HEAD "  stages:\n    a: {uses: eval.metrics}\n",
+            "t.yaml:6:5: stage 'a': nothing upstream feeds its input 'model' (what is judged): add the stage that makes "
+            "model.safetensors to its needs, or say inputs: {model: STAGE.OUTPUT}\n"
+            "t.yaml:6:5: stage 'a': nothing upstream feeds its input 'data' (on these rows): add the stage that makes "
+            "test.safetensors or table.safetensors to its needs, or say inputs: {data: STAGE.OUTPUT}\n");
+    refuses(HEAD "  stages:\n    a: {run: [x], timeout: soon}\n",
+            "t.yaml:6:28: timeout: expected a duration like 90s, 10m or 1h30m, found 'soon'\n");
+    refuses(HEAD "  stages:\n    a: {run: [x], ranks: 0}\n", "t.yaml:6:26: ranks: 0 is not between 1 and 256\n");
+    refuses(HEAD "  stages:\n    a: {run: [x], resources: {memory: -1}}\n",
+            "t.yaml:6:39: memory: expected a size like 512Mi or 4Gi, found '-1'\n");
+    refuses(HEAD "  stages:\n    a: {run: ['${{ params.lr }}']}\n",
+            "t.yaml:6:15: ${{ params.lr }} refers to nothing: spec.params has no 'lr'\n");
+    refuses(HEAD "  stages:\n    a: {run: ['${{ stages.b.metrics.x }}']}\n",
+            "t.yaml:6:15: ${{ stages.b.metrics.x }} refers to nothing: there is no stage 'b' (did you mean 'a'?)\n");
+    refuses(HEAD "  stages:\n    a: &x {run: [x]}\n    b: *x\n",
+            "t.yaml:6:11: anchors (&) and aliases (*) are not supported: write the value out, or use params and ${{ params.x }}\n");
+    refuses(HEAD "  stages:\n    a: {uses: gate, with: {require: [\"accuracy => 1\"]}}\n",
+            "t.yaml:6:38: require: expected a condition like \"accuracy >= 0.95\", found 'accuracy => 1'\n");
+    refuses(HEAD "  stages:\n    a: {run: [x]}\n    a: {run: [y]}\n", "t.yaml:7:5: key 'a' appears twice (first on line 6)\n");
+}
+
+static void two_candidates_must_be_told_apart(void **state)
+{
+    (void)state;
+#define TWO HEAD "  stages:\n"                                                                    \
+                 "    d1: {uses: data.import, with: {path: a.csv}}\n"                              \
+                 "    d2: {uses: data.import, with: {path: b.csv}}\n"                              \
+                 "    s:  {uses: data.split, needs: [d1, d2]"
+    refuses(TWO "}\n",
+            "t.yaml:8:5: stage 's': both 'd1' and 'd2' could feed its input 'data': say inputs: {data: d1.table.safetensors}\n");
+    struct spec *spec = parse(TWO ", inputs: {data: d2.table}}\n");
+    assert_non_null(spec);
+    assert_wired(spec, "s", "data", "d2", "table.safetensors");
+}
+
+static void a_command_line_is_a_job(void **state)
+{
+    (void)state;
+    const char *argv[] = {"echo", "it's: \"quoted\" & {odd}", "${{ job.id }}"};
+    struct mlq_str text = spec_from_command(
+        &(struct spec_command){.name = "echo", .argv = argv, .argc = 3, .array_count = 5, .cpus = "500m"}, region);
+    struct spec *spec = parse(text.ptr);
+    assert_non_null(spec);
+    assert_int_equal(spec->stage_count, 1);
+    assert_true(mlq_str_eq_c(spec->stages[0].argv[1], argv[1]));
+    assert_int_equal(spec->stages[0].array_count, 5);
+    assert_int_equal(spec->stages[0].cpu_milli, 500);
+}
+
+static bool resolve(void *context, struct mlq_str expression, struct mlq_region *r, struct mlq_str *value,
+                    struct mlq_err *err)
+{
+    (void)context;
+    (void)r;
+    if (mlq_str_eq_c(expression, "stages.a.metrics.x")) {
+        *value = MLQ_STR("0.5");
+        return true;
+    }
+    (void)mlq_fail(err, MLQ_ENOENT, "no such thing");
+    return false;
+}
+
+static void expressions_expand_at_dispatch(void **state)
+{
+    (void)state;
+    struct mlq_str out;
+    struct mlq_err err = MLQ_ERR_INIT;
+    assert_int_equal(spec_expand(MLQ_STR("a${{stages.a.metrics.x}}b${{ stages.a.metrics.x }}"), resolve, NULL, region, &out, &err), 0);
+    assert_string_equal(out.ptr, "a0.5b0.5");
+    assert_int_equal(spec_expand_json(MLQ_STR("{\"l\":[\"${{ stages.a.metrics.x }}\",\"x ${{ stages.a.metrics.x }}\"]}"), resolve, NULL, region, &out, &err), 0);
+    assert_string_equal(out.ptr, "{\"l\":[0.5,\"x 0.5\"]}");
+    assert_int_equal(spec_expand(MLQ_STR("${{ nope }}"), resolve, NULL, region, &out, &err), MLQ_EINVAL);
+    assert_string_equal(err.text, "${{ nope }}: no such thing");
+}
+
+static void explain_prints_yaml_that_parses(void **state)
+{
+    (void)state;
+    struct spec *spec = parse(digits);
+    assert_non_null(spec);
+    struct mlq_str text = spec_explain(spec, region);
+    struct spec *again = parse(text.ptr);
+    assert_non_null(again);
+    assert_int_equal(again->stage_count, spec->stage_count);
+    for (size_t i = 0; i < op_schema_count(); i++) {
+        assert_non_null(strstr(spec_explain_op(op_schema_at(i), region).ptr, op_schema_at(i)->name));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_design_example_is_wired, setup, teardown),
+        cmocka_unit_test_setup_teardown(defaults_are_filled_in, setup, teardown),
+        cmocka_unit_test_setup_teardown(canonical_form_is_a_fixed_point, setup, teardown),
+        cmocka_unit_test_setup_teardown(params_are_typed_and_set, setup, teardown),
+        cmocka_unit_test_setup_teardown(mistakes_are_answered_with_their_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(two_candidates_must_be_told_apart, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_command_line_is_a_job, setup, teardown),
+        cmocka_unit_test_setup_teardown(expressions_expand_at_dispatch, setup, teardown),
+        cmocka_unit_test_setup_teardown(explain_prints_yaml_that_parses, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
