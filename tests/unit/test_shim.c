@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * mlq-shim with real processes. Each test makes an attempt's folder, starts the shim as a worker
+ * would, and reads what it leaves behind.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "lib/sys/clock.h"
+#include "lib/sys/fs.h"
+#include "lib/sys/mem.h"
+#include "worker/exec/cgroup.h"
+#include "worker/exec/joblog.h"
+#include "worker/exec/shimfile.h"
+#include "worker/exec/tree.h"
+
+#define DIR_NAME   "attempt"
+#define WAIT_MS    60000
+#define LEASE_LONG (600 * MLQ_NS_PER_S)
+
+static struct cgroup_host host;
+
+struct run {
+    pid_t pid;
+    int fd; /* our end of its first client */
+    struct shimfile_conf conf;
+    struct shimfile_end end;
+};
+
+static void begin(struct run *run, const char **argv)
+{
+    static const char *env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "MLQ_MARK=shim-test", NULL};
+    *run = (struct run){
+        .conf = {.lease_deadline_ns = mlq_clock_boot_ns() + LEASE_LONG,
+                 .grace_ns = 200 * MLQ_NS_PER_MS,
+                 .log_head_bytes = 1 << 20,
+                 .log_tail_bytes = 1 << 20,
+                 .workdir = ".",
+                 .argv = argv,
+                 .env = env},
+    };
+    assert_int_equal(mlq_fs_remove_tree(DIR_NAME, NULL), 0);
+    assert_int_equal(mkdir(DIR_NAME, 0700), 0);
+}
+
+static void start(struct run *run)
+{
+    char path[4096];
+    int pair[2];
+    assert_int_equal(shimfile_save_conf(DIR_NAME, &run->conf, NULL), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    (void)snprintf(path, sizeof path, "%s/mlq-shim", getenv("MLQ_BIN_DIR"));
+    run->pid = fork();
+    if (run->pid == 0) {
+        if (pair[1] == SHIMFILE_FIRST_CLIENT_FD) {
+            (void)fcntl(pair[1], F_SETFD, 0);
+        } else {
+            (void)dup2(pair[1], SHIMFILE_FIRST_CLIENT_FD);
+        }
+        execl(path, "mlq-shim", DIR_NAME, (char *)NULL);
+        _exit(126);
+    }
+    close(pair[1]);
+    run->fd = pair[0];
+}
+
+static void say(struct run *run, const char *line)
+{
+    assert_int_equal(send(run->fd, line, strlen(line), MSG_NOSIGNAL), strlen(line));
+}
+
+/* Until the shim says "started" (true) or hangs up. */
+static bool wait_started(struct run *run)
+{
+    char text[256];
+    struct pollfd wait = {.fd = run->fd, .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, WAIT_MS), 1);
+    ssize_t got = recv(run->fd, text, sizeof text - 1, 0);
+    return got > 8 && memcmp(text, "started ", 8) == 0;
+}
+
+/* Until it hangs up; then its status and journal. */
+static void finish(struct run *run)
+{
+    char text[256];
+    struct pollfd wait = {.fd = run->fd, .events = POLLIN};
+    int status;
+    do {
+        assert_int_equal(poll(&wait, 1, WAIT_MS), 1);
+    } while (recv(run->fd, text, sizeof text, 0) > 0);
+    close(run->fd);
+    assert_int_equal(waitpid(run->pid, &status, 0), run->pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(shimfile_load_end(DIR_NAME, &run->end, NULL), 0);
+    assert_int_equal(tree_sweep("MLQ_MARK=shim-test"), 0); /* nobody is left */
+}
+
+static struct shimfile_end run_shell(const char *script)
+{
+    const char *argv[] = {"sh", "-c", script, NULL};
+    struct run run;
+    begin(&run, argv);
+    start(&run);
+    finish(&run);
+    return run.end;
+}
+
+static char *read_log(void)
+{
+    char *data;
+    size_t len;
+    assert_int_equal(joblog_flatten(DIR_NAME, "flat", NULL), 0);
+    assert_int_equal(mlq_fs_read("flat", 16 << 20, &data, &len, NULL), 0);
+    return data;
+}
+
+/* Waits for a file that the task makes. */
+static void wait_file(const char *name)
+{
+    for (int i = 0; i < WAIT_MS && !mlq_fs_exists(name); i++) {
+        (void)poll(NULL, 0, 1);
+    }
+    assert_true(mlq_fs_exists(name));
+}
+
+/* ---- How a task ends ---- */
+
+static void test_exit_status(void **state)
+{
+    (void)state;
+    struct shimfile_end end = run_shell("echo hello; echo there >&2");
+    assert_int_equal(end.cause, WORKER_CAUSE_NONE);
+    assert_int_equal(end.exit_code, 0);
+    assert_true(end.started_us > 0 && end.ended_us >= end.started_us);
+    char *log = read_log();
+    assert_string_equal(log, "hello\nthere\n");
+    mlq_free(log);
+    end = run_shell("exit 7");
+    assert_int_equal(end.cause, WORKER_CAUSE_EXIT);
+    assert_int_equal(end.exit_code, 7);
+    assert_string_equal(end.detail, "exit status 7");
+    end = run_shell("exit 75");
+    assert_int_equal(end.cause, WORKER_CAUSE_REQUEUE);
+    end = run_shell("kill -SEGV $$");
+    assert_int_equal(end.cause, WORKER_CAUSE_SIGNAL);
+    assert_int_equal(end.signal, SIGSEGV);
+    assert_int_equal(end.exit_code, -1);
+}
+
+static void test_cannot_run(void **state)
+{
+    (void)state;
+    const char *argv[] = {"no-such-program-here", NULL};
+    struct run run;
+    begin(&run, argv);
+    start(&run);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_SPAWN);
+    assert_int_equal(run.end.exit_code, -1);
+    assert_string_equal(run.end.detail, "run 'no-such-program-here': No such file or directory");
+    argv[0] = "/etc/passwd";
+    begin(&run, argv);
+    start(&run);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_SPAWN);
+    assert_non_null(strstr(run.end.detail, "Permission denied"));
+    argv[0] = "true";
+    begin(&run, argv);
+    run.conf.workdir = "nowhere";
+    start(&run);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_SPAWN);
+    assert_non_null(strstr(run.end.detail, "work folder"));
+}
+
+static void test_clean_start(void **state)
+{
+    (void)state;
+    /* Signals at their defaults, no stray descriptors, own session, environment as given, no core.
+     */
+    struct shimfile_end end =
+        run_shell("[ \"$(env | grep -c -v -e ^PATH= -e ^MLQ_MARK= -e ^PWD= -e ^_= -e ^SHLVL= -e "
+                  "^OLDPWD=)\" = 0 ] || exit 10;"
+                  "[ $(ls /proc/self/fd | wc -l) -le 4 ] || exit 11;"
+                  "grep -q 'SigIgn:.*0000000000000000' /proc/self/status || exit 12;"
+                  "grep -q 'SigBlk:.*0000000000000000' /proc/self/status || exit 13;"
+                  "[ \"$(ulimit -c)\" = 0 ] || exit 14;"
+                  "[ -z \"$(cat)\" ] || exit 15");
+    assert_int_equal(end.exit_code, 0);
+}
+
+static void test_ignores_term(void **state)
+{
+    (void)state;
+    const char *argv[] = {"sh", "-c",
+                          "trap '' TERM; touch attempt/ready; while :; do sleep 60; done", NULL};
+    struct run run;
+    begin(&run, argv);
+    run.conf.workdir = "..";
+    start(&run);
+    wait_file("attempt/ready");
+    say(&run, "stop 100000000 7\n"); /* 100 ms, cancel */
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_CANCEL);
+    assert_int_equal(run.end.signal, SIGKILL);
+}
+
+static void test_stops_in_grace(void **state)
+{
+    (void)state;
+    const char *argv[] = {"sh", "-c",
+                          "trap 'echo saved; exit 75' TERM; trap 'echo check' USR1; touch ready;"
+                          "while :; do sleep 0.01; done",
+                          NULL};
+    struct run run;
+    begin(&run, argv);
+    start(&run);
+    wait_file("attempt/ready");
+    say(&run, "usr1\n");
+    say(&run, "stop 60000000000 8\n");
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_PEER);
+    assert_int_equal(run.end.exit_code, 75);
+    char *log = read_log();
+    assert_non_null(strstr(log, "check\n"));
+    assert_non_null(strstr(log, "saved\n"));
+    mlq_free(log);
+}
+
+static void test_time_limit(void **state)
+{
+    (void)state;
+    const char *argv[] = {"sleep", "600", NULL};
+    struct run run;
+    begin(&run, argv);
+    run.conf.timeout_ns = 150 * MLQ_NS_PER_MS;
+    int64_t before = mlq_clock_boot_ns();
+    start(&run);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_TIMEOUT);
+    assert_int_equal(run.end.signal, SIGTERM);
+    assert_true(mlq_clock_boot_ns() - before >= run.conf.timeout_ns);
+}
+
+static void test_lease(void **state)
+{
+    (void)state;
+    /* Nobody extends it: killed at once, whatever the task does about SIGTERM. */
+    const char *argv[] = {"sh", "-c", "trap '' TERM; sleep 600", NULL};
+    struct run run;
+    char line[64];
+    begin(&run, argv);
+    run.conf.lease_deadline_ns = mlq_clock_boot_ns() + 300 * MLQ_NS_PER_MS;
+    run.conf.grace_ns = LEASE_LONG;
+    start(&run);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_LEASE);
+    assert_int_equal(run.end.signal, SIGKILL);
+    /* Extended: it lives past the first deadline. It never shortens. */
+    const char *short_argv[] = {"sh", "-c", "sleep 0.6; exit 3", NULL};
+    begin(&run, short_argv);
+    run.conf.lease_deadline_ns = mlq_clock_boot_ns() + 300 * MLQ_NS_PER_MS;
+    start(&run);
+    (void)snprintf(line, sizeof line, "lease %lld\nlease 1\n",
+                   (long long)(mlq_clock_boot_ns() + LEASE_LONG));
+    say(&run, line);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_EXIT);
+    assert_int_equal(run.end.exit_code, 3);
+    /* Over before the start: nothing may run for long. */
+    begin(&run, argv);
+    run.conf.lease_deadline_ns = 1;
+    start(&run);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_LEASE);
+}
+
+/* ---- The tree ---- */
+
+static void test_many_children(void **state)
+{
+    (void)state;
+    struct shimfile_end end = run_shell("for i in $(seq 1000); do sleep 600 & done; exit 4");
+    assert_int_equal(end.exit_code, 4);
+}
+
+static void test_double_fork(void **state)
+{
+    (void)state;
+    /* A daemon: own session, parent gone, outputs closed. It dies with the task. */
+    struct shimfile_end end =
+        run_shell("(setsid sh -c 'sleep 600 & sleep 600' </dev/null >/dev/null 2>&1 &) ; exit 0");
+    assert_int_equal(end.cause, WORKER_CAUSE_NONE);
+    const char *argv[] = {
+        "sh", "-c", "(setsid sh -c 'touch ready; trap \"\" TERM; sleep 600' &); sleep 600", NULL};
+    struct run run;
+    begin(&run, argv);
+    start(&run);
+    wait_file("attempt/ready");
+    say(&run, "kill 7\n");
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_CANCEL);
+}
+
+static void test_fork_storm(void **state)
+{
+    (void)state;
+    /* Each process starts two and goes on; the bound on processes keeps this machine usable. */
+    if (host.parents[CGROUP_PIDS][0] == '\0') {
+        skip();
+    }
+    const char *argv[] = {"sh", "-c", "f() { f & f & sleep 600; }; touch ready; f", NULL};
+    struct cgroup_bounds bounds = {.pids_max = 200};
+    bool bounded;
+    struct mlq_region *region = mlq_region_create();
+    struct run run;
+    begin(&run, argv);
+    cgroup_make(&host, "mlq-test-storm", &bounds, region, run.conf.cgroups, &bounded);
+    start(&run);
+    wait_file("attempt/ready");
+    say(&run, "kill 7\n");
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_CANCEL);
+    for (int i = 0; run.conf.cgroups[i] != NULL; i++) {
+        assert_false(mlq_fs_exists(run.conf.cgroups[i])); /* the shim removed its groups */
+    }
+    mlq_region_destroy(&region);
+}
+
+/* ---- Output ---- */
+
+static void test_closed_outputs(void **state)
+{
+    (void)state;
+    struct shimfile_end end = run_shell("echo before; exec >&- 2>&-; sleep 0.1; exit 5");
+    assert_int_equal(end.exit_code, 5);
+    char *log = read_log();
+    assert_string_equal(log, "before\n");
+    mlq_free(log);
+}
+
+static void test_large_log(void **state)
+{
+    (void)state;
+    struct shimfile_end end =
+        run_shell("echo first; head -c 200000000 /dev/zero | tr '\\0' x; echo; echo last");
+    assert_int_equal(end.cause, WORKER_CAUSE_NONE);
+    struct stat status;
+    assert_int_equal(stat("attempt/log", &status), 0);
+    assert_true(status.st_size <= 2 << 20);
+    char *log = read_log();
+    size_t len = strlen(log);
+    assert_memory_equal(log, "first\nxxx", 9);
+    assert_string_equal(log + len - 7, "x\nlast\n");
+    assert_non_null(strstr(log, "bytes of output were dropped here]"));
+    mlq_free(log);
+}
+
+static void test_binary_log(void **state)
+{
+    (void)state;
+    (void)run_shell("printf 'a\\000b\\377\\033[31m'");
+    char *data;
+    size_t len;
+    assert_int_equal(mlq_fs_read("attempt/log", 100, &data, &len, NULL), 0);
+    assert_int_equal(len, 9);
+    assert_memory_equal(data, "a\0b\377\033[31m", 9);
+    mlq_free(data);
+}
+
+/* ---- Memory ---- */
+
+#define HOG      "import sys\nb=[]\nfor i in range(400): b.append(bytearray(1<<20))\nsys.stdin.read()\n"
+#define HOG_SLOW HOG "import time\ntime.sleep(600)\n"
+
+static void test_oom_cgroup(void **state)
+{
+    (void)state;
+    if (host.parents[CGROUP_MEMORY][0] == '\0') {
+        skip();
+    }
+    const char *argv[] = {"python3", "-c", HOG, NULL};
+    struct cgroup_bounds bounds = {.mem_bytes = 64 << 20};
+    bool bounded;
+    struct mlq_region *region = mlq_region_create();
+    struct run run;
+    begin(&run, argv);
+    cgroup_make(&host, "mlq-test-oom", &bounds, region, run.conf.cgroups, &bounded);
+    assert_true(bounded);
+    start(&run);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_OOM);
+    assert_int_equal(run.end.signal, SIGKILL);
+    mlq_region_destroy(&region);
+}
+
+static void test_oom_watched(void **state)
+{
+    (void)state;
+    const char *argv[] = {"python3", "-c", HOG_SLOW, NULL};
+    struct run run;
+    begin(&run, argv);
+    run.conf.mem_bytes = 100 << 20;
+    start(&run);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_OOM);
+    assert_non_null(strstr(run.end.detail, "over its limit of 100 MiB"));
+}
+
+/* ---- Who talks to it ---- */
+
+static int connect_shim(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "attempt/shim.sock"};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static void test_worker_dies(void **state)
+{
+    (void)state;
+    const char *argv[] = {"sh", "-c", "touch ready; sleep 600", NULL};
+    struct run run;
+    int lock;
+    begin(&run, argv);
+    start(&run);
+    assert_true(wait_started(&run));
+    wait_file("attempt/ready");
+    close(run.fd); /* as if the worker had been killed */
+    assert_int_equal(shimfile_lock(DIR_NAME, &lock, NULL), MLQ_EAGAIN);
+    run.fd = connect_shim();
+    assert_int_equal(tree_sweep("MLQ_MARK=nobody"), 0);
+    int nonsense = connect_shim();
+    assert_int_equal(send(nonsense, "rm -rf\n", 7, 0), 7);
+    char byte[256];
+    while (recv(nonsense, byte, sizeof byte, 0) > 0) {
+    } /* dropped, with no harm done */
+    close(nonsense);
+    say(&run, "kill 7\n");
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_CANCEL);
+    assert_int_equal(shimfile_lock(DIR_NAME, &lock, NULL), 0);
+    close(lock);
+}
+
+static void test_never_twice(void **state)
+{
+    (void)state;
+    (void)run_shell("echo x >> count");
+    const char *argv[] = {"sh", "-c", "echo x >> count", NULL};
+    struct run run = {.conf = {.argv = argv}};
+    char path[4096];
+    int status;
+    (void)snprintf(path, sizeof path, "\"%s/mlq-shim\" %s 2>/dev/null", getenv("MLQ_BIN_DIR"),
+                   DIR_NAME);
+    status = system(path);
+    (void)run;
+    assert_int_equal(WEXITSTATUS(status), 1);
+    struct stat count;
+    assert_int_equal(stat("attempt/count", &count), 0);
+    assert_int_equal(count.st_size, 2);
+}
+
+static void test_shim_killed(void **state)
+{
+    (void)state;
+    /* The first process dies with it; what had left the tree is found by its environment. */
+    const char *argv[] = {"sh", "-c", "(setsid sleep 600 &); touch ready; sleep 600", NULL};
+    struct run run;
+    int lock;
+    begin(&run, argv);
+    start(&run);
+    wait_file("attempt/ready");
+    assert_int_equal(kill(run.pid, SIGKILL), 0);
+    assert_int_equal(waitpid(run.pid, NULL, 0), run.pid);
+    close(run.fd);
+    assert_int_equal(shimfile_lock(DIR_NAME, &lock, NULL), 0);
+    close(lock);
+    assert_int_equal(shimfile_load_end(DIR_NAME, &run.end, NULL), MLQ_ENOENT);
+    while (tree_sweep("MLQ_MARK=shim-test") > 0) {
+        while (waitpid(-1, NULL, WNOHANG) > 0) {
+        }
+    }
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    cgroup_probe(&host);
+    char text[128];
+    cgroup_describe(&host, text, sizeof text);
+    (void)printf("limits: %s\n", text);
+    return prctl(PR_SET_CHILD_SUBREAPER, 1); /* for test_shim_killed */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exit_status),    cmocka_unit_test(test_cannot_run),
+        cmocka_unit_test(test_clean_start),    cmocka_unit_test(test_ignores_term),
+        cmocka_unit_test(test_stops_in_grace), cmocka_unit_test(test_time_limit),
+        cmocka_unit_test(test_lease),          cmocka_unit_test(test_many_children),
+        cmocka_unit_test(test_double_fork),    cmocka_unit_test(test_fork_storm),
+        cmocka_unit_test(test_closed_outputs), cmocka_unit_test(test_large_log),
+        cmocka_unit_test(test_binary_log),     cmocka_unit_test(test_oom_cgroup),
+        cmocka_unit_test(test_oom_watched),    cmocka_unit_test(test_worker_dies),
+        cmocka_unit_test(test_never_twice),    cmocka_unit_test(test_shim_killed),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}

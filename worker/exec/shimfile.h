@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * What lies in the folder of one attempt, and the two files by which worker and shim agree:
+ *
+ *     shim.conf     worker to shim: what to run and within which bounds (mode 0600: it holds the
+ *                   task's environment)
+ *     shim.lock     held (flock) by the shim as long as it lives. The kernel lets go of it with the
+ *                   process, so no process number is ever trusted. Who else holds it is sure that
+ *                   no shim runs or will run here.
+ *     shim.sock     the shim listens here, see shim.c
+ *     started       the task's process exists: "pid=..."
+ *     exit          shim to worker: how it ended; appears by rename after fsync
+ *     log, log.pos  what the task printed, see joblog.h
+ *     work in out control.sock metrics: the task's side
+ */
+#ifndef MLQ_WORKER_EXEC_SHIMFILE_H
+#define MLQ_WORKER_EXEC_SHIMFILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/sys/region.h"
+#include "worker/agent/cause.h"
+
+#define SHIMFILE_CONF    "shim.conf"
+#define SHIMFILE_LOCK    "shim.lock"
+#define SHIMFILE_SOCKET  "shim.sock"
+#define SHIMFILE_STARTED "started"
+#define SHIMFILE_EXIT    "exit"
+
+#define SHIMFILE_CONF_BYTES_MAX (16u << 20)
+#define SHIMFILE_FIRST_CLIENT_FD                                                                   \
+    3 /* the worker's end of a socket pair: connected from the start                               \
+       */
+#define SHIMFILE_CGROUPS_MAX  4
+#define SHIMFILE_DETAIL_BYTES 240
+
+struct shimfile_conf {
+    int64_t lease_deadline_ns; /* CLOCK_BOOTTIME */
+    int64_t timeout_ns;        /* 0: none */
+    int64_t grace_ns;
+    int64_t
+        mem_bytes; /* over this the shim itself kills, where no memory cgroup does; 0: no limit */
+    int64_t nproc_max; /* RLIMIT_NPROC; 0: leave */
+    uint64_t log_head_bytes;
+    uint64_t log_tail_bytes;
+    const char *workdir; /* the task starts here */
+    const char **argv;   /* each array ends with NULL */
+    const char **env;
+    const char *cgroups[SHIMFILE_CGROUPS_MAX + 1]; /* folders whose cgroup.procs takes the task */
+};
+
+/* Strings are borrowed for the time of the call. */
+int shimfile_save_conf(const char *dir, const struct shimfile_conf *conf, struct mlq_err *err);
+/* Strings live in `region`. */
+int shimfile_load_conf(const char *dir, struct mlq_region *region, struct shimfile_conf *conf,
+                       struct mlq_err *err);
+
+struct shimfile_end {
+    enum worker_cause cause; /* NONE: exit status 0 */
+    int exit_code;           /* -1: none */
+    int signal;              /* 0: none */
+    int64_t started_us;      /* wall clock; 0: it never started */
+    int64_t ended_us;
+    int64_t user_us; /* processor time of the whole tree */
+    int64_t system_us;
+    int64_t rss_max_bytes;              /* of its largest process */
+    uint64_t log_lost_bytes;            /* could not be written: disk full */
+    char detail[SHIMFILE_DETAIL_BYTES]; /* one line for people */
+};
+
+int shimfile_save_end(const char *dir, const struct shimfile_end *end, struct mlq_err *err);
+/* MLQ_ENOENT: it has not ended, as far as this file says. */
+int shimfile_load_end(const char *dir, struct shimfile_end *end, struct mlq_err *err);
+
+/* Takes the lock: *fd is held until it is closed. MLQ_EAGAIN: a shim lives there. */
+int shimfile_lock(const char *dir, int *fd, struct mlq_err *err);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The processes of a task, found through /proc. Linux only.
+ */
+#ifndef MLQ_WORKER_EXEC_TREE_H
+#define MLQ_WORKER_EXEC_TREE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Sends `signal` to every descendant of this process and returns how many there were, zombies left
+ * out. Called by a process that is its orphans' reaper (PR_SET_CHILD_SUBREAPER), none can leave. */
+int tree_signal(int signal);
+
+/* Memory that this process's descendants hold for themselves (not files, not shared), in bytes. */
+int64_t tree_private_bytes(void);
+
+/* SIGKILL to every process whose environment holds `entry` ("NAME=value"), whoever its parent is;
+ * returns how many were seen. For what a shim that was itself killed has left behind. */
+int tree_sweep(const char *entry);
+
+#endif
