@@ -14,9 +14,10 @@
 
 static void print_usage(FILE *to)
 {
-    (void)fprintf(to, "usage: mlq-op NAME\n"
-                      "Runs one native operator in the environment of a task: parameters from the JSON file\n"
-                      "MLQ_WITH, inputs from MLQ_INPUT_<NAME>, outputs into MLQ_OUTPUT. Operators:\n");
+    (void)fprintf(
+        to, "usage: mlq-op NAME\n"
+            "Runs one native operator in the environment of a task: parameters from the JSON file\n"
+            "MLQ_WITH, inputs from MLQ_INPUT_<NAME>, outputs into MLQ_OUTPUT. Operators:\n");
     for (size_t i = 0; op_table_at(i) != NULL; i++) {
         (void)fprintf(to, "  %s\n", op_table_at(i)->name);
     }

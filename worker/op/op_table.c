@@ -5,14 +5,9 @@
 
 #include <string.h>
 
-#include "lib/base/ownership.h"
-
-/* Sorted by name. */
+/* Sorted by name; the row without one ends it. */
 static const struct op ops[] = {
     /* data */
-    {.name = "data.import", .run = op_import_run},
-    {.name = "data.split", .run = op_split_run},
-    {.name = "data.validate", .run = op_validate_run},
 
     /* evaluate */
 
@@ -23,13 +18,15 @@ static const struct op ops[] = {
     /* report */
 
     /* train */
+
+    {.name = NULL},
 };
 
 const struct op *op_table_find(const char *name)
 {
-    for (size_t i = 0; i < MLQ_COUNT_OF(ops); i++) {
-        if (strcmp(ops[i].name, name) == 0) {
-            return &ops[i];
+    for (const struct op *op = ops; op->name != NULL; op++) {
+        if (strcmp(op->name, name) == 0) {
+            return op;
         }
     }
     return NULL;
@@ -37,5 +34,10 @@ const struct op *op_table_find(const char *name)
 
 const struct op *op_table_at(size_t i)
 {
-    return i < MLQ_COUNT_OF(ops) ? &ops[i] : NULL;
+    const struct op *op = ops;
+    while (i > 0 && op->name != NULL) {
+        op++;
+        i--;
+    }
+    return op->name == NULL ? NULL : op;
 }
