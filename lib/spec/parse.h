@@ -44,6 +44,6 @@ void expr_apply_params(struct parse *parse, struct yaml_node *node);
 /* Remember the references of a text for wire_stages. */
 void expr_collect(struct parse *parse, uint16_t stage, struct mlq_str text, const struct yaml_node *node);
 
-struct spec_file *parse_add_file(struct parse *parse, struct spec_file file);
+struct spec_file *spec_add_file(struct parse *parse, struct spec_file file);
 
 #endif

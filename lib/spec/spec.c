@@ -20,7 +20,7 @@ static const char *const job_keys[] = {"priority", "deadline", "params",  "code"
                                        "with",     "resources", "ranks",  "array", "retry",   "timeout",
                                        "grace",    "env",       NULL};
 
-struct spec_file *parse_add_file(struct parse *parse, struct spec_file file)
+struct spec_file *spec_add_file(struct parse *parse, struct spec_file file)
 {
     struct spec *spec = parse->spec;
     if (spec->file_count == FILES_MAX) {

@@ -84,7 +84,7 @@ static void read_file(struct reader *r, struct mlq_str param, const struct yaml_
                  diag_quote(diags, file.name));
         return;
     }
-    (void)parse_add_file(r->parse, file);
+    (void)spec_add_file(r->parse, file);
 }
 
 static void on_with_file(void *context, const struct op_param *param, const struct yaml_node *node)
@@ -148,7 +148,7 @@ static void add_script(struct reader *r, const struct yaml_node *node, struct ml
     if (r->stage->script_count > 0) {
         memcpy(scripts, r->stage->scripts, r->stage->script_count * sizeof *scripts);
     } else {
-        (void)parse_add_file(r->parse, (struct spec_file){.stage = r->number,
+        (void)spec_add_file(r->parse, (struct spec_file){.stage = r->number,
                                                           .param = MLQ_STR("scripts"),
                                                           .path = MLQ_STR("."),
                                                           .name = MLQ_STR("scripts"),

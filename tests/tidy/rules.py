@@ -118,16 +118,22 @@ def owners(tree):
 
 
 def names(tree):
-    """R5: what foo.c exports begins with foo_."""
+    """R5: what foo.c exports begins with foo_, or with its folder's name if the folder's header has it."""
+    headers = {file.path: file.code for file in tree.code() if file.suffix == ".h"}
     for o in tree.objects:
-        stem = o.source.rpartition("/")[2].rpartition(".")[0]
-        prefix = "mlq_" if any(is_in(o.source, f) for f in ("lib/base", "lib/sys", "client/libmlq")) else stem + "_"
+        folder, _, name = o.source.rpartition("/")
+        base = folder.rpartition("/")[2]
+        public = headers.get(f"{folder}/{base}.h", "")
+        stem = name.rpartition(".")[0]
+        library = any(is_in(o.source, f) for f in ("lib/base", "lib/sys", "client/libmlq"))
+        prefix = "mlq_" if library else stem + "_"
         for name, kind, _, section in o.symbols:
-            exported = kind.isupper() and kind not in "UN" or kind == "u"
-            if not exported or section == "*UND*" or name == "main" or name.startswith(("__odr_asan", "_Z", "DW.")):
+            exported = kind.isupper() and kind not in "UNWV" and section != "*UND*"
+            if not exported or name == "main" or name.startswith((prefix, "__odr_asan", "_Z", "DW.")):
                 continue
-            if not name.startswith(prefix) and kind not in "WV":
-                yield f"{o.source}:{name}", f"{o.source}: exports {name}: make it static or call it {prefix}…"
+            if name.startswith(base + "_") and re.search(rf"\b{re.escape(name)}\b", public):
+                continue
+            yield f"{o.source}:{name}", f"{o.source}: exports {name}: make it static or call it {prefix}…"
 
 
 def state(tree):

@@ -182,6 +182,13 @@ class Bites(unittest.TestCase):
         self.append("lib/base/num.c", "extern const int num_limit;\nconst int num_limit = 3;\n")
         self.bites("R5", "lib/base/num.c", "num_limit")
 
+    def test_R5_the_folders_header(self):
+        function = "int core_size(void);\nint core_size(void)\n{\n    return 1;\n}\n"
+        self.append("scheduler/core/job.c", function)
+        self.bites("R5", "scheduler/core/job.c", "core_size")
+        self.write("scheduler/core/core.h", SPDX + "int core_size(void);\n")
+        self.assertEqual(self.complaints("R5"), [])
+
     def test_R6_variables(self):
         for text in ("static int calls;\nint job_calls(void);\nint job_calls(void)\n{\n    return ++calls;\n}\n",
                      "static int calls = 7;\nint job_calls(void);\nint job_calls(void)\n{\n    return ++calls;\n}\n",

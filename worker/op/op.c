@@ -173,7 +173,7 @@ static int wrong(const char *name, const json_t *value, struct mlq_err *err, con
     char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
     int rc = mlq_fail(err, MLQ_EINVAL, "with.%s is %.*s: expected %s", name, VALUE_TEXT_BYTES_MAX,
                       text == NULL ? "?" : text, expected);
-    free(text); /* jansson's */
+    mlq_free(text); /* jansson's, which comes from malloc as ours does */
     return rc;
 }
 
@@ -255,7 +255,7 @@ int op_write_json(struct op_context *ctx, const char *name, const json_t *json, 
     char *text = json_dumps(json, JSON_INDENT(2));
     MLQ_ASSERT(text != NULL);
     int rc = mlq_fs_write_durable(op_output(ctx, name), mlq_str_from(text), 0644, err);
-    free(text); /* jansson's */
+    mlq_free(text); /* jansson's, which comes from malloc as ours does */
     return rc;
 }
 

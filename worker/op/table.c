@@ -285,7 +285,7 @@ void table_close(struct table **table)
     safetensors_close(&(*table)->file);
     json_decref((*table)->schema);
     mlq_region_destroy(&(*table)->region);
-    free((*table)->source); /* jansson's */
+    mlq_free((*table)->source); /* jansson's, which comes from malloc as ours does */
     mlq_free(*table);
     *table = NULL;
 }
@@ -463,7 +463,7 @@ static int begin(struct table_writer *writer, const char *path, const struct tab
     const char *metadata[] = {METADATA_KEY, text, NULL};
     rc = safetensors_writer_create(path, tensors, count, metadata, &writer->file, err);
     mlq_free(tensors);
-    free(text); /* jansson's */
+    mlq_free(text); /* jansson's, which comes from malloc as ours does */
     return rc;
 }
 
