@@ -47,9 +47,7 @@ static void sift_down(struct mlq_heap *heap, struct mlq_heap_node *node)
     put(heap, place, node);
 }
 
-void mlq_heap_init(struct mlq_heap *heap,
-                   struct mlq_heap_node **nodes,
-                   uint32_t capacity,
+void mlq_heap_init(struct mlq_heap *heap, struct mlq_heap_node **nodes, uint32_t capacity,
                    mlq_heap_before_fn before)
 {
     *heap = (struct mlq_heap){.nodes = nodes, .capacity = capacity, .before = before};

@@ -25,9 +25,7 @@ struct mlq_heap {
     mlq_heap_before_fn before;
 };
 
-void mlq_heap_init(struct mlq_heap *heap,
-                   struct mlq_heap_node **nodes,
-                   uint32_t capacity,
+void mlq_heap_init(struct mlq_heap *heap, struct mlq_heap_node **nodes, uint32_t capacity,
                    mlq_heap_before_fn before);
 
 /* The node must be in no heap and the heap must have room: both are asserted. */

@@ -16,8 +16,7 @@ struct mlq_str {
     size_t len;
 };
 
-#define MLQ_STR(literal)                                                                           \
-    ((struct mlq_str){.ptr = (literal), .len = sizeof(literal) - 1})
+#define MLQ_STR(literal) ((struct mlq_str){.ptr = (literal), .len = sizeof(literal) - 1})
 
 /* For printf: "%.*s", MLQ_STR_ARG(s). */
 #define MLQ_STR_ARG(s) mlq_str_printed((s).len), (s).ptr

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define MLQ_NS_PER_MS INT64_C(1000000)
-#define MLQ_NS_PER_S INT64_C(1000000000)
+#define MLQ_NS_PER_S  INT64_C(1000000000)
 
 int64_t mlq_clock_boot_ns(void);
 int64_t mlq_clock_wall_us(void); /* microseconds since 1970-01-01 UTC */

@@ -14,8 +14,8 @@
 
 #include "lib/sys/mem.h"
 
-#define TREE_OPEN_MAX 32
-#define TREE_MOVED_MAX 100000000u
+#define TREE_OPEN_MAX    32
+#define TREE_MOVED_MAX   100000000u
 #define TREE_REREADS_MAX 10000u /* then somebody else is writing there */
 
 static int fail_errno(struct mlq_err *err, const char *verb, const char *path)

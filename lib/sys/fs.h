@@ -17,17 +17,14 @@
 
 /* The whole file, terminated by a NUL that *len does not count; a file over `bytes_max` is
  * refused (MLQ_EFULL), a missing one is MLQ_ENOENT. */
-int mlq_fs_read(const char *path,
-                size_t bytes_max,
-                MLQ_OWNED_RETURN char **data,
-                size_t *len,
+int mlq_fs_read(const char *path, size_t bytes_max, MLQ_OWNED_RETURN char **data, size_t *len,
                 struct mlq_err *err);
 
 /* Temporary file beside `path`, write, fsync, rename, fsync of the folder: after return the new
  * content is there after any crash; before, the old one is. */
 int mlq_fs_write_durable(const char *path, struct mlq_str data, mode_t mode, struct mlq_err *err);
 
-/* All of `data` to `fd`, through short writes and EINTR. The error cannot name the file: wrap it. */
+/* All of `data` to `fd`, through short writes and EINTR. The error has no name of it: wrap it. */
 int mlq_fs_write_all(int fd, struct mlq_str data, struct mlq_err *err);
 
 /* `path` and its missing parents. An existing folder is fine. */

@@ -12,7 +12,7 @@
 
 #include "lib/sys/clock.h"
 
-#define LINE_BYTES 2048
+#define LINE_BYTES      2048
 #define EVENT_BYTES_MAX 128
 
 static _Atomic int level_max = MLQ_LOG_INFO;

@@ -18,8 +18,8 @@ void mlq_log(enum mlq_log_level level, const char *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 #define log_error(event, ...) mlq_log(MLQ_LOG_ERROR, event, __VA_ARGS__)
-#define log_warn(event, ...) mlq_log(MLQ_LOG_WARN, event, __VA_ARGS__)
-#define log_info(event, ...) mlq_log(MLQ_LOG_INFO, event, __VA_ARGS__)
+#define log_warn(event, ...)  mlq_log(MLQ_LOG_WARN, event, __VA_ARGS__)
+#define log_info(event, ...)  mlq_log(MLQ_LOG_INFO, event, __VA_ARGS__)
 #define log_debug(event, ...) mlq_log(MLQ_LOG_DEBUG, event, __VA_ARGS__)
 
 #endif

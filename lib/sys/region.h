@@ -16,14 +16,14 @@
 struct mlq_region;
 
 MLQ_OWNED_RETURN struct mlq_region *mlq_region_create(void);
-void mlq_region_destroy(struct mlq_region **region); /* takes NULL, frees, nulls */
-void mlq_region_reset(struct mlq_region *region);    /* keeps one block for the next use */
+void mlq_region_destroy(struct mlq_region **region);      /* takes NULL, frees, nulls */
+void mlq_region_reset(struct mlq_region *region);         /* keeps one block for the next use */
 size_t mlq_region_bytes(const struct mlq_region *region); /* handed out since creation or reset */
 
 /* Zeroed, aligned for any type. Never NULL. */
 void *mlq_region_alloc(struct mlq_region *region, size_t bytes);
 void *mlq_region_array(struct mlq_region *region, size_t count, size_t bytes);
-char *mlq_region_strdup(struct mlq_region *region, const char *text);    /* NULL gives NULL */
+char *mlq_region_strdup(struct mlq_region *region, const char *text);     /* NULL gives NULL */
 char *mlq_region_strndup(struct mlq_region *region, struct mlq_str text); /* terminated */
 char *mlq_region_format(struct mlq_region *region, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

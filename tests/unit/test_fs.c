@@ -411,7 +411,10 @@ static void joins_with_one_slash(void **state)
 {
     (void)state;
     const char *const cases[][3] = {
-        {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"/", "b", "/b"}, {"", "b", "b"},
+        {"a", "b", "a/b"},
+        {"a/", "b", "a/b"},
+        {"/", "b", "/b"},
+        {"", "b", "b"},
     };
     for (size_t i = 0; i < 4; i++) {
         char *joined = mlq_fs_join(cases[i][0], cases[i][1]);
@@ -428,11 +431,11 @@ static void inner_paths_cannot_leave(void **state)
         MLQ_STR("a..b"), MLQ_STR("..a"),   MLQ_STR("a/...b"),  MLQ_STR("\xc3\xa9 with space"),
     };
     const struct mlq_str outer[] = {
-        MLQ_STR(""),        MLQ_STR("/"),       MLQ_STR("/etc/passwd"), MLQ_STR("."),
-        MLQ_STR(".."),      MLQ_STR("../a"),    MLQ_STR("a/.."),        MLQ_STR("a/../b"),
-        MLQ_STR("a/./b"),   MLQ_STR("./a"),     MLQ_STR("a//b"),        MLQ_STR("a/"),
-        MLQ_STR("a\0/../b"), MLQ_STR("a\0"),    MLQ_STR("\0"),          MLQ_STR("a\nb"),
-        MLQ_STR("a\x7f"),   MLQ_STR("\x1b[2J"), MLQ_STR("a/../../b"),   MLQ_STR("//a"),
+        MLQ_STR(""),         MLQ_STR("/"),       MLQ_STR("/etc/passwd"), MLQ_STR("."),
+        MLQ_STR(".."),       MLQ_STR("../a"),    MLQ_STR("a/.."),        MLQ_STR("a/../b"),
+        MLQ_STR("a/./b"),    MLQ_STR("./a"),     MLQ_STR("a//b"),        MLQ_STR("a/"),
+        MLQ_STR("a\0/../b"), MLQ_STR("a\0"),     MLQ_STR("\0"),          MLQ_STR("a\nb"),
+        MLQ_STR("a\x7f"),    MLQ_STR("\x1b[2J"), MLQ_STR("a/../../b"),   MLQ_STR("//a"),
     };
     for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) {
         assert_true(mlq_fs_is_inner_path(inner[i]));

@@ -46,8 +46,7 @@ static void check(const struct mlq_heap *heap, struct item *items)
     assert_int_equal(heap->count, inside);
     for (uint32_t place = 1; place <= heap->count; place++) {
         assert_int_equal(heap->nodes[place - 1]->place, place);
-        assert_true(place == 1 ||
-                    item_before(heap->nodes[place / 2 - 1], heap->nodes[place - 1]));
+        assert_true(place == 1 || item_before(heap->nodes[place / 2 - 1], heap->nodes[place - 1]));
     }
     struct item *first = model_first(items);
     assert_ptr_equal(mlq_heap_peek(heap), first == NULL ? NULL : &first->node);
@@ -141,8 +140,8 @@ static void misuse_panics(void **state)
     struct mlq_heap heap;
     mlq_heap_init(&heap, places, 1, item_before);
     mlq_heap_push(&heap, &a.node);
-    assert_panics(mlq_heap_push(&heap, &a.node)); /* twice */
-    assert_panics(mlq_heap_push(&heap, &b.node)); /* full */
+    assert_panics(mlq_heap_push(&heap, &a.node));  /* twice */
+    assert_panics(mlq_heap_push(&heap, &b.node));  /* full */
     assert_panics(mlq_heap_moved(&heap, &b.node)); /* in no heap */
     struct mlq_heap_node *other_places[1];
     struct mlq_heap other;

@@ -155,12 +155,9 @@ static void misuse_panics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_a_naive_model),
-        cmocka_unit_test(extreme_keys_and_values),
-        cmocka_unit_test(key_zero_is_absent),
-        cmocka_unit_test(every_capacity_can_be_filled),
-        cmocka_unit_test(no_room_is_said),
-        cmocka_unit_test(misuse_panics),
+        cmocka_unit_test(agrees_with_a_naive_model), cmocka_unit_test(extreme_keys_and_values),
+        cmocka_unit_test(key_zero_is_absent),        cmocka_unit_test(every_capacity_can_be_filled),
+        cmocka_unit_test(no_room_is_said),           cmocka_unit_test(misuse_panics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,8 +36,8 @@ static void splitmix_gives_the_published_sequence(void **state)
 {
     (void)state;
     const uint64_t expected[] = {
-        UINT64_C(6457827717110365317), UINT64_C(3203168211198807973),
-        UINT64_C(9817491932198370423), UINT64_C(4593380528125082431),
+        UINT64_C(6457827717110365317),  UINT64_C(3203168211198807973),
+        UINT64_C(9817491932198370423),  UINT64_C(4593380528125082431),
         UINT64_C(16408922859458223821),
     };
     struct mlq_prng prng;

@@ -153,7 +153,7 @@ static void utf8_edges(void **state)
         S("\xf4\x8f\xbf\xbf"), /* U+10FFFF, the last */
     };
     const struct mlq_str bad[] = {
-        S("\x80"),             /* continuation alone */
+        S("\x80"), /* continuation alone */
         S("\xbf"),
         S("\xc0\x80"),         /* overlong NUL */
         S("\xc1\xbf"),         /* overlong */
@@ -167,11 +167,11 @@ static void utf8_edges(void **state)
         S("\xf5\x80\x80\x80"),
         S("\xff"),
         S("\xfe\xff"),
-        S("\xc2"),             /* cut short */
+        S("\xc2"), /* cut short */
         S("\xe2\x82"),
         S("\xf0\x9f\x98"),
         S("a\xe2\x82"),
-        S("\xc2\x41"),         /* interrupted */
+        S("\xc2\x41"), /* interrupted */
         S("\xe2\x82\x41"),
         S("\xf0\x9f\x98\xc0"),
     };
