@@ -14,6 +14,7 @@ import tempfile
 import unittest
 
 import rules
+import skipped
 import tidy
 from source import Tree
 
@@ -311,6 +312,48 @@ class Bites(unittest.TestCase):
         out = subprocess.run(command, capture_output=True, text=True)
         self.assertEqual(out.returncode, 1)
         self.assertIn("R3: worker/main.c:", out.stdout)
+
+
+LOG = """Start testing
+----------------------------------------------------------
+1/2 Testing: test_gpu
+1/2 Test: test_gpu
+Command: "test_gpu"
+Output:
+----------------------------------------------------------
+looking for a device
+no GPU on this machine
+
+<end of output>
+Test time =   0.00 sec
+----------------------------------------------------------
+Test Passed.
+2/2 Testing: test_limits
+2/2 Test: test_limits
+Output:
+----------------------------------------------------------
+[ RUN      ] memory_is_limited
+cgroups are read-only here
+[  SKIPPED ] memory_is_limited
+[ RUN      ] time_is_limited
+[       OK ] time_is_limited
+ok 3 a worker is lost # skip no second machine
+<end of output>
+Test Passed.
+"""
+
+
+class Skips(unittest.TestCase):
+    def test_whole_tests_and_cases_are_seen_with_their_reasons(self):
+        summary = "100% tests passed\n\nThe following tests did not run:\n\t  1 - test_gpu (Skipped)\n"
+        self.assertEqual(sorted(skipped.skips(LOG, summary)), [
+            ("test_gpu", "no GPU on this machine"),
+            ("test_limits: a worker is lost", "no second machine"),
+            ("test_limits: memory_is_limited", "cgroups are read-only here"),
+        ])
+
+    def test_nothing_skipped(self):
+        self.assertEqual(list(skipped.skips(LOG.replace("SKIPPED", "OK").replace("# skip", ""), "")), [])
 
 
 if __name__ == "__main__":
