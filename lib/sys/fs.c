@@ -69,10 +69,12 @@ static int read_all(int fd, const char *path, size_t bytes_max, char **data, siz
 
 int mlq_fs_read(const char *path, size_t bytes_max, char **data, size_t *len, struct mlq_err *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* A FIFO that nobody writes to would hold a waiting open for ever: it reads as empty. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         return fail_errno(err, "open", path);
     }
+    (void)fcntl(fd, F_SETFL, 0); /* but a pipe that somebody writes to is read to its end */
     int rc = read_all(fd, path, bytes_max, data, len, err);
     close(fd);
     return rc;

@@ -16,7 +16,8 @@
 #include "lib/base/str.h"
 
 /* The whole file, terminated by a NUL that *len does not count; a file over `bytes_max` is
- * refused (MLQ_EFULL), a missing one is MLQ_ENOENT. */
+ * refused (MLQ_EFULL), a missing one is MLQ_ENOENT. A pipe is read to its end, a FIFO without a
+ * writer is empty. */
 int mlq_fs_read(const char *path, size_t bytes_max, MLQ_OWNED_RETURN char **data, size_t *len,
                 struct mlq_err *err);
 

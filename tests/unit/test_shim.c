@@ -325,6 +325,7 @@ static void test_fork_storm(void **state)
     (void)state;
     /* Each process starts two and goes on; the bound on processes keeps this machine usable. */
     if (host.parents[CGROUP_PIDS][0] == '\0') {
+        print_message("no cgroup that limits processes is writable here\n");
         skip();
     }
     const char *argv[] = {"sh", "-c", "f() { f & f & sleep 600; }; touch ready; f", NULL};
@@ -395,6 +396,7 @@ static void test_oom_cgroup(void **state)
 {
     (void)state;
     if (host.parents[CGROUP_MEMORY][0] == '\0') {
+        print_message("no cgroup that limits memory is writable here\n");
         skip();
     }
     const char *argv[] = {"python3", "-c", HOG, NULL};
