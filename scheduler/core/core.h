@@ -28,6 +28,9 @@
 #define CORE_NEEDS_PER_STAGE_MAX 64
 #define CORE_ARRAY_MAX 1000000
 #define CORE_GPUS_PER_WORKER_MAX 64
+#define CORE_MEMBERS_PER_WORKER_MAX 1024
+#define CORE_CLAIMS_MAX 2048                         /* in one hello; one with more is ignored */
+#define CORE_DURATION_NS_MAX (INT64_C(1) << 60)      /* 36 years */
 
 /* All tables are carved from one block of core_memory_need(limits) bytes. */
 struct core_limits {
