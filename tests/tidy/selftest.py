@@ -228,6 +228,13 @@ class Bites(unittest.TestCase):
         self.append("worker/main.c", "static int f(int x)\n{\n    switch (x) {\n    default :\n        return 1;\n    }\n}\n")
         self.bites("R9", "worker/main.c:15", "default:")
 
+    def test_R9_characters_may(self):
+        self.append("worker/main.c", "static int f(char x)\n{\n    switch (x) {\n    case 'a':\n    case '\\n':\n"
+                    "        if (x) {\n            return 2;\n        }\n    default:\n        return 1;\n    }\n}\n")
+        self.assertEqual(self.complaints("R9"), [])
+        self.replace("worker/main.c", "case 'a'", "case JOB_RUNNING")
+        self.bites("R9", "default:")
+
     def test_R9_warning_is_on(self):
         self.write("cmake/Warnings.cmake", "set(W -Wall)\n")
         self.bites("R9", "-Wswitch-enum")
