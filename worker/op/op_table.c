@@ -12,10 +12,12 @@ static const struct op ops[] = {
     /* evaluate */
 
     /* gate */
+    {.name = "gate", .run = op_gate_run},
 
     /* package */
 
     /* report */
+    {.name = "report", .run = op_report_run},
 
     /* train */
 

@@ -28,5 +28,7 @@ int op_split_run(struct op_context *ctx, struct mlq_err *err);
 /* package */
 
 /* gate and report */
+int op_gate_run(struct op_context *ctx, struct mlq_err *err);
+int op_report_run(struct op_context *ctx, struct mlq_err *err);
 
 #endif
