@@ -34,7 +34,8 @@ void net_backward(struct net *net, const float *output_gradient, float *gradient
  * outputs), biases zero. Keyed by (seed, parameter index): the same on every machine. */
 void net_init_parameters(struct model *model, uint64_t seed);
 
-/* The first layer whose parameters, or -1 when all are finite, hold a NaN or an infinity. For messages. */
+/* The first layer with a NaN or an infinity among `values` [parameter_count] (parameters or gradients),
+ * or -1 when all are finite. For messages. */
 int net_find_not_finite(const struct model *model, const float *values);
 
 #endif

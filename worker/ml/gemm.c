@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ */
+#include "worker/ml/gemm.h"
+
+#include <cblas.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/ownership.h"
+#include "lib/base/panic.h"
+#include "lib/base/prng.h"
+#include "lib/base/str.h"
+#include "lib/sys/fs.h"
+#include "lib/sys/log.h"
+#include "lib/sys/mem.h"
+
+#define CORE_VARIABLE "OPENBLAS_CORETYPE"
+#define COMMAND_BYTES_MAX (4u << 20)
+#define COMMAND_ARGUMENTS_MAX 4096u
+
+/* OpenBLAS's names, slower kinds first within what an AVX-512 or AVX2 machine may be mistaken for
+ * (driver/others/dynamic.c of 0.3.21). */
+static const char *const cores_below_avx2[] = {
+    "Prescott", "Core2",   "Penryn",    "Dunnington",  "Nehalem",   "Athlon",     "Opteron",
+    "Barcelona", "Bobcat", "Atom",      "Nano",        "Bulldozer", "Piledriver", "Sandybridge",
+    "Katmai",   "Coppermine", "Northwood", "Banias",   "Opteron_SSE3", "Steamroller",
+};
+static const char *const cores_avx2[] = {"Haswell", "Zen", "Excavator"};
+
+static bool is_one_of(const char *text, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *gemm_better_core(const char *chosen, struct gemm_cpu cpu)
+{
+    bool below_avx2 = is_one_of(chosen, cores_below_avx2, MLQ_COUNT_OF(cores_below_avx2));
+    bool avx2 = is_one_of(chosen, cores_avx2, MLQ_COUNT_OF(cores_avx2));
+    if (cpu.avx512 && (below_avx2 || avx2)) {
+        return "SkylakeX";
+    }
+    if (cpu.avx2_fma && below_avx2) {
+        return "Haswell";
+    }
+    return NULL;
+}
+
+static struct gemm_cpu detect_cpu(void)
+{
+    struct gemm_cpu cpu = {.avx2_fma = false};
+#if defined(__x86_64__)
+    /* These builtins also ask the system (XGETBV) whether it keeps the wide registers. */
+    __builtin_cpu_init();
+    cpu.avx2_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    cpu.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
+                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512vl");
+#endif
+    return cpu;
+}
+
+/* The arguments of this process as the kernel keeps them: NUL-terminated texts in a row. */
+static char **split_arguments(char *text, size_t len)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < len; i++) {
+        count += text[i] == '\0';
+    }
+    if (count == 0 || count > COMMAND_ARGUMENTS_MAX) {
+        return NULL;
+    }
+    char **arguments = mlq_alloc_array(count + 1, sizeof(char *));
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        arguments[i] = text + at;
+        at += strlen(text + at) + 1;
+    }
+    return arguments;
+}
+
+void gemm_ensure_kernels(void)
+{
+    const char *better = gemm_better_core(openblas_get_corename(), detect_cpu());
+    if (getenv(CORE_VARIABLE) != NULL || better == NULL) {
+        return;
+    }
+    struct mlq_err err = MLQ_ERR_INIT;
+    char *text = NULL;
+    char **arguments = NULL;
+    size_t len = 0;
+    if (mlq_fs_read("/proc/self/cmdline", COMMAND_BYTES_MAX, &text, &len, &err) == 0) {
+        arguments = split_arguments(text, len);
+    }
+    if (arguments != NULL && setenv(CORE_VARIABLE, better, 1) == 0) {
+        log_info("blas.restart", "chosen=%s better=%s", openblas_get_corename(), better);
+        (void)execv("/proc/self/exe", arguments);
+        log_warn("blas.restart_failed", "reason=\"%s\" kernels=%s", strerror(errno),
+                 openblas_get_corename());
+    }
+    mlq_free(arguments);
+    mlq_free(text);
+}
+
+/* Sizes whose sums are long enough to tell kernels, blockings and fused arithmetic apart. */
+static uint64_t probe_hash(void)
+{
+    enum { M = 24, N = 40, K = 520 };
+    float *a = mlq_alloc_array(M * K, sizeof(float));
+    float *b = mlq_alloc_array(N * K, sizeof(float));
+    float *c = mlq_alloc_array(M * N, sizeof(float));
+    for (uint64_t i = 0; i < M * K; i++) {
+        a[i] = (float)(mlq_hash_keyed(1, i, 0) >> 40) / (float)(1 << 24) - 0.5f;
+    }
+    for (uint64_t i = 0; i < N * K; i++) {
+        b[i] = (float)(mlq_hash_keyed(2, i, 0) >> 40) / (float)(1 << 24) - 0.5f;
+    }
+    uint64_t hash = 0;
+    for (int kind = 0; kind < 3; kind++) {
+        struct gemm_size size = {.m = M, .n = N, .k = K};
+        if (kind == 0) {
+            gemm_nn(size, a, b, c);
+        } else if (kind == 1) {
+            gemm_nt(size, a, b, c);
+        } else {
+            gemm_tn(size, a, b, c);
+        }
+        for (size_t i = 0; i < M * N; i++) {
+            uint32_t bits;
+            memcpy(&bits, &c[i], sizeof(bits));
+            hash = mlq_hash_keyed(hash, bits, i);
+        }
+    }
+    mlq_free(a);
+    mlq_free(b);
+    mlq_free(c);
+    return hash;
+}
+
+void gemm_start(struct gemm_engine *engine)
+{
+    openblas_set_num_threads(1);
+    *engine = (struct gemm_engine){.threads = openblas_get_num_threads()};
+    /* "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ...": the first two words. */
+    struct mlq_str config = mlq_str_from(openblas_get_config());
+    struct mlq_str name, rest, version, options;
+    (void)mlq_str_cut(config, ' ', &name, &rest);
+    (void)mlq_str_cut(rest, ' ', &version, &options);
+    size_t used = 0;
+    for (size_t i = 0; i < name.len && used + 1 < sizeof(engine->library); i++) {
+        engine->library[used++] = name.ptr[i];
+    }
+    if (used + 1 < sizeof(engine->library)) {
+        engine->library[used++] = ' ';
+    }
+    for (size_t i = 0; i < version.len && used + 1 < sizeof(engine->library); i++) {
+        engine->library[used++] = version.ptr[i];
+    }
+    (void)strncat(engine->core, openblas_get_corename(), sizeof(engine->core) - 1);
+    engine->probe = probe_hash();
+}
+
+static blasint blas_int(uint32_t value)
+{
+    MLQ_ASSERT(value <= INT32_MAX);
+    return (blasint)value;
+}
+
+void gemm_nn(struct gemm_size size, const float *a, const float *b, float *c)
+{
+    blasint m = blas_int(size.m), n = blas_int(size.n), k = blas_int(size.k);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1.0f, a, k, b, n, 0.0f, c, n);
+}
+
+void gemm_nt(struct gemm_size size, const float *a, const float *b, float *c)
+{
+    blasint m = blas_int(size.m), n = blas_int(size.n), k = blas_int(size.k);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1.0f, a, k, b, k, 0.0f, c, n);
+}
+
+void gemm_tn(struct gemm_size size, const float *a, const float *b, float *c)
+{
+    blasint m = blas_int(size.m), n = blas_int(size.n), k = blas_int(size.k);
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, k, 1.0f, a, m, b, n, 0.0f, c, n);
+}

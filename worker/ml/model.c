@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The model's memory and its file. Loading trusts nothing: each count, name and number of the
+ * description is checked, then each tensor against the description.
+ */
+#include "worker/ml/model.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/artifact/safetensors.h"
+#include "lib/base/panic.h"
+#include "lib/sys/mem.h"
+
+#define MODEL_FORMAT "mlq.model/1"
+#define TENSOR_NAME_BYTES 32
+
+static const char *const task_texts[] = {
+    [MODEL_REGRESSION] = "regression",
+    [MODEL_BINARY] = "binary",
+    [MODEL_MULTICLASS] = "multiclass",
+};
+static const char *const activation_texts[] = {
+    [MODEL_IDENTITY] = "identity",
+    [MODEL_RELU] = "relu",
+};
+
+const char *model_task_text(enum model_task task)
+{
+    return task_texts[task];
+}
+
+const char *model_activation_text(enum model_activation kind)
+{
+    return activation_texts[kind];
+}
+
+uint32_t model_output_count(const struct model *model)
+{
+    return model->task == MODEL_REGRESSION ? 1 : model->class_count;
+}
+
+struct model *model_create(void)
+{
+    return mlq_alloc(sizeof(struct model));
+}
+
+void model_destroy(struct model **model)
+{
+    struct model *m = *model;
+    if (m == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < m->feature_count; i++) {
+        for (uint32_t j = 0; j < m->features[i].value_count; j++) {
+            mlq_free(m->features[i].values[j]);
+        }
+        mlq_free(m->features[i].values);
+        mlq_free(m->features[i].name);
+    }
+    for (uint32_t i = 0; i < m->class_count; i++) {
+        mlq_free(m->classes[i]);
+    }
+    mlq_free(m->features);
+    mlq_free(m->classes);
+    mlq_free(m->target);
+    mlq_free(m->parameters);
+    mlq_free(m);
+    *model = NULL;
+}
+
+/* ---- Layers ---- */
+
+/* Places the layer's tensors at the end of the arena. */
+static int append_layer(struct model *model, struct model_layer layer, struct mlq_err *err)
+{
+    if (model->layer_count == MODEL_LAYERS_MAX) {
+        return mlq_fail(err, MLQ_EINVAL, "the model has more than %u layers", MODEL_LAYERS_MAX);
+    }
+    if (layer.outputs == 0 || layer.outputs > MODEL_UNITS_MAX) {
+        return mlq_fail(err, MLQ_EINVAL, "layer %u has %u units: expected 1 to %u",
+                        model->layer_count, layer.outputs, MODEL_UNITS_MAX);
+    }
+    uint64_t weights = (uint64_t)layer.inputs * layer.outputs;
+    uint64_t total = model->parameter_count + weights + layer.outputs;
+    if (total > MODEL_PARAMETERS_MAX) {
+        return mlq_fail(err, MLQ_EFULL, "the model has %" PRIu64 " parameters with layer %u: at most %llu",
+                        total, model->layer_count, MODEL_PARAMETERS_MAX);
+    }
+    layer.weight_at = model->parameter_count;
+    layer.bias_at = layer.weight_at + weights;
+    model->layers[model->layer_count++] = layer;
+    model->parameter_count = total;
+    return 0;
+}
+
+int model_lay_out(struct model *model,
+                  const uint32_t *hidden,
+                  uint32_t hidden_count,
+                  struct mlq_err *err)
+{
+    MLQ_ASSERT(model->parameters == NULL && model->layer_count == 0);
+    if (model->input_count == 0 || model->input_count > MODEL_INPUTS_MAX) {
+        return mlq_fail(err, MLQ_EINVAL, "the network has %u inputs: expected 1 to %u",
+                        model->input_count, MODEL_INPUTS_MAX);
+    }
+    uint32_t inputs = model->input_count;
+    for (uint32_t i = 0; i <= hidden_count; i++) {
+        bool last = i == hidden_count;
+        struct model_layer layer = {
+            .inputs = inputs,
+            .outputs = last ? model_output_count(model) : hidden[i],
+            .activation = last ? MODEL_IDENTITY : MODEL_RELU,
+        };
+        int rc = append_layer(model, layer, err);
+        if (rc != 0) {
+            return rc;
+        }
+        inputs = layer.outputs;
+    }
+    model->parameters = mlq_alloc_array(model->parameter_count, sizeof(float));
+    return 0;
+}
+
+/* ---- Saving ---- */
+
+static json_t *texts_to_json(char *const *texts, uint32_t count)
+{
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < count; i++) {
+        json_array_append_new(array, json_string(texts[i]));
+    }
+    return array;
+}
+
+static json_t *feature_to_json(const struct model_feature *feature)
+{
+    if (feature->kind == MODEL_NUMBER) {
+        return json_pack("{s:s, s:s, s:f, s:f, s:f}", "name", feature->name, "kind", "number",
+                         "fill", feature->fill, "mean", feature->mean, "scale", feature->scale);
+    }
+    return json_pack("{s:s, s:s, s:o, s:s}", "name", feature->name, "kind", "category",
+                     "values", texts_to_json(feature->values, feature->value_count),
+                     "fill", feature->values[feature->fill_value]);
+}
+
+/* NULL when a text is not UTF-8 or a number is not finite. */
+static char *describe(const struct model *model)
+{
+    json_t *features = json_array();
+    for (uint32_t i = 0; i < model->feature_count; i++) {
+        json_array_append_new(features, feature_to_json(&model->features[i]));
+    }
+    json_t *layers = json_array();
+    for (uint32_t i = 0; i < model->layer_count; i++) {
+        const struct model_layer *layer = &model->layers[i];
+        json_array_append_new(layers, json_pack("{s:I, s:I, s:s}",
+                                                "inputs", (json_int_t)layer->inputs,
+                                                "outputs", (json_int_t)layer->outputs,
+                                                "activation", model_activation_text(layer->activation)));
+    }
+    bool complete = json_array_size(features) == model->feature_count;
+    json_t *root = json_pack("{s:s, s:s, s:s, s:o}", "format", MODEL_FORMAT,
+                             "task", model_task_text(model->task),
+                             "target", model->target, "features", features);
+    char *text = NULL;
+    if (root != NULL && complete) {
+        int failed = 0;
+        if (model->task == MODEL_REGRESSION) {
+            failed |= json_object_set_new(root, "target_mean", json_real(model->target_mean));
+            failed |= json_object_set_new(root, "target_scale", json_real(model->target_scale));
+        } else {
+            json_t *classes = texts_to_json(model->classes, model->class_count);
+            failed |= json_array_size(classes) != model->class_count;
+            failed |= json_object_set_new(root, "classes", classes);
+        }
+        failed |= json_object_set(root, "layers", layers);
+        text = failed ? NULL : json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    }
+    json_decref(layers);
+    json_decref(root);
+    return text;
+}
+
+static void name_tensor(char name[TENSOR_NAME_BYTES], uint32_t layer, const char *part)
+{
+    (void)snprintf(name, TENSOR_NAME_BYTES, "layers.%u.%s", layer, part);
+}
+
+int model_save(const struct model *model, const char *path, struct mlq_err *err)
+{
+    char *text = describe(model);
+    if (text == NULL) {
+        return mlq_fail(err, MLQ_EINVAL, "save %s: a name is not UTF-8 or a number is not finite", path);
+    }
+    char names[2 * MODEL_LAYERS_MAX][TENSOR_NAME_BYTES];
+    struct safetensors_tensor tensors[2 * MODEL_LAYERS_MAX];
+    for (uint32_t i = 0; i < model->layer_count; i++) {
+        const struct model_layer *layer = &model->layers[i];
+        name_tensor(names[2 * i], i, "weight");
+        name_tensor(names[2 * i + 1], i, "bias");
+        tensors[2 * i] = (struct safetensors_tensor){
+            .name = names[2 * i],
+            .dtype = SAFETENSORS_F32,
+            .rank = 2,
+            .shape = {layer->outputs, layer->inputs},
+            .data = model->parameters + layer->weight_at,
+            .bytes = sizeof(float) * layer->outputs * layer->inputs,
+        };
+        tensors[2 * i + 1] = (struct safetensors_tensor){
+            .name = names[2 * i + 1],
+            .dtype = SAFETENSORS_F32,
+            .rank = 1,
+            .shape = {layer->outputs},
+            .data = model->parameters + layer->bias_at,
+            .bytes = sizeof(float) * layer->outputs,
+        };
+    }
+    const char *metadata[] = {MODEL_METADATA_KEY, text, NULL};
+    int rc = safetensors_save(path, tensors, 2 * (size_t)model->layer_count, metadata, err);
+    mlq_free(text);
+    return rc;
+}
+
+/* ---- Loading ---- */
+
+static int corrupt(struct mlq_err *err, const char *what)
+{
+    return mlq_fail(err, MLQ_ECORRUPT, "the model's description: %s", what);
+}
+
+static bool get_number(const json_t *object, const char *key, double *value)
+{
+    const json_t *number = json_object_get(object, key);
+    *value = json_number_value(number);
+    return json_is_number(number) && isfinite(*value);
+}
+
+static bool get_count(const json_t *object, const char *key, uint32_t max, uint32_t *value)
+{
+    const json_t *number = json_object_get(object, key);
+    json_int_t n = json_integer_value(number);
+    *value = (uint32_t)n;
+    return json_is_integer(number) && n >= 1 && n <= (json_int_t)max;
+}
+
+/* The index of a JSON text among `texts`, or -1. */
+static int find_text(const json_t *text, const char *const *texts, int count)
+{
+    for (int i = 0; json_is_string(text) && i < count; i++) {
+        if (strcmp(json_string_value(text), texts[i]) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* Counts are stored as texts are, so that model_destroy is right after any failure. */
+static bool load_texts(const json_t *array, uint32_t max, char ***texts, uint32_t *count)
+{
+    size_t size = json_array_size(array);
+    if (size == 0 || size > max) {
+        return false;
+    }
+    *texts = mlq_alloc_array(size, sizeof(char *));
+    for (size_t i = 0; i < size; i++) {
+        const char *text = json_string_value(json_array_get(array, i));
+        if (text == NULL) {
+            return false;
+        }
+        (*texts)[i] = mlq_strdup(text);
+        *count = (uint32_t)i + 1;
+    }
+    return true;
+}
+
+static int load_feature(struct model_feature *feature, const json_t *json, struct mlq_err *err)
+{
+    static const char *const kinds[] = {[MODEL_NUMBER] = "number", [MODEL_CATEGORY] = "category"};
+    const char *name = json_string_value(json_object_get(json, "name"));
+    int kind = find_text(json_object_get(json, "kind"), kinds, 2);
+    if (name == NULL || kind < 0) {
+        return corrupt(err, "a feature without a name or a known kind");
+    }
+    feature->name = mlq_strdup(name);
+    feature->kind = (enum model_feature_kind)kind;
+    feature->width = 1;
+    if (feature->kind == MODEL_NUMBER) {
+        if (!get_number(json, "fill", &feature->fill) || !get_number(json, "mean", &feature->mean) ||
+            !get_number(json, "scale", &feature->scale) || feature->scale <= 0) {
+            return corrupt(err, "a number feature's fill, mean or scale");
+        }
+        return 0;
+    }
+    if (!load_texts(json_object_get(json, "values"), MODEL_VALUES_MAX, &feature->values,
+                    &feature->value_count)) {
+        return corrupt(err, "a category feature's values");
+    }
+    const json_t *fill = json_object_get(json, "fill");
+    int index = find_text(fill, (const char *const *)feature->values, (int)feature->value_count);
+    if (index < 0) {
+        return corrupt(err, "a category feature's fill is not among its values");
+    }
+    feature->fill_value = (uint32_t)index;
+    feature->width = feature->value_count;
+    return 0;
+}
+
+static int load_features(struct model *model, const json_t *array, struct mlq_err *err)
+{
+    size_t count = json_array_size(array);
+    if (count == 0 || count > MODEL_FEATURES_MAX) {
+        return corrupt(err, "features is not a list of 1 to 65536");
+    }
+    model->features = mlq_alloc_array(count, sizeof(struct model_feature));
+    for (size_t i = 0; i < count; i++) {
+        struct model_feature *feature = &model->features[i];
+        model->feature_count++;
+        int rc = load_feature(feature, json_array_get(array, i), err);
+        if (rc != 0) {
+            return rc;
+        }
+        feature->offset = model->input_count;
+        if (feature->width > MODEL_INPUTS_MAX - model->input_count) {
+            return corrupt(err, "too many inputs");
+        }
+        model->input_count += feature->width;
+    }
+    return 0;
+}
+
+static int load_task(struct model *model, const json_t *root, struct mlq_err *err)
+{
+    const char *target = json_string_value(json_object_get(root, "target"));
+    int task = find_text(json_object_get(root, "task"), task_texts, (int)MLQ_COUNT_OF(task_texts));
+    if (target == NULL || task < 0) {
+        return corrupt(err, "no target or an unknown task");
+    }
+    model->target = mlq_strdup(target);
+    model->task = (enum model_task)task;
+    model->target_scale = 1;
+    if (model->task == MODEL_REGRESSION) {
+        if (!get_number(root, "target_mean", &model->target_mean) ||
+            !get_number(root, "target_scale", &model->target_scale) || model->target_scale <= 0) {
+            return corrupt(err, "target_mean or target_scale");
+        }
+        return 0;
+    }
+    if (!load_texts(json_object_get(root, "classes"), MODEL_CLASSES_MAX, &model->classes,
+                    &model->class_count) ||
+        model->class_count < 2 || (model->task == MODEL_BINARY && model->class_count != 2)) {
+        return corrupt(err, "classes");
+    }
+    return 0;
+}
+
+static int load_layers(struct model *model, const json_t *array, struct mlq_err *err)
+{
+    size_t count = json_array_size(array);
+    if (count == 0 || count > MODEL_LAYERS_MAX) {
+        return corrupt(err, "layers is not a list of 1 to 16");
+    }
+    uint32_t inputs = model->input_count;
+    for (size_t i = 0; i < count; i++) {
+        const json_t *json = json_array_get(array, i);
+        struct model_layer layer = {.inputs = 0};
+        int kind = find_text(json_object_get(json, "activation"), activation_texts,
+                             (int)MLQ_COUNT_OF(activation_texts));
+        if (kind < 0 || !get_count(json, "inputs", MODEL_INPUTS_MAX, &layer.inputs) ||
+            !get_count(json, "outputs", MODEL_UNITS_MAX, &layer.outputs) || layer.inputs != inputs) {
+            return corrupt(err, "a layer's inputs, outputs or activation");
+        }
+        layer.activation = (enum model_activation)kind;
+        int rc = append_layer(model, layer, err);
+        if (rc != 0) {
+            return rc;
+        }
+        inputs = layer.outputs;
+    }
+    if (inputs != model_output_count(model)) {
+        return corrupt(err, "the last layer does not have one output per class");
+    }
+    return 0;
+}
+
+static int load_tensor(const struct safetensors *file,
+                       const char *name,
+                       const struct safetensors_tensor *expected,
+                       float *to,
+                       struct mlq_err *err)
+{
+    const struct safetensors_tensor *tensor = safetensors_find(file, name);
+    if (tensor == NULL) {
+        return mlq_fail(err, MLQ_ECORRUPT, "tensor %s is missing", name);
+    }
+    bool same = tensor->dtype == SAFETENSORS_F32 && tensor->rank == expected->rank;
+    for (uint32_t i = 0; same && i < expected->rank; i++) {
+        same = tensor->shape[i] == expected->shape[i];
+    }
+    if (!same) {
+        return mlq_fail(err, MLQ_ECORRUPT, "tensor %s has another type or shape than its layer", name);
+    }
+    memcpy(to, tensor->data, tensor->bytes);
+    for (uint64_t i = 0; i < tensor->bytes / sizeof(float); i++) {
+        if (!isfinite(to[i])) {
+            return mlq_fail(err, MLQ_ECORRUPT, "tensor %s holds a NaN or an infinity", name);
+        }
+    }
+    return 0;
+}
+
+static int load_parameters(struct model *model, const struct safetensors *file, struct mlq_err *err)
+{
+    if (safetensors_count(file) != 2 * (size_t)model->layer_count) {
+        return mlq_fail(err, MLQ_ECORRUPT, "%zu tensors for %u layers: expected two each",
+                        safetensors_count(file), model->layer_count);
+    }
+    model->parameters = mlq_alloc_array(model->parameter_count, sizeof(float));
+    for (uint32_t i = 0; i < model->layer_count; i++) {
+        const struct model_layer *layer = &model->layers[i];
+        char name[TENSOR_NAME_BYTES];
+        struct safetensors_tensor weight = {.rank = 2, .shape = {layer->outputs, layer->inputs}};
+        struct safetensors_tensor bias = {.rank = 1, .shape = {layer->outputs}};
+        name_tensor(name, i, "weight");
+        int rc = load_tensor(file, name, &weight, model->parameters + layer->weight_at, err);
+        if (rc != 0) {
+            return rc;
+        }
+        name_tensor(name, i, "bias");
+        rc = load_tensor(file, name, &bias, model->parameters + layer->bias_at, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static int load_description(struct model *model, const json_t *root, struct mlq_err *err)
+{
+    const char *format = json_string_value(json_object_get(root, "format"));
+    if (format == NULL || strcmp(format, MODEL_FORMAT) != 0) {
+        return mlq_fail(err, MLQ_EINVAL, "the model's format is '%s': this program reads " MODEL_FORMAT,
+                        format == NULL ? "" : format);
+    }
+    int rc = load_task(model, root, err);
+    if (rc == 0) {
+        rc = load_features(model, json_object_get(root, "features"), err);
+    }
+    if (rc == 0) {
+        rc = load_layers(model, json_object_get(root, "layers"), err);
+    }
+    return rc;
+}
+
+int model_load(const char *path, struct model **model, struct mlq_err *err)
+{
+    struct safetensors *file = NULL;
+    struct model *loaded = model_create();
+    json_t *root = NULL;
+    *model = NULL;
+    int rc = safetensors_open(path, &file, err);
+    if (rc != 0) {
+        goto out;
+    }
+    const char *text = safetensors_metadata(file, MODEL_METADATA_KEY);
+    if (text == NULL) {
+        rc = mlq_fail(err, MLQ_EINVAL, "%s is not a model of train.native (no " MODEL_METADATA_KEY
+                      " in its metadata)", path);
+        goto out;
+    }
+    size_t len = strlen(text);
+    root = len <= MODEL_JSON_BYTES_MAX ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    rc = json_is_object(root) ? load_description(loaded, root, err) : corrupt(err, "not a JSON object");
+    if (rc == 0) {
+        rc = load_parameters(loaded, file, err);
+    }
+    if (rc != 0) {
+        (void)mlq_wrap(err, rc, "%s", path);
+        goto out;
+    }
+    *model = loaded;
+    loaded = NULL;
+out:
+    json_decref(root);
+    safetensors_close(&file);
+    model_destroy(&loaded);
+    return rc;
+}

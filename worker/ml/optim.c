@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ */
+#include "worker/ml/optim.h"
+
+#include <math.h>
+#include <stddef.h>
+
+#include "lib/base/panic.h"
+#include "lib/sys/mem.h"
+
+struct optim *optim_create(struct optim_options options, uint64_t parameter_count)
+{
+    struct optim *optim = mlq_alloc(sizeof(*optim));
+    optim->options = options;
+    optim->count = parameter_count;
+    if (options.kind == OPTIM_ADAMW || options.momentum > 0) {
+        optim->first = mlq_alloc_array(parameter_count, sizeof(float));
+    }
+    if (options.kind == OPTIM_ADAMW) {
+        optim->second = mlq_alloc_array(parameter_count, sizeof(float));
+    }
+    return optim;
+}
+
+void optim_destroy(struct optim **optim)
+{
+    if (*optim == NULL) {
+        return;
+    }
+    mlq_free((*optim)->first);
+    mlq_free((*optim)->second);
+    mlq_free(*optim);
+    *optim = NULL;
+}
+
+struct range {
+    uint64_t begin;
+    uint64_t end;
+};
+
+static void sgd_range(struct optim *optim, struct range range, double decay, float *w, const float *g)
+{
+    const struct optim_options *options = &optim->options;
+    float lr = (float)options->lr, momentum = (float)options->momentum, shrink = (float)decay;
+    float *v = optim->first;
+    for (uint64_t i = range.begin; i < range.end; i++) {
+        float step = g[i] + shrink * w[i];
+        if (v != NULL) {
+            v[i] = momentum * v[i] + step;
+            step = options->nesterov ? step + momentum * v[i] : v[i];
+        }
+        w[i] -= lr * step;
+    }
+}
+
+/* The corrections depend on the step alone, so they are taken in double, once. */
+static void adamw_range(struct optim *optim, struct range range, double l2, double decay, float *w,
+                        const float *g)
+{
+    const struct optim_options *options = &optim->options;
+    double t = (double)optim->steps;
+    float rate = (float)(options->lr / (1 - pow(options->beta1, t)));
+    float root = (float)(1 / sqrt(1 - pow(options->beta2, t)));
+    float keep = (float)(1 - options->lr * decay), shrink = (float)l2;
+    float b1 = (float)options->beta1, c1 = (float)(1 - options->beta1);
+    float b2 = (float)options->beta2, c2 = (float)(1 - options->beta2);
+    float epsilon = (float)options->epsilon;
+    float *m = optim->first, *v = optim->second;
+    for (uint64_t i = range.begin; i < range.end; i++) {
+        float slope = g[i] + shrink * w[i];
+        m[i] = b1 * m[i] + c1 * slope;
+        v[i] = b2 * v[i] + c2 * slope * slope;
+        w[i] = keep * w[i] - rate * m[i] / (sqrtf(v[i]) * root + epsilon);
+    }
+}
+
+static void step_range(struct optim *optim, struct range range, bool is_bias, float *w, const float *g)
+{
+    const struct optim_options *options = &optim->options;
+    double l2 = is_bias ? 0 : options->l2;
+    double decay = is_bias ? 0 : options->weight_decay;
+    switch (options->kind) {
+    case OPTIM_SGD:
+        sgd_range(optim, range, l2 + decay, w, g);
+        break;
+    case OPTIM_ADAMW:
+        adamw_range(optim, range, l2, decay, w, g);
+        break;
+    }
+}
+
+void optim_step(struct optim *optim, struct model *model, const float *gradient)
+{
+    MLQ_ASSERT(optim->count == model->parameter_count);
+    optim->steps++;
+    for (uint32_t i = 0; i < model->layer_count; i++) {
+        const struct model_layer *layer = &model->layers[i];
+        struct range weights = {.begin = layer->weight_at, .end = layer->bias_at};
+        struct range biases = {.begin = layer->bias_at, .end = layer->bias_at + layer->outputs};
+        step_range(optim, weights, false, model->parameters, gradient);
+        step_range(optim, biases, true, model->parameters, gradient);
+    }
+}

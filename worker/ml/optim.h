@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Optimizers over the model's parameter arena. Elementwise and in float: any slice of the arena can be
+ * stepped by anyone with the same bits. Decay never touches biases.
+ *
+ * SGD (momentum as in PyTorch, after Sutskever et al. 2013): g += weight_decay * w; v = momentum * v + g;
+ * step = nesterov ? g + momentum * v : v; w -= lr * step. The first v is g.
+ *
+ * AdamW (Loshchilov and Hutter 2019, algorithm 2; PyTorch's form): w -= lr * weight_decay * w;
+ * m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps).
+ */
+#ifndef MLQ_ML_OPTIM_H
+#define MLQ_ML_OPTIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/ownership.h"
+#include "worker/ml/model.h"
+
+enum optim_kind { OPTIM_SGD, OPTIM_ADAMW };
+
+struct optim_options {
+    enum optim_kind kind;
+    double lr;
+    double weight_decay;
+    double l2; /* adds l2 / 2 * |weights|^2 to the loss, whatever the optimizer */
+    double momentum; /* SGD */
+    bool nesterov;
+    double beta1; /* AdamW */
+    double beta2;
+    double epsilon;
+};
+
+struct optim {
+    struct optim_options options;
+    uint64_t steps; /* done so far */
+    uint64_t count; /* parameters */
+    float *first;   /* momentum, or first moment; NULL for SGD without momentum */
+    float *second;  /* second moment; NULL for SGD */
+};
+
+/* The moments are zeroed. For a resumed run set `steps` and fill the moments. */
+MLQ_OWNED_RETURN struct optim *optim_create(struct optim_options options, uint64_t parameter_count);
+void optim_destroy(struct optim **optim); /* takes NULL, frees, nulls */
+
+/* One step on the whole model. `gradient` is [parameter_count]. */
+void optim_step(struct optim *optim, struct model *model, const float *gradient);
+
+#endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ */
+#include "worker/ml/preprocess.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/panic.h"
+#include "lib/sys/mem.h"
+
+/* ---- Fitting ---- */
+
+static int refuse_infinity(const char *column, uint64_t row, struct mlq_err *err)
+{
+    return mlq_fail(err, MLQ_EINVAL, "column '%s', row %" PRIu64 ": the value is infinite", column, row);
+}
+
+/* Two passes, since the one-pass formula loses digits when the mean is large. */
+static int fit_number(struct model_feature *feature,
+                      const struct preprocess_column *column,
+                      uint64_t rows,
+                      struct mlq_err *err)
+{
+    double sum = 0;
+    uint64_t present = 0;
+    for (uint64_t i = 0; i < rows; i++) {
+        double x = column->numbers[i];
+        if (isinf(x)) {
+            return refuse_infinity(column->name, i, err);
+        }
+        if (!isnan(x)) {
+            sum += x;
+            present++;
+        }
+    }
+    double mean = present == 0 ? 0 : sum / (double)present;
+    double squares = 0;
+    for (uint64_t i = 0; i < rows; i++) {
+        double distance = isnan(column->numbers[i]) ? 0 : column->numbers[i] - mean;
+        squares += distance * distance;
+    }
+    double deviation = sqrt(squares / (double)rows);
+    if (!isfinite(mean) || !isfinite(deviation)) {
+        return mlq_fail(err, MLQ_EINVAL, "column '%s': its values are too large to average", column->name);
+    }
+    /* A column that is constant up to rounding carries nothing; dividing by its noise would. */
+    bool constant = deviation <= 1e-14 * fabs(mean) || deviation == 0;
+    feature->fill = mean;
+    feature->mean = mean;
+    feature->scale = constant ? 1 : deviation;
+    feature->width = 1;
+    return 0;
+}
+
+static int fit_category(struct model_feature *feature,
+                        const struct preprocess_column *column,
+                        uint64_t rows,
+                        struct mlq_err *err)
+{
+    uint64_t *counts = mlq_alloc_array(column->value_count, sizeof(uint64_t));
+    uint32_t used = 0;
+    for (uint64_t i = 0; i < rows; i++) {
+        int32_t code = column->codes[i];
+        if (code >= 0) {
+            MLQ_ASSERT((uint32_t)code < column->value_count);
+            used += counts[code] == 0;
+            counts[code]++;
+        }
+    }
+    int rc = 0;
+    if (used == 0) {
+        rc = mlq_fail(err, MLQ_EINVAL, "column '%s' has no value in any training row: give it the role "
+                      "'ignore'", column->name);
+    } else if (used > MODEL_VALUES_MAX) {
+        rc = mlq_fail(err, MLQ_EFULL, "column '%s' has %u different values: at most %u can be one-hot "
+                      "encoded", column->name, used, MODEL_VALUES_MAX);
+    }
+    if (rc == 0) {
+        feature->values = mlq_alloc_array(used, sizeof(char *));
+        uint64_t most = 0;
+        for (uint32_t code = 0; code < column->value_count; code++) {
+            if (counts[code] == 0) {
+                continue;
+            }
+            if (counts[code] > most) {
+                most = counts[code];
+                feature->fill_value = feature->value_count;
+            }
+            feature->values[feature->value_count++] = mlq_strdup(column->values[code]);
+        }
+        feature->width = feature->value_count;
+    }
+    mlq_free(counts);
+    return rc;
+}
+
+int preprocess_fit(struct model *model,
+                   const struct preprocess_column *columns,
+                   uint32_t column_count,
+                   uint64_t rows,
+                   struct mlq_err *err)
+{
+    MLQ_ASSERT(model->features == NULL && rows > 0);
+    if (column_count == 0 || column_count > MODEL_FEATURES_MAX) {
+        return mlq_fail(err, MLQ_EINVAL, "%u feature columns: expected 1 to %u", column_count,
+                        MODEL_FEATURES_MAX);
+    }
+    model->features = mlq_alloc_array(column_count, sizeof(struct model_feature));
+    model->input_count = 0;
+    for (uint32_t i = 0; i < column_count; i++) {
+        struct model_feature *feature = &model->features[i];
+        model->feature_count++;
+        feature->name = mlq_strdup(columns[i].name);
+        feature->kind = columns[i].kind;
+        int rc = feature->kind == MODEL_NUMBER ? fit_number(feature, &columns[i], rows, err)
+                                               : fit_category(feature, &columns[i], rows, err);
+        if (rc != 0) {
+            return rc;
+        }
+        feature->offset = model->input_count;
+        if (feature->width > MODEL_INPUTS_MAX - model->input_count) {
+            return mlq_fail(err, MLQ_EFULL, "the features need more than %u inputs at column '%s': give "
+                            "categories with many values the role 'ignore'", MODEL_INPUTS_MAX,
+                            feature->name);
+        }
+        model->input_count += feature->width;
+    }
+    return 0;
+}
+
+/* ---- Applying ---- */
+
+struct bound_feature {
+    const struct preprocess_column *column;
+    int32_t *value_of_code; /* category: index into the model's values, -1 for an unknown value */
+};
+
+struct preprocess {
+    const struct model *model;
+    struct bound_feature *features;
+};
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The model's values are in the dictionary's order, but a foreign model may not be sorted: look up in a
+ * sorted copy of pointers, whose positions give back the index. */
+struct text_index {
+    const char *text; /* first, for compare_texts */
+    int32_t index;
+};
+
+static void map_values(struct bound_feature *bound, const struct model_feature *feature)
+{
+    struct text_index *sorted = mlq_alloc_array(feature->value_count, sizeof(*sorted));
+    for (uint32_t i = 0; i < feature->value_count; i++) {
+        sorted[i] = (struct text_index){.text = feature->values[i], .index = (int32_t)i};
+    }
+    qsort(sorted, feature->value_count, sizeof(*sorted), compare_texts);
+    bound->value_of_code = mlq_alloc_array(bound->column->value_count, sizeof(int32_t));
+    for (uint32_t code = 0; code < bound->column->value_count; code++) {
+        struct text_index key = {.text = bound->column->values[code]};
+        const struct text_index *found =
+            bsearch(&key, sorted, feature->value_count, sizeof(*sorted), compare_texts);
+        bound->value_of_code[code] = found == NULL ? -1 : found->index;
+    }
+    mlq_free(sorted);
+}
+
+static int bind_feature(struct bound_feature *bound,
+                        const struct model_feature *feature,
+                        const struct preprocess_column *columns,
+                        uint32_t column_count,
+                        uint32_t hint,
+                        struct mlq_err *err)
+{
+    static const char *const kinds[] = {[MODEL_NUMBER] = "numbers", [MODEL_CATEGORY] = "categories"};
+    /* From where the feature before it was: in most tables the next column is the one. */
+    for (uint32_t i = 0; i < column_count && bound->column == NULL; i++) {
+        const struct preprocess_column *column = &columns[(hint + i) % column_count];
+        if (strcmp(column->name, feature->name) == 0) {
+            bound->column = column;
+        }
+    }
+    if (bound->column == NULL) {
+        return mlq_fail(err, MLQ_EINVAL, "the table has no column '%s', which the model was trained on",
+                        feature->name);
+    }
+    if (bound->column->kind != feature->kind) {
+        return mlq_fail(err, MLQ_EINVAL, "column '%s' holds %s, but the model was trained on %s: import "
+                        "the table with that type", feature->name, kinds[bound->column->kind],
+                        kinds[feature->kind]);
+    }
+    if (feature->kind == MODEL_CATEGORY) {
+        map_values(bound, feature);
+    }
+    return 0;
+}
+
+int preprocess_bind(const struct model *model,
+                    const struct preprocess_column *columns,
+                    uint32_t column_count,
+                    struct preprocess **result,
+                    struct mlq_err *err)
+{
+    struct preprocess *bound = mlq_alloc(sizeof(*bound));
+    bound->model = model;
+    bound->features = mlq_alloc_array(model->feature_count, sizeof(struct bound_feature));
+    uint32_t hint = 0;
+    for (uint32_t i = 0; i < model->feature_count; i++) {
+        struct bound_feature *to = &bound->features[i];
+        int rc = bind_feature(to, &model->features[i], columns, column_count, hint, err);
+        if (rc != 0) {
+            preprocess_destroy(&bound);
+            return rc;
+        }
+        hint = (uint32_t)(to->column - columns) + 1;
+    }
+    *result = bound;
+    return 0;
+}
+
+void preprocess_destroy(struct preprocess **bound)
+{
+    if (*bound == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < (*bound)->model->feature_count; i++) {
+        mlq_free((*bound)->features[i].value_of_code);
+    }
+    mlq_free((*bound)->features);
+    mlq_free(*bound);
+    *bound = NULL;
+}
+
+static int number_rows(const struct model_feature *feature,
+                       const double *numbers,
+                       uint64_t row,
+                       uint64_t row_count,
+                       uint32_t stride,
+                       float *inputs,
+                       struct mlq_err *err)
+{
+    for (uint64_t i = 0; i < row_count; i++) {
+        double x = numbers[row + i];
+        if (isinf(x)) {
+            return refuse_infinity(feature->name, row + i, err);
+        }
+        x = isnan(x) ? feature->fill : x;
+        float scaled = (float)((x - feature->mean) / feature->scale);
+        if (!isfinite(scaled)) {
+            return mlq_fail(err, MLQ_EINVAL, "column '%s', row %" PRIu64 ": %g is too far from the "
+                            "training rows to be scaled", feature->name, row + i, x);
+        }
+        inputs[i * stride] = scaled;
+    }
+    return 0;
+}
+
+static void category_rows(const struct model_feature *feature,
+                          const struct bound_feature *bound,
+                          uint64_t row,
+                          uint64_t row_count,
+                          uint32_t stride,
+                          float *inputs)
+{
+    for (uint64_t i = 0; i < row_count; i++) {
+        int32_t code = bound->column->codes[row + i];
+        int32_t value = code < 0 ? (int32_t)feature->fill_value : bound->value_of_code[code];
+        memset(inputs + i * stride, 0, feature->width * sizeof(float));
+        if (value >= 0) {
+            inputs[i * stride + (uint32_t)value] = 1.0f;
+        }
+    }
+}
+
+int preprocess_rows(const struct preprocess *bound,
+                    uint64_t row,
+                    uint64_t row_count,
+                    float *inputs,
+                    struct mlq_err *err)
+{
+    uint32_t stride = bound->model->input_count;
+    for (uint32_t i = 0; i < bound->model->feature_count; i++) {
+        const struct model_feature *feature = &bound->model->features[i];
+        const struct bound_feature *from = &bound->features[i];
+        float *to = inputs + feature->offset;
+        if (feature->kind == MODEL_CATEGORY) {
+            category_rows(feature, from, row, row_count, stride, to);
+            continue;
+        }
+        int rc = number_rows(feature, from->column->numbers, row, row_count, stride, to, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
