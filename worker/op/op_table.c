@@ -10,6 +10,7 @@ static const struct op ops[] = {
     /* data */
 
     /* evaluate */
+    {.name = "eval.metrics", .run = op_eval_run},
 
     /* gate */
     {.name = "gate", .run = op_gate_run},
@@ -20,6 +21,7 @@ static const struct op ops[] = {
     {.name = "report", .run = op_report_run},
 
     /* train */
+    {.name = "train.native", .run = op_train_run},
 
     {.name = NULL},
 };

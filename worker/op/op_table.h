@@ -22,8 +22,10 @@ int op_validate_run(struct op_context *ctx, struct mlq_err *err);
 int op_split_run(struct op_context *ctx, struct mlq_err *err);
 
 /* train */
+int op_train_run(struct op_context *ctx, struct mlq_err *err);
 
 /* evaluate */
+int op_eval_run(struct op_context *ctx, struct mlq_err *err);
 
 /* package */
 

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * train.native, taken apart: parameters (op_train_config.c), rows (op_train_data.c), steps and epochs
+ * (op_train_loop.c), checkpoints (op_train_checkpoint.c), and op_train.c, which puts them together and
+ * writes the outputs.
+ *
+ * The promise: the same tables, parameters and engine give the same model, bit for bit, whatever the
+ * number of ranks and however often the training was stopped and resumed. What keeps it: nothing but
+ * (seed, epoch, sample) decides an order; each step is cut into `shards` virtual shards whose gradients
+ * are computed by the same kernel calls wherever they run and added in one fixed tree (worker/ml/tree.h);
+ * everything that is decided is decided from numbers that all ranks hold.
+ */
+#ifndef MLQ_OP_OP_TRAIN_H
+#define MLQ_OP_OP_TRAIN_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "worker/coll/coll.h"
+#include "worker/ml/gemm.h"
+#include "worker/ml/model.h"
+#include "worker/ml/optim.h"
+#include "worker/op/op.h"
+#include "worker/op/op_columns.h"
+
+/* ---- Parameters ---- */
+
+enum op_train_kind { OP_TRAIN_LINEAR, OP_TRAIN_SOFTMAX, OP_TRAIN_MLP };
+
+struct op_train_config {
+    enum op_train_kind kind;
+    uint32_t hidden_count;
+    uint32_t hidden[MODEL_LAYERS_MAX];
+    enum op_columns_task task;
+    uint64_t epochs;
+    uint32_t batch;
+    uint32_t shards; /* a power of two */
+    struct optim_options optim;
+    bool early_stop;
+    uint64_t patience;
+    uint64_t seed;
+};
+
+int op_train_config_read(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err);
+
+/* ---- Rows ---- */
+
+struct op_train_set {
+    uint32_t rows; /* 0: there is no such table */
+    float *inputs; /* [rows][model->input_count], preprocessed */
+    uint32_t *labels; /* classification */
+    float *targets;   /* regression, standardised */
+};
+
+struct op_train_data {
+    struct model *model; /* fitted and laid out; the parameters are zero */
+    struct op_train_set train;
+    struct op_train_set validation;
+    uint64_t fingerprint; /* of the rows and the parameters: what a checkpoint belongs to */
+};
+
+/* `data` must be zero; op_train_data_fini is right after any outcome. */
+int op_train_data_load(struct op_context *ctx,
+                       const struct op_train_config *config,
+                       struct op_train_data *data,
+                       struct mlq_err *err);
+void op_train_data_fini(struct op_train_data *data);
+
+/* ---- The state between two steps: what a checkpoint holds ---- */
+
+/* Fixed-size numbers, sent to the other ranks as they are. */
+struct op_train_cursor {
+    uint64_t epoch;      /* finished epochs */
+    uint64_t step;       /* finished steps of the running epoch */
+    double epoch_loss;   /* sum over the running epoch's samples so far */
+    uint64_t best_epoch; /* 1-based; 0: none yet */
+    double best_score;   /* val_loss of best_epoch */
+    uint64_t stale;      /* epochs since best_epoch */
+};
+
+struct op_train {
+    struct op_context *ctx;
+    struct op_train_config config;
+    struct op_train_data data;
+    struct gemm_engine engine;
+    struct coll *coll;
+    struct optim *optim;
+    struct op_train_cursor cursor;
+    float *best;      /* parameters of best_epoch; NULL without early stopping */
+    json_t *history;  /* rank 0: one object per finished epoch */
+    uint64_t samples; /* trained on by this process, */
+    int64_t busy_ns;  /* in this time */
+    bool resumed;
+};
+
+/* Every call between ranks is given up after this. */
+#define OP_TRAIN_TIMEOUT_NS (INT64_C(60) * 1000000000)
+
+/* Trains from the cursor to the end. OP_STOPPED when asked to stop, or when a peer was lost: what could be
+ * saved is saved. */
+int op_train_loop_run(struct op_train *train, struct mlq_err *err);
+
+/* ---- Checkpoints: rank 0's business ---- */
+
+/* Durable when it returns; the two newest are kept. Does nothing without MLQ_CHECKPOINT. */
+int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err);
+
+/* Into model, optim, cursor, best and history from the newest whole checkpoint; *found says whether there
+ * was one. A damaged one is passed over with a warning; one of other rows or parameters is refused. */
+int op_train_checkpoint_load(struct op_train *train, bool *found, struct mlq_err *err);
+
+#endif

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Steps, epochs and validation. A step: each rank computes the gradients of its shards and adds what its
+ * range allows (worker/ml/tree.h); the partial sums and the shards' losses go to all ranks; each finishes
+ * the same sums and takes the same optimizer step, so that all hold the same parameters without sending
+ * them.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/panic.h"
+#include "lib/sys/clock.h"
+#include "lib/sys/log.h"
+#include "lib/sys/mem.h"
+#include "worker/ml/loss.h"
+#include "worker/ml/net.h"
+#include "worker/ml/order.h"
+#include "worker/ml/tree.h"
+#include "worker/op/op_train.h"
+
+#define CHUNK_ROWS 256u /* of validation: fixed, since the number of rows of a product changes its bits */
+/* Checkpoints may take this share of the time: 1 / 5. */
+#define CHECKPOINT_COST_SHARE 5
+
+/* What a rank sends: this, then a double per shard of its range (the losses), then its partial sums. */
+struct block_head {
+    uint64_t stop; /* it was asked to stop */
+};
+
+struct loop {
+    struct op_train *train;
+    const struct model *model;
+    uint32_t shard_rows;
+    uint32_t steps; /* per epoch */
+    struct tree_range range; /* this rank's shards */
+    struct net *net;
+    float *output_gradient;
+    uint32_t *labels; /* of one shard, in the order of its rows */
+    float *targets;
+    uint32_t *order;
+    uint8_t *send; /* a block; its partial sums are the tree's memory */
+    uint8_t *receive; /* all blocks; equal to `send` for one rank */
+    uint64_t block_bytes[COLL_RANKS_MAX];
+    double losses[TREE_SHARDS_MAX];
+    struct net *validation_net;
+    int64_t checkpoint_cost_ns;
+    int64_t checkpoint_at_ns;
+    bool stop;
+};
+
+/* ---- Memory ---- */
+
+static uint64_t block_bytes(const struct loop *loop, uint32_t rank, uint32_t nodes_min)
+{
+    const struct op_train_config *config = &loop->train->config;
+    struct tree_node nodes[TREE_NODES_MAX];
+    struct tree_range range = tree_deal(config->shards, coll_size(loop->train->coll), rank);
+    uint64_t partials = tree_partials(range, nodes);
+    partials = partials < nodes_min ? nodes_min : partials;
+    return sizeof(struct block_head) + (range.end - range.begin) * sizeof(double) +
+           partials * loop->model->parameter_count * sizeof(float);
+}
+
+static double *block_losses(uint8_t *block)
+{
+    return (double *)(void *)(block + sizeof(struct block_head));
+}
+
+/* The sums after the losses. Doubles before floats: both are aligned. */
+static float *block_sums(uint8_t *block, uint32_t shards)
+{
+    return (float *)(void *)(block + sizeof(struct block_head) + shards * sizeof(double));
+}
+
+static void loop_init(struct loop *loop, struct op_train *train)
+{
+    const struct op_train_config *config = &train->config;
+    const struct model *model = train->data.model;
+    uint32_t ranks = coll_size(train->coll), rank = coll_rank(train->coll);
+    *loop = (struct loop){.train = train, .model = model};
+    loop->shard_rows = (config->batch + config->shards - 1) / config->shards;
+    loop->steps = (train->data.train.rows + config->batch - 1) / config->batch;
+    loop->range = tree_deal(config->shards, ranks, rank);
+    loop->net = net_create(model, loop->shard_rows);
+    loop->output_gradient =
+        mlq_alloc_array((size_t)loop->shard_rows * model_output_count(model), sizeof(float));
+    loop->labels = mlq_alloc_array(loop->shard_rows, sizeof(uint32_t));
+    loop->targets = mlq_alloc_array(loop->shard_rows, sizeof(float));
+    loop->order = mlq_alloc_array(train->data.train.rows, sizeof(uint32_t));
+    /* While sums are made, the tree holds more nodes than in the end. */
+    loop->send = mlq_alloc(block_bytes(loop, rank, TREE_NODES_MAX + 1));
+    uint64_t total = 0;
+    for (uint32_t r = 0; r < ranks; r++) {
+        loop->block_bytes[r] = block_bytes(loop, r, 0);
+        /* Blocks lie one behind the other: each must keep the next one's doubles aligned. */
+        loop->block_bytes[r] = (loop->block_bytes[r] + 7) / 8 * 8;
+        total += loop->block_bytes[r];
+    }
+    loop->receive = ranks == 1 ? loop->send : mlq_alloc(total);
+    if (train->data.validation.rows > 0) {
+        loop->validation_net = net_create(model, CHUNK_ROWS);
+    }
+}
+
+static void loop_fini(struct loop *loop)
+{
+    if (loop->receive != loop->send) {
+        mlq_free(loop->receive);
+    }
+    mlq_free(loop->send);
+    mlq_free(loop->order);
+    mlq_free(loop->targets);
+    mlq_free(loop->labels);
+    mlq_free(loop->output_gradient);
+    net_destroy(&loop->net);
+    net_destroy(&loop->validation_net);
+}
+
+/* ---- One step ---- */
+
+/* Rows order[begin..end) into the net, zeros behind them. */
+static void gather(struct loop *loop, uint32_t begin, uint32_t end)
+{
+    const struct op_train_set *set = &loop->train->data.train;
+    size_t width = loop->model->input_count;
+    float *inputs = net_inputs(loop->net);
+    for (uint32_t i = begin; i < end; i++) {
+        size_t row = loop->order[i];
+        memcpy(inputs + (i - begin) * width, set->inputs + row * width, width * sizeof(float));
+        if (set->labels != NULL) {
+            loop->labels[i - begin] = set->labels[row];
+        } else {
+            loop->targets[i - begin] = set->targets[row];
+        }
+    }
+    size_t used = end - begin;
+    memset(inputs + used * width, 0, (loop->shard_rows - used) * width * sizeof(float));
+}
+
+static double compute_loss(const struct loop *loop,
+                           struct loss_shape shape,
+                           const float *outputs,
+                           float scale)
+{
+    return loop->model->task == MODEL_REGRESSION
+               ? loss_squared(shape, outputs, loop->targets, scale, loop->output_gradient)
+               : loss_softmax(shape, outputs, loop->labels, scale, loop->output_gradient);
+}
+
+/* The gradient of one shard of the step that has samples [begin, begin + count). Its kernel calls depend on
+ * nothing but the shapes. */
+static double compute_shard(struct loop *loop, uint32_t shard, uint32_t begin, uint32_t count, float *gradient)
+{
+    uint32_t from = shard * loop->shard_rows, to = from + loop->shard_rows;
+    to = to < count ? to : count;
+    if (from >= to) {
+        memset(gradient, 0, loop->model->parameter_count * sizeof(float));
+        return 0;
+    }
+    gather(loop, begin + from, begin + to);
+    const float *outputs = net_forward(loop->net);
+    struct loss_shape shape = {.rows = to - from, .rows_padded = loop->shard_rows,
+                               .outputs = model_output_count(loop->model)};
+    double loss = compute_loss(loop, shape, outputs, 1.0f / (float)count);
+    net_backward(loop->net, loop->output_gradient, gradient);
+    return loss;
+}
+
+static void compute_range(struct loop *loop, uint32_t begin, uint32_t count)
+{
+    struct tree tree;
+    uint32_t shards = loop->range.end - loop->range.begin;
+    float *sums = block_sums(loop->send, shards);
+    tree_init(&tree, loop->model->parameter_count);
+    for (uint32_t i = 0; i < shards; i++) {
+        /* The stack's nodes lie one behind the other, so that they can be sent as one block. */
+        float *gradient = sums + tree.count * tree.width;
+        uint32_t shard = loop->range.begin + i;
+        block_losses(loop->send)[i] = compute_shard(loop, shard, begin, count, gradient);
+        tree_push(&tree, (struct tree_node){.level = 0, .index = shard, .values = gradient});
+    }
+}
+
+/* All blocks into the step's gradient (in `receive`), the shards' losses, and the stop flag. */
+static float *finish_sums(struct loop *loop)
+{
+    struct tree tree;
+    uint32_t shards = loop->train->config.shards, ranks = coll_size(loop->train->coll);
+    uint8_t *block = loop->receive;
+    tree_init(&tree, loop->model->parameter_count);
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        struct block_head head;
+        struct tree_node nodes[TREE_NODES_MAX];
+        struct tree_range range = tree_deal(shards, ranks, rank);
+        uint32_t own = range.end - range.begin;
+        memcpy(&head, block, sizeof(head));
+        loop->stop = loop->stop || head.stop != 0;
+        memcpy(&loop->losses[range.begin], block_losses(block), own * sizeof(double));
+        uint32_t count = tree_partials(range, nodes);
+        for (uint32_t i = 0; i < count; i++) {
+            nodes[i].values = block_sums(block, own) + i * tree.width;
+            tree_push(&tree, nodes[i]);
+        }
+        block += loop->block_bytes[rank];
+    }
+    MLQ_ASSERT(tree.count == 1 && tree.nodes[0].index == 0);
+    return tree.nodes[0].values;
+}
+
+static int refuse_not_finite(const struct loop *loop, const float *gradient, struct mlq_err *err)
+{
+    const struct op_train_cursor *cursor = &loop->train->cursor;
+    int layer = net_find_not_finite(loop->model, loop->model->parameters);
+    const char *what = "weights";
+    if (layer < 0) {
+        layer = net_find_not_finite(loop->model, gradient);
+        what = "gradient";
+    }
+    char where[64] = "the outputs overflow";
+    if (layer >= 0) {
+        (void)snprintf(where, sizeof(where), "first in the %s of layer %d", what, layer);
+    }
+    return mlq_fail(err, MLQ_EINVAL, "epoch %" PRIu64 ", step %" PRIu64 ": the loss is not a finite number "
+                    "(%s): lower the learning rate, or look for outliers in the data",
+                    cursor->epoch + 1, cursor->step + 1, where);
+}
+
+static int run_step(struct loop *loop, struct mlq_err *err)
+{
+    struct op_train *train = loop->train;
+    uint32_t begin = (uint32_t)train->cursor.step * train->config.batch;
+    uint32_t left = train->data.train.rows - begin;
+    uint32_t count = left < train->config.batch ? left : train->config.batch;
+    struct block_head head = {.stop = op_should_stop(train->ctx)};
+    memcpy(loop->send, &head, sizeof(head));
+    compute_range(loop, begin, count);
+    if (loop->receive != loop->send) {
+        int rc = coll_allgather(train->coll, loop->send, loop->receive, loop->block_bytes,
+                                OP_TRAIN_TIMEOUT_NS, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    float *gradient = finish_sums(loop);
+    double loss = tree_sum_doubles(loop->losses, train->config.shards);
+    if (!isfinite(loss)) {
+        return refuse_not_finite(loop, gradient, err);
+    }
+    optim_step(train->optim, train->data.model, gradient);
+    train->cursor.epoch_loss += loss;
+    train->cursor.step++;
+    train->samples += count;
+    return 0;
+}
+
+/* ---- Validation ---- */
+
+struct chunk_score {
+    double loss;
+    double correct; /* classification */
+};
+
+static struct chunk_score score_chunk(struct loop *loop, uint32_t begin)
+{
+    const struct op_train_set *set = &loop->train->data.validation;
+    size_t width = loop->model->input_count;
+    uint32_t rows = set->rows - begin < CHUNK_ROWS ? set->rows - begin : CHUNK_ROWS;
+    uint32_t outputs = model_output_count(loop->model);
+    float *inputs = net_inputs(loop->validation_net);
+    memcpy(inputs, set->inputs + begin * width, rows * width * sizeof(float));
+    memset(inputs + rows * width, 0, (CHUNK_ROWS - rows) * width * sizeof(float));
+    const float *z = net_forward(loop->validation_net);
+    struct loss_shape shape = {.rows = rows, .rows_padded = CHUNK_ROWS, .outputs = outputs};
+    struct chunk_score score = {.loss = 0};
+    if (loop->model->task == MODEL_REGRESSION) {
+        score.loss = loss_squared(shape, z, set->targets + begin, 1, NULL);
+        return score;
+    }
+    score.loss = loss_softmax(shape, z, set->labels + begin, 1, NULL);
+    for (size_t row = 0; row < rows; row++) {
+        score.correct += loss_argmax(z + row * outputs, outputs) == set->labels[begin + row];
+    }
+    return score;
+}
+
+/* Chunks are dealt to the ranks; their scores are added in the order of chunks by everyone. */
+static int validate(struct loop *loop, struct chunk_score *total, struct mlq_err *err)
+{
+    struct coll *coll = loop->train->coll;
+    uint32_t rows = loop->train->data.validation.rows, ranks = coll_size(coll);
+    uint64_t chunks = (rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
+    uint64_t first = chunks * coll_rank(coll) / ranks, end = chunks * (coll_rank(coll) + 1) / ranks;
+    struct chunk_score *own = mlq_alloc_array(end - first, sizeof(*own));
+    struct chunk_score *all = mlq_alloc_array(chunks, sizeof(*all));
+    uint64_t bytes[COLL_RANKS_MAX];
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        bytes[rank] = (chunks * (rank + 1) / ranks - chunks * rank / ranks) * sizeof(*own);
+    }
+    for (uint64_t i = first; i < end; i++) {
+        own[i - first] = score_chunk(loop, (uint32_t)i * CHUNK_ROWS);
+    }
+    int rc = coll_allgather(coll, own, all, bytes, OP_TRAIN_TIMEOUT_NS, err);
+    *total = (struct chunk_score){.loss = 0};
+    for (uint64_t i = 0; i < chunks && rc == 0; i++) {
+        total->loss += all[i].loss;
+        total->correct += all[i].correct;
+    }
+    mlq_free(own);
+    mlq_free(all);
+    return rc;
+}
+
+/* ---- Epochs ---- */
+
+static void note(struct op_train *train, json_t *row, const char *name, double value)
+{
+    if (coll_rank(train->coll) == 0) {
+        op_metric(train->ctx, name, value, (int64_t)train->cursor.epoch);
+        json_object_set_new(row, name, json_real(value));
+    }
+}
+
+/* Whether this epoch is the best so far, decided from numbers that all ranks hold. */
+static void keep_best(struct op_train *train, double val_loss)
+{
+    struct op_train_cursor *cursor = &train->cursor;
+    if (cursor->best_epoch != 0 && val_loss >= cursor->best_score) {
+        cursor->stale++;
+        return;
+    }
+    cursor->best_score = val_loss;
+    cursor->best_epoch = cursor->epoch;
+    cursor->stale = 0;
+    if (train->best != NULL) {
+        memcpy(train->best, train->data.model->parameters,
+               train->data.model->parameter_count * sizeof(float));
+    }
+}
+
+/* The epoch is over: everything that can fail comes first, and then the cursor moves, so that a checkpoint
+ * never holds an epoch without its validation. */
+static int end_epoch(struct loop *loop, int64_t epoch_ns, uint64_t epoch_samples, struct mlq_err *err)
+{
+    struct op_train *train = loop->train;
+    const struct model *model = loop->model;
+    double rows = train->data.validation.rows, seconds = (double)epoch_ns / (double)MLQ_NS_PER_S;
+    struct chunk_score score = {.loss = 0};
+    int rc = rows > 0 ? validate(loop, &score, err) : 0;
+    if (rc == 0 && !isfinite(score.loss)) {
+        rc = mlq_fail(err, MLQ_EINVAL, "epoch %" PRIu64 ": the validation loss is not a finite number: lower "
+                      "the learning rate", train->cursor.epoch + 1);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    double train_loss = train->cursor.epoch_loss / train->data.train.rows;
+    train->cursor.epoch++;
+    train->cursor.step = 0;
+    train->cursor.epoch_loss = 0;
+    json_t *row = json_object();
+    json_object_set_new(row, "epoch", json_integer((json_int_t)train->cursor.epoch));
+    note(train, row, "train_loss", train_loss);
+    if (rows > 0) {
+        note(train, row, "val_loss", score.loss / rows);
+        if (model->task == MODEL_REGRESSION) {
+            note(train, row, "val_rmse", sqrt(score.loss / rows) * model->target_scale);
+        } else {
+            note(train, row, "val_accuracy", score.correct / rows);
+        }
+        keep_best(train, score.loss / rows);
+    }
+    note(train, row, "lr", train->optim->options.lr);
+    note(train, row, "samples_per_second", (double)epoch_samples / (seconds > 0 ? seconds : 1e-9));
+    json_array_append_new(train->history, row);
+    return 0;
+}
+
+static int save_checkpoint(struct loop *loop, struct mlq_err *err)
+{
+    if (coll_rank(loop->train->coll) != 0) {
+        return 0;
+    }
+    int64_t start_ns = mlq_clock_boot_ns();
+    int rc = op_train_checkpoint_save(loop->train, err);
+    loop->checkpoint_at_ns = mlq_clock_boot_ns();
+    loop->checkpoint_cost_ns = loop->checkpoint_at_ns - start_ns;
+    return rc;
+}
+
+/* After the first epoch, and then whenever checkpoints stay under their share of the time: an epoch of a
+ * few milliseconds does not wait for a disk. */
+static bool is_checkpoint_due(const struct loop *loop)
+{
+    int64_t since_ns = mlq_clock_boot_ns() - loop->checkpoint_at_ns;
+    return since_ns >= loop->checkpoint_cost_ns * (CHECKPOINT_COST_SHARE - 1);
+}
+
+static void report_progress(const struct loop *loop)
+{
+    const struct op_train *train = loop->train;
+    char text[64];
+    double epochs = (double)train->config.epochs, epoch = (double)train->cursor.epoch;
+    double part = (double)train->cursor.step / loop->steps;
+    (void)snprintf(text, sizeof(text), "epoch %" PRIu64 "/%" PRIu64, train->cursor.epoch, train->config.epochs);
+    op_progress(train->ctx, (epoch + part) / epochs, text);
+}
+
+/* From the cursor's step to the end of its epoch, or until someone is asked to stop. */
+static int run_epoch(struct loop *loop, struct mlq_err *err)
+{
+    struct op_train *train = loop->train;
+    int64_t start_ns = mlq_clock_boot_ns();
+    uint64_t samples = train->samples;
+    order_shuffle(loop->order, train->data.train.rows, train->config.seed, train->cursor.epoch);
+    while (train->cursor.step < loop->steps) {
+        int rc = run_step(loop, err);
+        if (rc != 0) {
+            return rc;
+        }
+        if (coll_rank(train->coll) == 0) {
+            report_progress(loop);
+        }
+        if (op_should_checkpoint(train->ctx)) {
+            rc = save_checkpoint(loop, err);
+        }
+        if (rc != 0 || loop->stop) {
+            return rc;
+        }
+    }
+    int64_t epoch_ns = mlq_clock_boot_ns() - start_ns;
+    train->busy_ns += epoch_ns;
+    return end_epoch(loop, epoch_ns, train->samples - samples, err);
+}
+
+static bool is_done(const struct op_train *train)
+{
+    return train->cursor.epoch >= train->config.epochs ||
+           (train->config.early_stop && train->cursor.stale >= train->config.patience);
+}
+
+/* A lost or late peer is not this rank's failure: save what the last whole step left, and go. */
+static int leave_gang(struct loop *loop, int rc, struct mlq_err *err)
+{
+    if (rc != MLQ_ECONN && rc != MLQ_ETIMEOUT) {
+        return rc;
+    }
+    log_warn("train.peer_lost", "reason=\"%s\" epoch=%" PRIu64 " step=%" PRIu64, err->text,
+             loop->train->cursor.epoch, loop->train->cursor.step);
+    rc = save_checkpoint(loop, err);
+    return rc == 0 ? OP_STOPPED : rc;
+}
+
+int op_train_loop_run(struct op_train *train, struct mlq_err *err)
+{
+    struct loop loop;
+    struct mlq_err own = MLQ_ERR_INIT;
+    int rc = 0;
+    err = err == NULL ? &own : err;
+    loop_init(&loop, train);
+    while (rc == 0 && !loop.stop && !is_done(train)) {
+        rc = run_epoch(&loop, err);
+        if (rc == 0 && !is_done(train) && (loop.stop || is_checkpoint_due(&loop))) {
+            rc = save_checkpoint(&loop, err);
+        }
+    }
+    if (rc == 0 && loop.stop && !is_done(train)) {
+        rc = OP_STOPPED;
+    }
+    if (rc < 0) {
+        rc = leave_gang(&loop, rc, err);
+    }
+    loop_fini(&loop);
+    return rc;
+}
