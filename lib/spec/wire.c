@@ -106,15 +106,18 @@ static bool has_cycle(struct parse *parse)
         return false;
     }
     const char *names = "";
-    const struct spec_stage *first = NULL;
-    for (uint16_t i = 0; i < spec->stage_count; i++) {
+    uint16_t first = 0;
+    while (done[first]) {
+        first++;
+    }
+    for (uint16_t i = first; i < spec->stage_count; i++) {
         if (!done[i]) {
-            names = mlq_region_format(parse->region, "%s%s%.*s", names, first == NULL ? "" : ", ",
+            names = mlq_region_format(parse->region, "%s%s%.*s", names, i == first ? "" : ", ",
                                       MLQ_STR_ARG(spec->stages[i].name));
-            first = first == NULL ? &spec->stages[i] : first;
         }
     }
-    diag_add(parse->diags, first->line, first->column, "stages need each other in a circle: %.400s", names);
+    diag_add(parse->diags, spec->stages[first].line, spec->stages[first].column,
+             "stages need each other in a circle: %.400s", names);
     return true;
 }
 
