@@ -237,6 +237,14 @@ def migrations(tree):
         yield "numbers", f"migrations/: the numbers are {sorted(numbers)}, not 1, 2, 3, …"
 
 
+def built(tree):
+    """Each source is part of the build, each test of the test run: nothing is forgotten or switched off."""
+    compiled = {o.source for o in tree.all_objects}
+    for file in tree.code():
+        if file.suffix != ".h" and file.path not in compiled and not is_in(file.path, "tests/fuzz"):
+            yield file.path, f"{file.path}: is not built: list it in a CMakeLists.txt, or delete it"
+
+
 CALLS = re.compile(r"\b(strcpy|stpcpy|strcat|sprintf|vsprintf|atoi|atol|atoll|atof|alloca|gets|system|popen|"
                    r"strtok|tmpnam|mktemp|tempnam)\s*\(")
 GOTO = re.compile(r"\bgoto\s+(?!out\b)(\w+)")
@@ -290,6 +298,7 @@ RULES = {
     "R8": headers,
     "R9": cases,
     "R13": migrations,
+    "built": built,
     "calls": calls,
     "text": text,
 }

@@ -78,7 +78,7 @@ class Bites(unittest.TestCase):
         return build
 
     def complaints(self, rule, *flags):
-        build = self.compile(*flags) if rule in ("R1", "R5", "R6", "R8") else None
+        build = self.compile(*flags) if rule in ("R1", "R5", "R6", "R8", "built") else None
         return tidy.check(Tree(self.root, build), rule)
 
     def bites(self, rule, *parts):
@@ -268,6 +268,13 @@ class Bites(unittest.TestCase):
         self.bites("R13", "not 1, 2, 3")
         self.write("migrations/4_x.sql", "")
         self.bites("R13", "4_x.sql")
+
+    def test_built_forgotten_source(self):
+        build = self.compile()
+        self.write("tests/unit/test_job.c", SPDX)
+        found = tidy.check(Tree(self.root, build), "built")
+        self.assertEqual(len(found), 1, found)
+        self.assertIn("tests/unit/test_job.c: is not built", found[0])
 
     def test_calls_banned(self):
         for name in ("strcpy", "sprintf", "strcat", "atoi", "alloca", "gets", "system", "popen"):

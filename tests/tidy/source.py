@@ -114,6 +114,10 @@ class Tree:
     @functools.cached_property
     def objects(self):
         """What the build makes of our C, tests and generated code left out."""
+        return [o for o in self.all_objects if not is_in(o.source, "tests")]
+
+    @functools.cached_property
+    def all_objects(self):
         if self.build is None or not (self.build / "compile_commands.json").exists():
             raise SystemExit("this rule reads objects: give --build DIR, configured with CMake")
         found = {}
@@ -124,8 +128,7 @@ class Tree:
             name = source.relative_to(self.root).as_posix()
             output = re.search(r"\s-o\s+(\S+)", entry["command"])[1]
             flags = re.findall(r"(?<=\s)(?:-I\s*\S+|-isystem\s+\S+)", entry["command"])
-            if not is_in(name, "tests"):
-                found[name] = Object(name, self.build / output, flags)
+            found[name] = Object(name, self.build / output, flags)
         return list(found.values())
 
     def table(self, name):
