@@ -408,7 +408,6 @@ static void remove_goes_to_any_depth(void **state)
         if (i % 100 == 0) {
             int file = openat(fd, "f", O_WRONLY | O_CREAT, 0644);
             close(file);
-            assert_int_equal(mkdirat(fd, "mlq-moved-3", 0755), 0); /* a name the walk itself uses */
         }
         int next = openat(fd, "d", O_RDONLY | O_DIRECTORY);
         assert_true(next >= 0);
@@ -426,6 +425,43 @@ static void remove_goes_to_any_depth(void **state)
     assert_string_equal(err.text, "");
     assert_int_equal(rc, MLQ_OK);
     assert_false(mlq_fs_exists(under_root("d")));
+}
+
+/* The walk moves deep folders up under names of its own: here they are taken already. */
+static void take_names_of_the_walk(int fd)
+{
+    for (int i = 0; i < 20; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "mlq-moved-%d", i);
+        if (i % 2 == 0) {
+            close(openat(fd, name, O_WRONLY | O_CREAT, 0644));
+        } else {
+            assert_int_equal(mkdirat(fd, name, 0755), 0);
+            int inner = openat(fd, name, O_RDONLY | O_DIRECTORY);
+            assert_int_equal(mkdirat(inner, "not-empty", 0755), 0);
+            close(inner);
+        }
+    }
+}
+
+static void remove_finds_free_names_for_deep_folders(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir(under_root("top"), 0755), 0);
+    int top = open(under_root("top"), O_RDONLY | O_DIRECTORY);
+    take_names_of_the_walk(top);
+    close(top);
+    for (int chain = 0; chain < 20;
+         chain++) { /* some come before the names, in any order of entries */
+        char path[128];
+        int used = snprintf(path, sizeof path, "top/%d", chain);
+        for (int depth = 0; depth < 40; depth++) {
+            used += snprintf(path + used, sizeof path - (size_t)used, "/d");
+        }
+        assert_int_equal(mlq_fs_make_dirs(under_root(path), 0755, NULL), MLQ_OK);
+    }
+    assert_int_equal(mlq_fs_remove_tree(under_root("top"), NULL), MLQ_OK);
+    assert_false(mlq_fs_exists(under_root("top")));
 }
 
 static void remove_goes_to_any_width(void **state)
@@ -516,6 +552,7 @@ int main(void)
         IN_ROOT(remove_takes_files_and_missing_things),
         IN_ROOT(remove_opens_closed_folders),
         IN_ROOT(remove_goes_to_any_depth),
+        IN_ROOT(remove_finds_free_names_for_deep_folders),
         IN_ROOT(remove_goes_to_any_width),
         IN_ROOT(joins_with_one_slash),
         IN_ROOT(inner_paths_cannot_leave),

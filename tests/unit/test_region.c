@@ -76,6 +76,19 @@ static void texts(void **state)
     mlq_region_destroy(&region);
 }
 
+static void arrays(void **state)
+{
+    (void)state;
+    struct mlq_region *region = mlq_region_create();
+    uint64_t *numbers = mlq_region_array(region, 1000, sizeof *numbers);
+    for (size_t i = 0; i < 1000; i++) {
+        assert_true(numbers[i] == 0);
+    }
+    assert_int_equal(mlq_region_bytes(region), 8000);
+    assert_non_null(mlq_region_array(region, 0, 8));
+    mlq_region_destroy(&region);
+}
+
 static void sizes_that_wrap_panic(void **state)
 {
     (void)state;
@@ -93,6 +106,7 @@ int main(void)
         cmocka_unit_test(pieces_do_not_overlap),
         cmocka_unit_test(block_sized_pieces),
         cmocka_unit_test(texts),
+        cmocka_unit_test(arrays),
         cmocka_unit_test(sizes_that_wrap_panic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
