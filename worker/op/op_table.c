@@ -8,6 +8,7 @@
 /* Sorted by name; the row without one ends it. */
 static const struct op ops[] = {
     /* data */
+    {.name = "data.import", .run = op_import_run},
 
     /* evaluate */
     {.name = "eval.metrics", .run = op_eval_run},

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ */
+#include "worker/op/number.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/base/prng.h"
+
+static void assert_same_as_strtod(const char *text)
+{
+    double value = 0;
+    double wanted = strtod(text, NULL);
+    enum number_result result = number_parse(mlq_str_from(text), &value);
+    if (isinf(wanted)) {
+        assert_int_equal(result, NUMBER_NOT_FINITE);
+        return;
+    }
+    if (result != NUMBER_FINITE || memcmp(&value, &wanted, sizeof value) != 0) {
+        fail_msg("'%s': %d, %.17g instead of %.17g", text, (int)result, value, wanted);
+    }
+}
+
+static void test_known_texts(void **state)
+{
+    (void)state;
+    const char *finite[] = {"0", "-0", "+1", "16", "0.1", "-1.5e3", "1E-5", ".5", "5.",
+                            "9007199254740993", "123456789012345678901234567890", "1e22", "1e23",
+                            "1e-22", "1e-23", "4.9e-324", "2.2250738585072011e-308", "1e-400",
+                            "179769313486231570000e288", "0.30000000000000004", "00001",
+                            "0.000000000000000000000000000000001", "9999999999999999999", "1e+5"};
+    for (size_t i = 0; i < sizeof finite / sizeof finite[0]; i++) {
+        assert_same_as_strtod(finite[i]);
+    }
+    const char *none[] = {"",     " ",   "-",    ".",  "e5",  "1e",    "1e+", "1.2.3", "0x10", "1,5",
+                          "1 2",  "1_0", "abc", "1a", "--1", "+-1", "infinite", "na", "1e5.5", "١"};
+    double value = 7;
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        if (number_parse(mlq_str_from(none[i]), &value) != NUMBER_NONE) {
+            fail_msg("'%s' is taken for a number", none[i]);
+        }
+    }
+    const char *not_finite[] = {"inf", "-Inf", "INFINITY", "nan", "NaN", "+nan", "1e309", "-1e999",
+                                "1e99999999999999999999"};
+    for (size_t i = 0; i < sizeof not_finite / sizeof not_finite[0]; i++) {
+        assert_int_equal(number_parse(mlq_str_from(not_finite[i]), &value), NUMBER_NOT_FINITE);
+    }
+    assert_true(value == 7);
+    assert_int_equal(number_parse(MLQ_STR(" \t4.5 "), &value), NUMBER_FINITE);
+    assert_true(value == 4.5);
+    assert_int_equal(number_parse(MLQ_STR("0e999999999999"), &value), NUMBER_FINITE);
+    assert_true(value == 0);
+}
+
+static void test_random_texts_give_the_bits_of_strtod(void **state)
+{
+    (void)state;
+    struct mlq_prng prng;
+    mlq_prng_seed(&prng, 11);
+    for (int i = 0; i < 200000; i++) {
+        uint64_t bits = mlq_prng_next(&prng);
+        double wanted;
+        memcpy(&wanted, &bits, sizeof wanted);
+        if (i % 2 == 0) {
+            wanted = (double)(int64_t)(bits >> 30) / pow(10, (double)(bits % 12));
+        }
+        if (!isfinite(wanted)) {
+            continue;
+        }
+        char text[512];
+        int precision = (int)(bits % 21);
+        if (i % 3 == 0) {
+            (void)snprintf(text, sizeof text, "%.*g", precision, wanted);
+        } else if (i % 3 == 1) {
+            (void)snprintf(text, sizeof text, "%.*f", precision, wanted);
+        } else {
+            (void)snprintf(text, sizeof text, "%.*e", precision, wanted);
+        }
+        assert_same_as_strtod(text);
+    }
+}
+
+static void test_a_text_that_is_too_long_is_no_number(void **state)
+{
+    (void)state;
+    char text[NUMBER_TEXT_BYTES_MAX + 2];
+    memset(text, '1', sizeof text);
+    double value;
+    assert_int_equal(number_parse((struct mlq_str){text, sizeof text - 1}, &value), NUMBER_NONE);
+    text[1] = '.';
+    assert_int_equal(number_parse((struct mlq_str){text, NUMBER_TEXT_BYTES_MAX}, &value),
+                     NUMBER_FINITE);
+    assert_true(value == strtod("1.11111111111111111111", NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_known_texts),
+        cmocka_unit_test(test_random_texts_give_the_bits_of_strtod),
+        cmocka_unit_test(test_a_text_that_is_too_long_is_no_number),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * data.import as a worker runs it: parameters, one input, two outputs, and what a user reads when it
+ * fails.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/sys/fs.h"
+#include "lib/sys/mem.h"
+#include "worker/op/op_table.h"
+#include "worker/op/table.h"
+
+static void write_bytes(const char *path, const char *bytes, size_t len)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, len, file), len);
+    assert_int_equal(fclose(file), 0);
+}
+
+static int import_bytes(const char *bytes, size_t len, const char *with, struct mlq_err *err)
+{
+    assert_int_equal(mlq_fs_remove_tree("out", NULL), MLQ_OK);
+    assert_int_equal(mlq_fs_make_dirs("out", 0755, NULL), MLQ_OK);
+    write_bytes("in.csv", bytes, len);
+    write_bytes("with.json", with, strlen(with));
+    assert_int_equal(setenv("MLQ_WITH", "with.json", 1), 0);
+    assert_int_equal(setenv("MLQ_INPUT_PATH", "in.csv", 1), 0);
+    assert_int_equal(setenv("MLQ_OUTPUT", "out", 1), 0);
+    struct op_context *ctx = NULL;
+    assert_int_equal(op_open("data.import", &ctx, err), MLQ_OK);
+    int rc = op_import_run(ctx, err);
+    op_close(&ctx);
+    return rc;
+}
+
+static struct table *import_table(const char *csv, const char *with)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    if (import_bytes(csv, strlen(csv), with, &err) != MLQ_OK) {
+        fail_msg("%s", err.text);
+    }
+    struct table *table = NULL;
+    assert_int_equal(table_open("out/table.safetensors", &table, &err), MLQ_OK);
+    return table;
+}
+
+static json_t *read_profile(void)
+{
+    json_t *profile = json_load_file("out/profile.json", 0, NULL);
+    assert_non_null(profile);
+    return profile;
+}
+
+static void test_types_are_inferred_over_the_whole_file(void **state)
+{
+    (void)state;
+    struct table *table = import_table("age,city,score,late,empty,flag\n"
+                                       "31,Oslo,0.5,1,,true\n"
+                                       "NA,\"Ly\"\"on\",-2e3,2,,false\n"
+                                       "-4,,NaN,x,,true\n",
+                                       "{\"path\": \"people.csv\", \"target\": \"age\"}");
+    assert_int_equal(table_rows(table), 3);
+    const struct table_column *age = table_find(table, "age");
+    assert_int_equal(age->kind, TABLE_NUMBER);
+    assert_int_equal(age->role, TABLE_TARGET);
+    assert_true(age->integer);
+    assert_true(age->numbers[0] == 31 && isnan(age->numbers[1]) && age->numbers[2] == -4);
+    const struct table_column *city = table_find(table, "city");
+    assert_int_equal(city->kind, TABLE_CATEGORY);
+    assert_int_equal(city->dictionary_count, 2);
+    assert_string_equal(city->dictionary[0], "Ly\"on");
+    assert_int_equal(city->codes[0], 1);
+    assert_int_equal(city->codes[1], 0);
+    assert_int_equal(city->codes[2], -1);
+    const struct table_column *score = table_find(table, "score");
+    assert_false(score->integer);
+    assert_true(score->numbers[1] == -2000 && isnan(score->numbers[2]));
+    const struct table_column *late = table_find(table, "late");
+    assert_int_equal(late->kind, TABLE_CATEGORY);
+    assert_int_equal(late->dictionary_count, 3);
+    assert_string_equal(late->dictionary[late->codes[0]], "1");
+    assert_int_equal(table_find(table, "empty")->kind, TABLE_NUMBER);
+    assert_true(isnan(table_find(table, "empty")->numbers[0]));
+    assert_int_equal(table_find(table, "flag")->kind, TABLE_CATEGORY);
+    assert_non_null(strstr(table_source(table), "\"file\":\"people.csv\""));
+    assert_non_null(strstr(table_source(table), "sha256:"));
+    table_close(&table);
+}
+
+/* A column is a number for longer than the sample, then not: its earlier values are texts too. */
+static void test_a_text_behind_the_sample_changes_the_column(void **state)
+{
+    (void)state;
+    size_t rows = 700000;
+    char *csv = mlq_alloc(rows * 16);
+    size_t used = (size_t)sprintf(csv, "id,code\n");
+    for (size_t i = 0; i < rows; i++) {
+        used += (size_t)sprintf(csv + used, "%zu,%zu\n", i, i % 7);
+    }
+    used += (size_t)sprintf(csv + used, "inf,x\n");
+    struct mlq_err err = MLQ_ERR_INIT;
+    assert_int_equal(import_bytes(csv, used, "{\"max_bad_rows\": 1}", &err), MLQ_OK);
+    struct table *table = NULL;
+    assert_int_equal(table_open("out/table.safetensors", &table, &err), MLQ_OK);
+    /* The last row holds an infinite id: it is bad, and its text leaves no trace in the dictionary. */
+    assert_int_equal(table_rows(table), rows);
+    const struct table_column *code = table_find(table, "code");
+    assert_int_equal(code->kind, TABLE_CATEGORY);
+    assert_int_equal(code->dictionary_count, 7);
+    assert_string_equal(code->dictionary[code->codes[12]], "5");
+    assert_true(table_find(table, "id")->numbers[rows - 1] == (double)(rows - 1));
+    table_close(&table);
+    mlq_free(csv);
+}
+
+static void test_declared_types_win(void **state)
+{
+    (void)state;
+    struct table *table = import_table(
+        "zip;n;note\n007;1;a\n08;2;b\n",
+        "{\"delimiter\": \";\", \"types\": {\"zip\": \"category\", \"note\": \"ignore\"}}");
+    assert_int_equal(table_column_count(table), 2);
+    const struct table_column *zip = table_find(table, "zip");
+    assert_int_equal(zip->kind, TABLE_CATEGORY);
+    assert_string_equal(zip->dictionary[zip->codes[0]], "007");
+    assert_null(table_find(table, "note"));
+    table_close(&table);
+}
+
+static void test_missing_texts_may_be_numbers(void **state)
+{
+    (void)state;
+    struct table *table =
+        import_table("a,b\n-999,1\n5,?\n", "{\"missing\": [\"-999\", \"?\"]}");
+    assert_true(isnan(table_find(table, "a")->numbers[0]));
+    assert_true(isnan(table_find(table, "b")->numbers[1]));
+    assert_int_equal(table_find(table, "b")->kind, TABLE_NUMBER);
+    table_close(&table);
+}
+
+static void test_bad_rows_are_left_out_and_told(void **state)
+{
+    (void)state;
+    const char csv[] = "a,b\n1,x\n2\n3,y,z\n4,\xff\n5,inf\n6,\"q\"r\n7,w\n";
+    struct mlq_err err = MLQ_ERR_INIT;
+    assert_int_equal(import_bytes(csv, sizeof csv - 1, "{\"max_bad_rows\": 4}", &err), MLQ_OK);
+    struct table *table = NULL;
+    assert_int_equal(table_open("out/table.safetensors", &table, &err), MLQ_OK);
+    assert_int_equal(table_rows(table), 3); /* b holds texts, so "inf" is a text */
+    assert_true(table_find(table, "a")->numbers[1] == 5);
+    assert_int_equal(table_source_row(table, 0), 0);
+    assert_int_equal(table_source_row(table, 1), 4);
+    assert_int_equal(table_source_row(table, 2), 6);
+    assert_int_equal(table_find(table, "b")->dictionary_count, 3);
+    table_close(&table);
+    json_t *profile = read_profile();
+    json_t *bad = json_object_get(profile, "bad_rows");
+    assert_int_equal(json_integer_value(json_object_get(bad, "count")), 4);
+    json_t *first = json_array_get(json_object_get(bad, "first"), 0);
+    assert_int_equal(json_integer_value(json_object_get(first, "line")), 3);
+    json_decref(profile);
+    assert_int_equal(import_bytes(csv, sizeof csv - 1, "{\"max_bad_rows\": 3}", &err), MLQ_EINVAL);
+    assert_non_null(strstr(err.text, "in.csv:7:2: text after a closing quote (bad row 4; "
+                                     "with.max_bad_rows is 3)"));
+    assert_false(mlq_fs_exists("out/table.safetensors"));
+}
+
+static void test_not_finite_values_make_a_row_bad_in_number_columns(void **state)
+{
+    (void)state;
+    const char csv[] = "a,c\n1,u\ninf,v\n1e999,w\n4,u\n";
+    struct mlq_err err = MLQ_ERR_INIT;
+    assert_int_equal(import_bytes(csv, sizeof csv - 1, "{}", &err), MLQ_EINVAL);
+    assert_non_null(strstr(err.text, "in.csv:3:1: 'inf' in the number column 'a' is not a finite"));
+    assert_int_equal(import_bytes(csv, sizeof csv - 1, "{\"max_bad_rows\": 2}", &err), MLQ_OK);
+    struct table *table = NULL;
+    assert_int_equal(table_open("out/table.safetensors", &table, &err), MLQ_OK);
+    assert_int_equal(table_rows(table), 2);
+    assert_int_equal(table_find(table, "c")->dictionary_count, 1); /* only of good rows */
+    table_close(&table);
+}
+
+struct hostile {
+    const char *csv;
+    const char *with;
+    const char *why;
+};
+
+static void test_hostile_tables_fail_with_their_place(void **state)
+{
+    (void)state;
+    static const struct hostile cases[] = {
+        {"", "{}", "in.csv: the file is empty"},
+        {"\n\n", "{}", "in.csv: the file is empty"},
+        {"a,b\n", "{}", "in.csv:2: there is no row below the header"},
+        {"a,b,a\n1,2,3\n", "{}", "in.csv:1:3: columns 1 and 3 are both named 'a'"},
+        {"a,,c\n1,2,3\n", "{}", "in.csv:1:2: column 2 has no name"},
+        {"a,mlq.row\n1,2\n", "{}", "in.csv:1:2: the column name 'mlq.row' is reserved"},
+        {"a,\xff\n1,2\n", "{}", "in.csv:1:2: header: bytes that are not UTF-8"},
+        {"a,b\n1\n", "{}", "in.csv:2:1: 1 fields, but the header has 2"},
+        {"a,b\n1,2,3\n", "{}", "in.csv:2:3: 3 fields, but the header has 2 (1,2,3)"},
+        {"a,b\n1,\"2\n", "{}", "in.csv:2:2: a quoted field does not end"},
+        {"a,b\n1,2\n", "{\"target\": \"c\"}", "in.csv:1: with.target names 'c', but there is no such"},
+        {"label,b\n1,2\n", "{\"target\": \"lable\"}", "(did you mean 'label'?)"},
+        {"a,b\n1,2\n", "{\"types\": {\"z\": \"number\"}}", "with.types names 'z'"},
+        {"a,b\n1,2\n", "{\"types\": {\"a\": \"text\"}}", "with.types.a: expected number, category"},
+        {"a,b\n1,2\n", "{\"types\": {\"a\": 7}}", "with.types.a: expected number, category"},
+        {"a,b\n1,2\n", "{\"types\": []}", "with.types: expected a mapping"},
+        {"a,b\n1,2\n", "{\"types\": {\"a\": \"ignore\"}, \"target\": \"a\"}", "which is the target"},
+        {"a\n1\n", "{\"types\": {\"a\": \"ignore\"}}", "every column is ignored"},
+        {"a,b\nx,2\n", "{\"types\": {\"a\": \"number\"}}", "in.csv:2:1: 'x' in the number column 'a'"},
+        {"a,b\n1,2\n2,2\n", "{\"target\": \"b\"}", "in.csv:1:2: the target 'b' has the same value"},
+        {"a,b\n1,\n2,\n", "{\"target\": \"b\"}", "the target 'b' has no value in any row"},
+        {"a,b\n1,x\n2,y\n3,z\n", "{\"target\": \"b\"}", "a class of its own for each of its 3 rows"},
+        {"a,b\n1,x\n2,y\n3,z\n", "{\"categories_max\": 2}", "more than 2 different texts"},
+        {"a,b\n1,2\n", "{\"categories_max\": 0}", "with.categories_max is 0: expected an integer"},
+        {"a,b\n1,2\n", "{\"max_bad_rows\": -1}", "with.max_bad_rows is -1"},
+        {"a,b\n1,2\n", "{\"delimiter\": \";;\"}", "with.delimiter is ';;'"},
+        {"a,b\n1,2\n", "{\"delimiter\": \"\"}", "with.delimiter is ''"},
+        {"a,b\n1,2\n", "{\"missing\": [1]}", "with.missing: entry 1 is not a text"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct mlq_err err = MLQ_ERR_INIT;
+        int rc = import_bytes(cases[i].csv, strlen(cases[i].csv), cases[i].with, &err);
+        if (rc >= 0 || strstr(err.text, cases[i].why) == NULL) {
+            fail_msg("case %zu: rc %d, '%s' lacks '%s'", i, rc, err.text, cases[i].why);
+        }
+        assert_false(mlq_fs_exists("out/profile.json"));
+    }
+}
+
+static void test_profile(void **state)
+{
+    (void)state;
+    struct table *table = import_table("x,c\n1,b\n2,a\n3,b\n4,\n,b\n-0,a\n0,b\n", "{}");
+    table_close(&table);
+    json_t *profile = read_profile();
+    assert_int_equal(json_integer_value(json_object_get(profile, "rows")), 7);
+    assert_true(fabs(json_real_value(json_object_get(profile, "missing_fraction")) - 2.0 / 14) < 1e-15);
+    json_t *x = json_array_get(json_object_get(profile, "columns"), 0);
+    /* pandas: [1, 2, 3, 4, 0, 0]: mean 10/6, std 1.632993161855452, quantile .25 = 0.25 */
+    assert_int_equal(json_integer_value(json_object_get(x, "count")), 6);
+    assert_int_equal(json_integer_value(json_object_get(x, "missing")), 1);
+    assert_int_equal(json_integer_value(json_object_get(x, "distinct")), 5);
+    assert_true(fabs(json_number_value(json_object_get(x, "mean")) - 10.0 / 6) < 1e-15);
+    assert_true(fabs(json_number_value(json_object_get(x, "std")) - 1.632993161855452) < 1e-12);
+    json_t *quantiles = json_object_get(x, "quantiles");
+    assert_true(json_number_value(json_object_get(quantiles, "0.25")) == 0.25);
+    assert_true(json_number_value(json_object_get(quantiles, "0.5")) == 1.5);
+    json_t *c = json_array_get(json_object_get(profile, "columns"), 1);
+    json_t *top = json_array_get(json_object_get(c, "top"), 0);
+    assert_string_equal(json_string_value(json_object_get(top, "value")), "b");
+    assert_int_equal(json_integer_value(json_object_get(top, "count")), 4);
+    json_decref(profile);
+}
+
+static void test_the_digits(void **state)
+{
+    (void)state;
+    const char *source = getenv("MLQ_SOURCE_DIR");
+    assert_non_null(source);
+    char *path = mlq_fs_join(source, "examples/digits/digits.csv");
+    char *csv = NULL;
+    size_t len = 0;
+    if (mlq_fs_read(path, 1 << 20, &csv, &len, NULL) != MLQ_OK) {
+        mlq_free(path);
+        skip();
+    }
+    struct mlq_err err = MLQ_ERR_INIT;
+    assert_int_equal(import_bytes(csv, len, "{\"target\": \"label\"}", &err), MLQ_OK);
+    struct table *table = NULL;
+    assert_int_equal(table_open("out/table.safetensors", &table, &err), MLQ_OK);
+    assert_int_equal(table_rows(table), 1797);
+    assert_int_equal(table_column_count(table), 65);
+    assert_string_equal(table_target(table)->name, "label");
+    double sum = 0;
+    for (size_t i = 0; i < 64; i++) {
+        for (uint64_t row = 0; row < 1797; row++) {
+            sum += table_column(table, i)->numbers[row];
+        }
+    }
+    assert_true(sum == 561718); /* sklearn.datasets.load_digits().data.sum() */
+    table_close(&table);
+    mlq_free(csv);
+    mlq_free(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_types_are_inferred_over_the_whole_file),
+        cmocka_unit_test(test_a_text_behind_the_sample_changes_the_column),
+        cmocka_unit_test(test_declared_types_win),
+        cmocka_unit_test(test_missing_texts_may_be_numbers),
+        cmocka_unit_test(test_bad_rows_are_left_out_and_told),
+        cmocka_unit_test(test_not_finite_values_make_a_row_bad_in_number_columns),
+        cmocka_unit_test(test_hostile_tables_fail_with_their_place),
+        cmocka_unit_test(test_profile),
+        cmocka_unit_test(test_the_digits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,682 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Why kinds are pinned for a second scan: a column that turns out to hold texts late in the file
+ * has no entry for its earlier, number-like values; and "inf" is a bad value in a number column but
+ * a good text in a category, which is known only at the end. Either way the second scan decides
+ * every row with the kinds settled, so it and the writing pass agree on which rows are bad.
+ */
+#include "worker/op/import.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/panic.h"
+#include "lib/sys/log.h"
+#include "lib/sys/mem.h"
+#include "worker/op/csv.h"
+#include "worker/op/dict.h"
+#include "worker/op/missing.h"
+#include "worker/op/number.h"
+#include "worker/op/table.h"
+
+#define SAMPLE_BYTES      (4u << 20)
+#define CHUNK_BYTES       (64u << 20) /* of values that wait to be written */
+#define CHUNK_ROWS_MAX    8192u
+#define CHUNK_ROWS_MIN    64u
+#define CACHE_LINE_VALUES 8u
+#define ROWS_PER_CHECK    4096u
+#define EXACT_INTEGER_MAX 9007199254740992.0 /* 2^53 */
+#define CELL_SHOWN        60
+
+struct column {
+    char *name;
+    enum table_kind kind;
+    bool forced; /* by with.types */
+    bool ignored;
+    bool is_target;
+    bool holds_text;       /* while it counted as a number */
+    bool holds_not_finite; /* likewise */
+    bool not_integer;
+    uint64_t text_line; /* where the first text was, for a message */
+    char text_shown[CELL_SHOWN + 1];
+    struct dict *dict; /* category */
+    double *numbers;   /* chunk, when writing */
+    int32_t *codes;
+};
+
+enum phase { PHASE_SAMPLE, PHASE_SCAN, PHASE_WRITE };
+
+struct import {
+    struct op_context *ctx;
+    const struct import_options *options;
+    struct column *columns;
+    size_t count;
+    enum phase phase;
+    bool pinned;
+    double progress_from; /* of this pass, in 0..1 */
+    double progress_share;
+
+    struct missing missing;
+    uint64_t rows; /* good ones */
+    uint64_t rows_stored;
+    uint64_t dictionary_bytes;
+    uint64_t bad_count;
+    struct import_bad_row bad[IMPORT_BAD_ROWS_SHOWN];
+    double *values; /* of the row at hand, by column */
+
+    size_t chunk_rows;
+    size_t chunk_used;
+    double *chunk_numbers;
+    int32_t *chunk_codes;
+    int64_t *chunk_sources;
+    struct table_writer *writer;
+    size_t *stored; /* table column of each column */
+};
+
+/* ---- Messages ---- */
+
+/* A cell for a message: cut, without control characters. */
+static void show_cell(struct mlq_str cell, char shown[CELL_SHOWN + 1])
+{
+    size_t len = cell.len < CELL_SHOWN ? cell.len : CELL_SHOWN;
+    while (len > 0 && len < cell.len && ((unsigned char)cell.ptr[len] & 0xc0) == 0x80) {
+        len--; /* not in the middle of a character */
+    }
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = (unsigned char)cell.ptr[i];
+        shown[i] = byte < 0x20 || byte == 0x7f ? '?' : cell.ptr[i];
+    }
+    shown[len] = '\0';
+}
+
+/* Counts a bad row. MLQ_EINVAL when that is one too many. */
+static int add_bad(struct import *import, uint64_t line, size_t field, const char *text,
+                   struct mlq_err *err)
+{
+    if (import->bad_count < IMPORT_BAD_ROWS_SHOWN) {
+        struct import_bad_row *bad = &import->bad[import->bad_count];
+        bad->line = line;
+        bad->field = field;
+        (void)snprintf(bad->text, sizeof bad->text, "%s", text);
+    }
+    import->bad_count++;
+    if (import->bad_count <= import->options->bad_rows_max) {
+        return MLQ_OK;
+    }
+    for (size_t i = 0; i < import->bad_count && i < IMPORT_BAD_ROWS_SHOWN; i++) {
+        const struct import_bad_row *bad = &import->bad[i];
+        log_error("import.bad_row", "place=%s:%" PRIu64 ":%zu reason=\"%s\"",
+                  import->options->shown, bad->line, bad->field, bad->text);
+    }
+    return mlq_fail(err, MLQ_EINVAL,
+                    "%s:%" PRIu64 ":%zu: %s (bad row %" PRIu64 "; with.max_bad_rows is %" PRIu64
+                    ")",
+                    import->options->shown, line, field, text, import->bad_count,
+                    import->options->bad_rows_max);
+}
+
+/* ---- Cells ---- */
+
+/* A cell of a number column to import->values. False when the row is bad for it. */
+static bool read_number(struct import *import, size_t i, struct mlq_str cell, uint64_t line)
+{
+    struct column *column = &import->columns[i];
+    double value = 0;
+    import->values[i] = (double)NAN;
+    if (import->missing.looks_numeric && missing_has(&import->missing, cell)) {
+        return true;
+    }
+    enum number_result result = number_parse(cell, &value);
+    if (result == NUMBER_FINITE) {
+        import->values[i] = value;
+        return true;
+    }
+    if (missing_has(&import->missing, cell)) {
+        return true;
+    }
+    if (column->forced || import->pinned || import->phase == PHASE_WRITE) {
+        return false;
+    }
+    column->holds_not_finite = column->holds_not_finite || result == NUMBER_NOT_FINITE;
+    if (result == NUMBER_NONE && !column->holds_text) {
+        column->holds_text = true;
+        column->text_line = line;
+        show_cell(cell, column->text_shown);
+    }
+    return true;
+}
+
+static int refuse_cell(struct import *import, size_t i, const struct csv_record *record,
+                       struct mlq_err *err)
+{
+    char shown[CELL_SHOWN + 1];
+    char text[sizeof import->bad[0].text];
+    show_cell(record->fields[i], shown);
+    (void)snprintf(text, sizeof text, "'%s' in the number column '%.60s' is not a finite number",
+                   shown, import->columns[i].name);
+    int rc = add_bad(import, record->line, i + 1, text, err);
+    return rc == MLQ_OK ? 1 : rc;
+}
+
+/* 0: good, its numbers in import->values. 1: bad and counted. */
+static int check_row(struct import *import, const struct csv_record *record, struct mlq_err *err)
+{
+    char text[sizeof import->bad[0].text];
+    if (record->problem != CSV_FINE) {
+        int rc = add_bad(import, record->line, record->problem_field + 1,
+                         csv_problem_text(record->problem), err);
+        return rc == MLQ_OK ? 1 : rc;
+    }
+    if (record->count != import->count) {
+        char shown[CELL_SHOWN + 1];
+        show_cell(record->raw, shown);
+        (void)snprintf(text, sizeof text, "%zu fields, but the header has %zu (%s)", record->count,
+                       import->count, shown);
+        size_t field = record->count < import->count ? record->count : import->count + 1;
+        int rc = add_bad(import, record->line, field, text, err);
+        return rc == MLQ_OK ? 1 : rc;
+    }
+    for (size_t i = 0; i < import->count; i++) {
+        struct column *column = &import->columns[i];
+        if (column->kind != TABLE_NUMBER || column->ignored || column->holds_text) {
+            continue;
+        }
+        if (!read_number(import, i, record->fields[i], record->line)) {
+            return refuse_cell(import, i, record, err);
+        }
+    }
+    return 0;
+}
+
+/* ---- Scanning ---- */
+
+static int refuse_dictionary(struct import *import, const struct column *column,
+                             struct mlq_err *err)
+{
+    char hint[2 * CELL_SHOWN + 64] = "";
+    if (column->text_line > 0) {
+        (void)snprintf(hint, sizeof hint,
+                       " (the first that is no number: '%s' on line %" PRIu64 ")",
+                       column->text_shown, column->text_line);
+    }
+    return mlq_fail(err, MLQ_EFULL,
+                    "%s: the column '%.100s' has more than %u different texts%s: give "
+                    "`types: {%.100s: ignore}` (or number), or raise categories_max",
+                    import->options->shown, column->name, import->options->categories_max, hint,
+                    column->name);
+}
+
+/* A new text of a category; both limits count distinct texts. */
+static int add_text(struct import *import, struct column *column, struct mlq_str cell,
+                    struct mlq_err *err)
+{
+    uint64_t before = dict_bytes(column->dict);
+    if (dict_add(column->dict, cell) == DICT_NONE) {
+        return refuse_dictionary(import, column, err);
+    }
+    import->dictionary_bytes += dict_bytes(column->dict) - before;
+    return import->dictionary_bytes <= IMPORT_DICTIONARY_BYTES_MAX
+               ? MLQ_OK
+               : mlq_fail(
+                     err, MLQ_EFULL,
+                     "%s: the different texts of all category columns are over %u bytes, with the "
+                     "column '%.100s' at last: give `types: {%.100s: ignore}`",
+                     import->options->shown, IMPORT_DICTIONARY_BYTES_MAX, column->name,
+                     column->name);
+}
+
+static int note_row(struct import *import, const struct csv_record *record, struct mlq_err *err)
+{
+    for (size_t i = 0; i < import->count; i++) {
+        struct column *column = &import->columns[i];
+        if (column->ignored) {
+            continue;
+        }
+        if (column->kind == TABLE_NUMBER) {
+            double value = import->values[i];
+            column->not_integer =
+                column->not_integer ||
+                (!isnan(value) && (value != rint(value) || fabs(value) > EXACT_INTEGER_MAX));
+        } else if (!missing_has(&import->missing, record->fields[i])) {
+            int rc = add_text(import, column, record->fields[i], err);
+            if (rc != MLQ_OK) {
+                return rc;
+            }
+        }
+    }
+    import->rows++;
+    return MLQ_OK;
+}
+
+static int store_row(struct import *import, const struct csv_record *record, struct mlq_err *err);
+
+static int take_record(struct import *import, const struct csv_record *record, struct mlq_err *err)
+{
+    int rc = check_row(import, record, err);
+    if (rc != 0) {
+        return rc < 0 ? rc : MLQ_OK;
+    }
+    switch (import->phase) {
+    case PHASE_SAMPLE:
+        return MLQ_OK;
+    case PHASE_SCAN:
+        return note_row(import, record, err);
+    case PHASE_WRITE:
+        return store_row(import, record, err);
+    }
+    MLQ_UNREACHABLE("import phase");
+}
+
+/* Now and then. True when asked to stop. */
+static bool look_up(struct import *import, const struct csv *csv)
+{
+    double bytes = (double)csv_bytes(csv);
+    double part = bytes > 0 ? (double)csv_bytes_done(csv) / bytes : 1;
+    op_progress(import->ctx, import->progress_from + import->progress_share * part,
+                import->phase == PHASE_WRITE ? "writing columns" : "reading");
+    return op_should_stop(import->ctx);
+}
+
+/* One pass over the rows below the header. */
+static int pass(struct import *import, enum phase phase, struct mlq_err *err)
+{
+    import->phase = phase;
+    import->bad_count = 0;
+    struct csv *csv = NULL;
+    struct csv_record record;
+    int rc = csv_open(import->options->path, import->options->delimiter, &csv, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    rc = csv_next(csv, &record, err);
+    for (uint64_t n = 0; rc == 1; n++) {
+        rc = csv_next(csv, &record, err);
+        if (rc == 1) {
+            int taken = take_record(import, &record, err);
+            rc = taken == MLQ_OK ? 1 : taken;
+        }
+        if (rc == 1 && n % ROWS_PER_CHECK == 0 && look_up(import, csv)) {
+            csv_close(&csv);
+            return OP_STOPPED;
+        }
+        if (phase == PHASE_SAMPLE && csv_bytes_done(csv) > SAMPLE_BYTES) {
+            break;
+        }
+    }
+    csv_close(&csv);
+    return rc < 0 ? rc : MLQ_OK;
+}
+
+/* Columns that turned out to hold texts become categories. True when something must be seen again.
+ */
+static bool settle_kinds(struct import *import)
+{
+    bool changed = false;
+    for (size_t i = 0; i < import->count; i++) {
+        struct column *column = &import->columns[i];
+        if (column->holds_text) {
+            column->kind = TABLE_CATEGORY;
+            column->holds_text = false;
+            column->holds_not_finite = false;
+            changed = true;
+        }
+        changed = changed || column->holds_not_finite;
+    }
+    return changed;
+}
+
+static void start_scan(struct import *import)
+{
+    import->rows = 0;
+    import->dictionary_bytes = 0;
+    for (size_t i = 0; i < import->count; i++) {
+        struct column *column = &import->columns[i];
+        dict_destroy(&column->dict);
+        column->not_integer = false;
+        if (column->kind == TABLE_CATEGORY && !column->ignored) {
+            column->dict = dict_create(import->options->categories_max);
+        }
+    }
+}
+
+static int scan(struct import *import, struct mlq_err *err)
+{
+    import->progress_share = 0;
+    int rc = pass(import, PHASE_SAMPLE, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    (void)settle_kinds(import);
+    start_scan(import);
+    import->progress_share = 0.4;
+    rc = pass(import, PHASE_SCAN, err);
+    if (rc == MLQ_OK && settle_kinds(import)) {
+        import->pinned = true;
+        start_scan(import);
+        import->progress_from = 0.4;
+        import->progress_share = 0.2;
+        rc = pass(import, PHASE_SCAN, err);
+    }
+    if (rc == MLQ_OK && import->rows == 0) {
+        rc = mlq_fail(err, MLQ_EINVAL, "%s:2: there is no row below the header",
+                      import->options->shown);
+    }
+    for (size_t i = 0; rc == MLQ_OK && i < import->count; i++) {
+        if (import->columns[i].dict != NULL) {
+            dict_sort(import->columns[i].dict);
+        }
+    }
+    return rc;
+}
+
+/* ---- The header ---- */
+
+static int name_columns(struct import *import, const struct csv_record *header, struct mlq_err *err)
+{
+    const char *shown = import->options->shown;
+    if (header->problem != CSV_FINE) {
+        return mlq_fail(err, MLQ_EINVAL, "%s:1:%zu: header: %s", shown, header->problem_field + 1,
+                        csv_problem_text(header->problem));
+    }
+    struct dict *names = dict_create(CSV_FIELDS_MAX);
+    int rc = MLQ_OK;
+    import->columns = mlq_alloc_array(header->count, sizeof *import->columns);
+    import->count = header->count;
+    for (size_t i = 0; rc == MLQ_OK && i < header->count; i++) {
+        struct mlq_str name = mlq_str_trim(header->fields[i]);
+        if (name.len == 0 || name.len > TABLE_NAME_BYTES_MAX) {
+            rc = mlq_fail(err, MLQ_EINVAL, "%s:1:%zu: column %zu has %s name", shown, i + 1, i + 1,
+                          name.len == 0 ? "no" : "too long a");
+            break;
+        }
+        uint32_t before = dict_count(names);
+        int32_t first = dict_add(names, name);
+        import->columns[i].name = mlq_strndup(name);
+        if (dict_count(names) == before) {
+            rc = mlq_fail(err, MLQ_EINVAL, "%s:1:%zu: columns %d and %zu are both named '%.100s'",
+                          shown, i + 1, first + 1, i + 1, import->columns[i].name);
+        } else if (strcmp(import->columns[i].name, "__metadata__") == 0 ||
+                   strncmp(import->columns[i].name, "mlq.", 4) == 0) {
+            rc = mlq_fail(err, MLQ_EINVAL, "%s:1:%zu: the column name '%.100s' is reserved", shown,
+                          i + 1, import->columns[i].name);
+        }
+    }
+    dict_destroy(&names);
+    return rc;
+}
+
+static int find_column(struct import *import, const char *name, const char *parameter,
+                       size_t *found, struct mlq_err *err)
+{
+    const char *nearest = NULL;
+    size_t least = 4;
+    for (size_t i = 0; i < import->count; i++) {
+        if (strcmp(import->columns[i].name, name) == 0) {
+            *found = i;
+            return MLQ_OK;
+        }
+        size_t distance =
+            mlq_str_distance(mlq_str_from(name), mlq_str_from(import->columns[i].name));
+        if (distance < least) {
+            least = distance;
+            nearest = import->columns[i].name;
+        }
+    }
+    return mlq_fail(
+        err, MLQ_ENOENT, "%s:1: with.%s names '%.100s', but there is no such column%s%.100s%s",
+        import->options->shown, parameter, name, nearest == NULL ? "" : " (did you mean '",
+        nearest == NULL ? "" : nearest, nearest == NULL ? "" : "'?)");
+}
+
+static int apply_types(struct import *import, struct mlq_err *err)
+{
+    json_t *types = (json_t *)(uintptr_t)import->options->types;
+    for (void *at = json_object_iter(types); at != NULL; at = json_object_iter_next(types, at)) {
+        size_t i;
+        int rc = find_column(import, json_object_iter_key(at), "types", &i, err);
+        if (rc != MLQ_OK) {
+            return rc;
+        }
+        const char *type = json_string_value(json_object_iter_value(at));
+        struct column *column = &import->columns[i];
+        column->forced = true;
+        column->ignored = type != NULL && strcmp(type, "ignore") == 0;
+        column->kind =
+            type != NULL && strcmp(type, "category") == 0 ? TABLE_CATEGORY : TABLE_NUMBER;
+        if (type == NULL ||
+            (column->kind == TABLE_NUMBER && !column->ignored && strcmp(type, "number") != 0)) {
+            return mlq_fail(err, MLQ_EINVAL,
+                            "with.types.%.100s: expected number, category or ignore", column->name);
+        }
+    }
+    return MLQ_OK;
+}
+
+static int apply_target(struct import *import, struct mlq_err *err)
+{
+    size_t i;
+    if (import->options->target == NULL) {
+        return MLQ_OK;
+    }
+    int rc = find_column(import, import->options->target, "target", &i, err);
+    if (rc == MLQ_OK && import->columns[i].ignored) {
+        rc = mlq_fail(err, MLQ_EINVAL, "with.types ignores '%.100s', which is the target",
+                      import->columns[i].name);
+    }
+    if (rc == MLQ_OK) {
+        import->columns[i].is_target = true;
+    }
+    return rc;
+}
+
+static int read_header(struct import *import, struct mlq_err *err)
+{
+    struct csv *csv = NULL;
+    struct csv_record header;
+    int rc = csv_open(import->options->path, import->options->delimiter, &csv, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    rc = csv_next(csv, &header, err);
+    if (rc == 0) {
+        rc = mlq_fail(err, MLQ_EINVAL,
+                      "%s: the file is empty: expected a header line with the names "
+                      "of the columns",
+                      import->options->shown);
+    } else if (rc == 1) {
+        rc = name_columns(import, &header, err);
+    }
+    csv_close(&csv);
+    if (rc == MLQ_OK) {
+        rc = apply_types(import, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = apply_target(import, err);
+    }
+    import->values = mlq_alloc_array(import->count, sizeof *import->values);
+    return rc;
+}
+
+int import_scan(struct op_context *ctx, const struct import_options *options, struct import **out,
+                struct mlq_err *err)
+{
+    struct import *import = mlq_alloc(sizeof *import);
+    import->ctx = ctx;
+    import->options = options;
+    missing_init(&import->missing, options->missing, options->missing_count);
+    int rc = read_header(import, err);
+    if (rc == MLQ_OK) {
+        rc = scan(import, err);
+    }
+    if (rc != MLQ_OK) {
+        import_close(&import);
+        return rc;
+    }
+    *out = import;
+    return MLQ_OK;
+}
+
+/* ---- Writing ---- */
+
+static int refuse_change(struct import *import, uint64_t line, struct mlq_err *err)
+{
+    return mlq_fail(err, MLQ_EIO, "%s:%" PRIu64 ": the file changed while it was read",
+                    import->options->shown, line);
+}
+
+static int flush(struct import *import, struct mlq_err *err)
+{
+    int rc = import->chunk_sources == NULL
+                 ? MLQ_OK
+                 : table_write_source_rows(import->writer, import->chunk_sources,
+                                           import->chunk_used, err);
+    for (size_t i = 0; rc == MLQ_OK && i < import->count; i++) {
+        const struct column *column = &import->columns[i];
+        if (column->ignored) {
+            continue;
+        }
+        rc = column->kind == TABLE_NUMBER
+                 ? table_write_numbers(import->writer, import->stored[i], column->numbers,
+                                       import->chunk_used, err)
+                 : table_write_codes(import->writer, import->stored[i], column->codes,
+                                     import->chunk_used, err);
+    }
+    import->chunk_used = 0;
+    return rc;
+}
+
+static int store_row(struct import *import, const struct csv_record *record, struct mlq_err *err)
+{
+    size_t at = import->chunk_used;
+    if (import->rows_stored++ == import->rows) {
+        return refuse_change(import, record->line, err);
+    }
+    for (size_t i = 0; i < import->count; i++) {
+        const struct column *column = &import->columns[i];
+        if (column->numbers != NULL) {
+            column->numbers[at] = import->values[i];
+        } else if (column->codes != NULL) {
+            struct mlq_str cell = record->fields[i];
+            bool missing = missing_has(&import->missing, cell);
+            column->codes[at] = missing ? -1 : dict_find(column->dict, cell);
+            if (!missing && column->codes[at] == DICT_NONE) {
+                return refuse_change(import, record->line, err);
+            }
+        }
+    }
+    if (import->chunk_sources != NULL) {
+        import->chunk_sources[at] = (int64_t)record->index - 1; /* the header is record 0 */
+    }
+    import->chunk_used++;
+    return import->chunk_used == import->chunk_rows ? flush(import, err) : MLQ_OK;
+}
+
+static size_t describe_columns(struct import *import, struct table_column *columns)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < import->count; i++) {
+        const struct column *column = &import->columns[i];
+        if (column->ignored) {
+            continue;
+        }
+        import->stored[i] = count;
+        columns[count++] = (struct table_column){
+            .name = column->name,
+            .kind = column->kind,
+            .role = column->is_target ? TABLE_TARGET : TABLE_FEATURE,
+            .integer = column->kind == TABLE_NUMBER && !column->not_integer,
+            .dictionary = column->dict == NULL ? NULL : dict_texts(column->dict),
+            .dictionary_count = column->dict == NULL ? 0 : dict_count(column->dict)};
+    }
+    return count;
+}
+
+/* Buffers of a chunk. Each column's is longer than a power of two by a cache line, because a row's
+ * values would otherwise all fall into one set of the cache. */
+static void make_chunk(struct import *import, size_t stored)
+{
+    size_t rows = CHUNK_BYTES / (stored * sizeof(double));
+    rows = rows > CHUNK_ROWS_MAX ? CHUNK_ROWS_MAX : rows < CHUNK_ROWS_MIN ? CHUNK_ROWS_MIN : rows;
+    size_t stride = rows + CACHE_LINE_VALUES;
+    import->chunk_rows = rows;
+    import->chunk_numbers = mlq_alloc_array(stored * stride, sizeof(double));
+    import->chunk_codes = mlq_alloc_array(stored * stride, sizeof(int32_t));
+    import->chunk_sources = import->bad_count > 0 ? mlq_alloc_array(rows, sizeof(int64_t)) : NULL;
+    for (size_t i = 0; i < import->count; i++) {
+        struct column *column = &import->columns[i];
+        if (!column->ignored && column->kind == TABLE_NUMBER) {
+            column->numbers = import->chunk_numbers + import->stored[i] * stride;
+        } else if (!column->ignored) {
+            column->codes = import->chunk_codes + import->stored[i] * stride;
+        }
+    }
+}
+
+int import_write(struct import *import, const char *path, const char *source, struct mlq_err *err)
+{
+    import->stored = mlq_alloc_array(import->count, sizeof *import->stored);
+    struct table_column *columns = mlq_alloc_array(import->count, sizeof *columns);
+    struct table_schema schema = {.rows = import->rows,
+                                  .columns = columns,
+                                  .column_count = describe_columns(import, columns),
+                                  .with_source_rows = import->bad_count > 0,
+                                  .source = source};
+    int rc = schema.column_count > 0
+                 ? table_writer_create(path, &schema, &import->writer, err)
+                 : mlq_fail(err, MLQ_EINVAL, "%s: every column is ignored", import->options->shown);
+    mlq_free(columns);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    make_chunk(import, schema.column_count);
+    import->progress_from = 0.6;
+    import->progress_share = 0.3;
+    rc = pass(import, PHASE_WRITE, err);
+    if (rc == MLQ_OK) {
+        rc = import->rows_stored == import->rows ? flush(import, err)
+                                                 : refuse_change(import, import->rows_stored, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = table_writer_finish(&import->writer, err);
+    }
+    return rc;
+}
+
+void import_close(struct import **import)
+{
+    if (*import == NULL) {
+        return;
+    }
+    struct import *old = *import;
+    for (size_t i = 0; i < old->count; i++) {
+        mlq_free(old->columns[i].name);
+        dict_destroy(&old->columns[i].dict);
+    }
+    table_writer_abort(&old->writer);
+    mlq_free(old->columns);
+    mlq_free(old->values);
+    mlq_free(old->chunk_numbers);
+    mlq_free(old->chunk_codes);
+    mlq_free(old->chunk_sources);
+    mlq_free(old->stored);
+    mlq_free(old);
+    *import = NULL;
+}
+
+uint64_t import_rows(const struct import *import)
+{
+    return import->rows;
+}
+
+uint64_t import_bad_rows(const struct import *import)
+{
+    return import->bad_count;
+}
+
+const struct import_bad_row *import_bad_row(const struct import *import, size_t i)
+{
+    return i < import->bad_count && i < IMPORT_BAD_ROWS_SHOWN ? &import->bad[i] : NULL;
+}

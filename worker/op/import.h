@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * CSV to table, in passes over the file and with bounded memory:
+ *
+ *   sample   the first MiBs: which columns hold texts
+ *   scan     the whole file: kinds, dictionaries, good rows; once more when a kind turned out otherwise
+ *   write    the whole file again: values to their columns
+ *
+ * A column is a number when every present value is one; else a category. A row is bad when it is
+ * malformed (csv.h), has another number of fields than the header, or holds in a number column
+ * something that is no finite number. Bad rows are left out, and over the limit they end the import.
+ */
+#ifndef MLQ_OP_IMPORT_H
+#define MLQ_OP_IMPORT_H
+
+#include <jansson.h>
+
+#include "lib/base/err.h"
+#include "lib/base/ownership.h"
+#include "worker/op/op.h"
+
+#define IMPORT_MISSING_MAX           256u        /* texts that mean "no value" */
+#define IMPORT_DICTIONARY_BYTES_MAX  (32u << 20) /* of all columns together */
+#define IMPORT_BAD_ROWS_SHOWN        20u
+
+struct import_options {
+    const char *path;
+    const char *shown; /* the file's name for messages */
+    char delimiter;
+    const char *target;           /* NULL: none */
+    const json_t *types;          /* {column: "number" | "category" | "ignore"}, or NULL */
+    const char *const *missing;
+    size_t missing_count;
+    uint64_t bad_rows_max;
+    uint32_t categories_max;
+};
+
+struct import_bad_row {
+    uint64_t line;
+    size_t field; /* from 1; 0: the row as a whole */
+    char text[256];
+};
+
+struct import;
+
+/* Samples and scans. The options must outlive the import. Returns OP_STOPPED when asked to. */
+int import_scan(struct op_context *ctx,
+                const struct import_options *options,
+                MLQ_OWNED_RETURN struct import **import,
+                struct mlq_err *err);
+/* Writes the table. `source` is a JSON object's text. */
+int import_write(struct import *import, const char *path, const char *source, struct mlq_err *err);
+void import_close(struct import **import); /* takes NULL */
+
+uint64_t import_rows(const struct import *import);
+uint64_t import_bad_rows(const struct import *import);
+/* The first ones; NULL past the last that was kept. */
+const struct import_bad_row *import_bad_row(const struct import *import, size_t i);
+
+#endif
