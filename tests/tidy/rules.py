@@ -101,10 +101,10 @@ def owners(tree):
     rows = tree.table("owners.txt")
     system = [name for row in rows if row[0] == "system" for name in row[1:]]
     owned = [(row[0], row[1:]) for row in rows if row[0] != "system"]
-    ours = {file.path for file in tree.code()}
+    ours = {row[0].rstrip(":") for row in tree.table("layers.txt")}
     for file in tree.code():
         for line, _, path in file.includes():
-            if path in ours or any(matches(path, name) for name in system):
+            if any(is_in(path, f) for f in ours) or any(matches(path, name) for name in system):
                 continue
             row = next((places for header, places in owned if fnmatch.fnmatchcase(path, header)), None)
             where = f"{file.path}:{line}: includes <{path}>"
