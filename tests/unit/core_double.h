@@ -23,7 +23,7 @@
 #define SECOND           INT64_C(1000000000)
 #define GIB              (INT64_C(1) << 30)
 #define DOUBLE_FACTS_MAX 4096
-#define DOUBLE_JOBS_MAX  64
+#define DOUBLE_JOBS_MAX  512
 
 struct core_double {
     struct core_limits limits;
