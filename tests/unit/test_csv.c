@@ -145,7 +145,8 @@ static void test_fields_come_back_across_blocks(void **state)
     size_t expected = 0;
     uint64_t line = 1;
     while (used < room) {
-        expected += (size_t)sprintf(wanted + expected, "%lu:", (unsigned long)line);
+        expected += (size_t)snprintf(wanted + expected, room * 2 - expected, "%lu:",
+                                     (unsigned long)line);
         for (int field = 0; field < 3; field++) {
             bytes[used++] = '"';
             wanted[expected++] = '<';

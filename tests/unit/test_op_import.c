@@ -101,12 +101,13 @@ static void test_a_text_behind_the_sample_changes_the_column(void **state)
 {
     (void)state;
     size_t rows = 700000;
-    char *csv = mlq_alloc(rows * 16);
-    size_t used = (size_t)sprintf(csv, "id,code\n");
+    size_t room = rows * 16;
+    char *csv = mlq_alloc(room);
+    size_t used = (size_t)snprintf(csv, room, "id,code\n");
     for (size_t i = 0; i < rows; i++) {
-        used += (size_t)sprintf(csv + used, "%zu,%zu\n", i, i % 7);
+        used += (size_t)snprintf(csv + used, room - used, "%zu,%zu\n", i, i % 7);
     }
-    used += (size_t)sprintf(csv + used, "inf,x\n");
+    used += (size_t)snprintf(csv + used, room - used, "inf,x\n");
     struct mlq_err err = MLQ_ERR_INIT;
     assert_int_equal(import_bytes(csv, used, "{\"max_bad_rows\": 1}", &err), MLQ_OK);
     struct table *table = NULL;

@@ -10,6 +10,7 @@
 #include "lib/artifact/cas.h"
 #include "lib/base/panic.h"
 #include "lib/sys/log.h"
+#include "lib/sys/mem.h"
 #include "worker/op/import.h"
 #include "worker/op/op_table.h"
 #include "worker/op/profile.h"
@@ -225,6 +226,6 @@ int op_import_run(struct op_context *ctx, struct mlq_err *err)
         rc = profile(ctx, &options, import, err);
     }
     import_close(&import);
-    free(source); /* jansson's */
+    mlq_free(source); /* jansson's, which comes from malloc as ours does */
     return rc;
 }
