@@ -28,7 +28,14 @@ extern "C" {
 
 namespace {
 
-// Gloo's view of the meeting point. Failures become exceptions that carry their text, caught below.
+// One of our own failures on its way through Gloo.
+struct Failure : public std::exception {
+    explicit Failure(const mlq_err &e) : err(e) {}
+    const char *what() const noexcept override { return err.text; }
+    mlq_err err;
+};
+
+// Gloo's view of the meeting point.
 class MeetingPoint : public gloo::rendezvous::Store {
   public:
     MeetingPoint(coll_store_client *store, int64_t deadline_ns) : store_(store), deadline_ns_(deadline_ns) {}
@@ -65,7 +72,7 @@ class MeetingPoint : public gloo::rendezvous::Store {
     static void check(int rc, const mlq_err &err)
     {
         if (rc != 0) {
-            throw gloo::IoException(err.text);
+            throw Failure(err);
         }
     }
 
@@ -91,6 +98,8 @@ template <typename Body> int guarded(mlq_err *err, Body body)
     try {
         body();
         return 0;
+    } catch (const Failure &e) {
+        return mlq_fail(err, e.err.code, "%s", e.err.text);
     } catch (const std::exception &e) {
         bool late = std::strstr(e.what(), "imed out") != nullptr;
         return mlq_fail(err, late ? MLQ_ETIMEOUT : MLQ_ECONN, "gloo: %s", e.what());
@@ -116,7 +125,7 @@ int meet(const coll_gang *gang, int64_t deadline_ns, Gloo *gloo_state, mlq_err *
 {
     char local[COLL_STORE_ADDRESS_BYTES];
     coll_store_client *store = nullptr;
-    int rc = coll_store_client_connect(gang, deadline_ns, &store, local, err);
+    int rc = coll_store_client_open(gang, deadline_ns, &store, local, err);
     if (rc != 0) {
         return rc;
     }

@@ -51,7 +51,7 @@ struct coll_store_client;
 /* Tries until the deadline (mlq_clock_boot_ns), since rank 0 may start later. `local_address`
  * [COLL_STORE_ADDRESS_BYTES] becomes this machine's numeric address on the way to rank 0: the one for
  * the gang to use. */
-int coll_store_client_connect(const struct coll_gang *gang,
+int coll_store_client_open(const struct coll_gang *gang,
                        int64_t deadline_ns,
                        MLQ_OWNED_RETURN struct coll_store_client **store,
                        char *local_address,

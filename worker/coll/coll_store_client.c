@@ -192,7 +192,7 @@ static int connect_until(const struct coll_gang *gang, int64_t deadline_ns, int 
     return 0;
 }
 
-int coll_store_client_connect(const struct coll_gang *gang,
+int coll_store_client_open(const struct coll_gang *gang,
                        int64_t deadline_ns,
                        struct coll_store_client **store,
                        char *local_address,
