@@ -352,6 +352,8 @@ cgroups are read-only here
 [ RUN      ] time_is_limited
 [       OK ] time_is_limited
 ok 3 a worker is lost # skip no second machine
+[  SKIPPED ] 1 test(s), listed below:
+[  SKIPPED ] memory_is_limited
 <end of output>
 Test Passed.
 """

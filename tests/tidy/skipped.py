@@ -32,8 +32,12 @@ def skips(text, summary):
             yield name, said[-1].strip() if said else "no reason given"
             continue
         before = ""
+        seen = set()
         for line in output:
             if match := CMOCKA.match(line):
+                if match["case"] in seen:  # cmocka lists them again at the end
+                    continue
+                seen.add(match["case"])
                 if before and not before.startswith("["):
                     yield f"{name}: {match['case']}", before
                 else:
@@ -45,7 +49,7 @@ def skips(text, summary):
 
 def main():
     log, summary = (open(path, encoding="utf-8", errors="replace").read() for path in sys.argv[1:])
-    found = sorted(set(skips(log, summary)))
+    found = sorted(skips(log, summary))
     if not found:
         print("== nothing was skipped")
         return
