@@ -17,6 +17,7 @@ static const struct op ops[] = {
     {.name = "gate", .run = op_gate_run},
 
     /* package */
+    {.name = "package.onnx", .run = op_onnx_run},
 
     /* report */
     {.name = "report", .run = op_report_run},

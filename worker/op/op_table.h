@@ -28,6 +28,7 @@ int op_train_run(struct op_context *ctx, struct mlq_err *err);
 int op_eval_run(struct op_context *ctx, struct mlq_err *err);
 
 /* package */
+int op_onnx_run(struct op_context *ctx, struct mlq_err *err);
 
 /* gate and report */
 int op_gate_run(struct op_context *ctx, struct mlq_err *err);
