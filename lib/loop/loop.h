@@ -22,11 +22,11 @@ int loop_create(MLQ_OWNED_RETURN struct uv_loop_s **loop, struct mlq_err *err);
 void loop_run(struct uv_loop_s *loop);
 void loop_stop(struct uv_loop_s *loop);
 
-/* Let all close callbacks run, then free the loop. A handle that nobody closed is logged by its type
- * and closed; the number of those is returned: 0 in a correct program, and tests demand it. */
+/* Let all close callbacks run, then free the loop. A handle that nobody closed is logged by its
+ * type and closed; the number of those is returned: 0 in a correct program, and tests demand it. */
 unsigned loop_destroy(struct uv_loop_s **loop);
 
-/* ---- Signals ---------------------------------------------------------------------------------- */
+/* ---- Signals --------------------------------------------------------------------------------- */
 
 struct loop_signals;
 
@@ -39,7 +39,7 @@ int loop_signals_start(struct uv_loop_s *loop,
                        struct mlq_err *err);
 void loop_signals_close(struct loop_signals **signals); /* takes NULL, nulls */
 
-/* ---- Timers ----------------------------------------------------------------------------------- */
+/* ---- Timers ---------------------------------------------------------------------------------- */
 
 struct loop_timer;
 typedef void (*loop_timer_cb)(void *context);

@@ -13,7 +13,7 @@
 #include "lib/net/limits.h"
 #include "lib/net/wire.h"
 
-/* ---- Fields ----------------------------------------------------------------------------------- */
+/* ---- Fields ---------------------------------------------------------------------------------- */
 
 void codec_bad(struct codec_part *part, int code, const char *field, const char *why)
 {
@@ -111,7 +111,7 @@ char **codec_put_texts(struct codec_part *part, const struct mlq_str *texts, siz
     return all;
 }
 
-/* ---- Bodies of client.proto and of the envelope ------------------------------------------------ */
+/* ---- Bodies of client.proto and of the envelope ---------------------------------------------- */
 
 #define REFUSED_FIELDS(N, T, P, B) N(code) P(text) N(version_theirs) N(version_ours)
 #define REQUEST_FIELDS(N, T, P, B)                                                                 \
@@ -205,7 +205,7 @@ static bool client_get(struct codec_part *part, struct msg *to, const Mlq__V1__E
     return true;
 }
 
-/* ---- Frames ----------------------------------------------------------------------------------- */
+/* ---- Frames ---------------------------------------------------------------------------------- */
 
 int codec_prepare(const struct msg *msg, size_t frame_max, struct mlq_region *region,
                   struct codec_packing *packing, struct mlq_err *err)

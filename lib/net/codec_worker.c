@@ -39,7 +39,7 @@ _Static_assert(sizeof(double) == sizeof(uint64_t), "value_bits holds a double");
     Type *to = mlq_region_alloc(part->region, sizeof *to);                                         \
     init(to)
 
-/* ---- Parts ------------------------------------------------------------------------------------ */
+/* ---- Parts ----------------------------------------------------------------------------------- */
 
 static void member_get(struct codec_part *part, struct msg_member *to, const Mlq__V1__Member *from)
 {
@@ -196,7 +196,7 @@ static void kill_item_put(struct codec_part *part, Mlq__V1__KillItem *to,
     to->member = member_new(part, &from->member);
 }
 
-/* ---- Bodies ----------------------------------------------------------------------------------- */
+/* ---- Bodies ---------------------------------------------------------------------------------- */
 
 static void hello_get(struct codec_part *part, struct msg_hello *to, const Mlq__V1__Hello *from)
 {
@@ -376,7 +376,7 @@ static Mlq__V1__RecordReply *record_reply_put(struct codec_part *part,
     return to;
 }
 
-/* ---- The envelope's body ---------------------------------------------------------------------- */
+/* ---- The envelope's body --------------------------------------------------------------------- */
 
 /* One case of codec_worker_put: the body's place in the envelope, and what fills it. */
 #define PUT_BODY(BODY, place, value)                                                               \

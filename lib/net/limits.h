@@ -33,8 +33,10 @@
 /* A peer's address: libzmq gives five bytes. */
 #define LIMIT_ADDRESS_BYTES 16
 
-/* Messages that a socket's queue holds in each direction for each connection. */
-#define LIMIT_QUEUE_MESSAGES 10000
+/* Messages in a socket's queue for one connection. What comes in waits behind a loop that takes 256
+ * at a time, so few are enough, and they may be large; TCP holds back the rest. */
+#define LIMIT_QUEUE_IN_MESSAGES 1000
+#define LIMIT_QUEUE_OUT_MESSAGES 10000
 
 /* Messages taken from a socket in one iteration of the loop. */
 #define LIMIT_BURST_MESSAGES 256

@@ -68,7 +68,10 @@ struct net_server_options {
 struct net_server;
 struct uv_loop_s;
 
-/* A decoded message of an enrolled peer whose role may send that kind. Everything lives until return. */
+/* A decoded message of an enrolled peer whose role may send that kind. Everything lives until return.
+ * The key is looked up for each message: a line removed from the file takes effect within two
+ * seconds, for connections that stand as well (they are answered with MSG_REFUSED, MLQ_EPERM).
+ * Sending to such an address is the caller's to stop. */
 typedef void (*net_server_cb)(void *context, const struct net_peer *peer, const struct msg *msg);
 
 int net_server_create(struct uv_loop_s *loop,
@@ -115,9 +118,11 @@ int net_caller_open(const struct net_peer_options *options,
                     MLQ_OWNED_RETURN struct net_caller **caller,
                     struct mlq_err *err);
 /* Send `request` (its id is set here) and wait for its reply, decoded into `region`. A reply with a
- * code other than 0 is a success of the call. MLQ_ECONN: nothing was sent within the time (no
- * scheduler there, or the key is not enrolled: text says both); MLQ_EUNKNOWN: sent, no answer;
- * MLQ_EPROTO: refused, versions named. */
+ * code other than 0 is a success of the call. MLQ_ECONN: nothing was sent within the time (text says
+ * why, as far as is known; a key that is not enrolled is said at once); MLQ_EUNKNOWN: sent, and no
+ * answer, or the connection broke (at once), or an answer that cannot be read; MLQ_EPROTO: refused,
+ * versions named; MLQ_EPERM: refused, this key may not call (any more); MLQ_EFULL, MLQ_EINVAL:
+ * nothing was sent, the request is too large or its text is not UTF-8. */
 int net_caller_call(struct net_caller *caller,
                     struct msg_request *request,
                     int64_t timeout_ns,
@@ -127,7 +132,8 @@ int net_caller_call(struct net_caller *caller,
 void net_caller_close(struct net_caller **caller);
 
 /* On a loop: for the worker. Reconnects by itself; `on_connected` runs on each new connection (also
- * the first): say hello there. Messages queued for a lost connection are dropped. */
+ * the first): say hello there. Messages queued for a lost connection are dropped. A scheduler that
+ * speaks another version is reported as a message: MSG_REFUSED, MLQ_EPROTO, both versions named. */
 struct net_link;
 struct net_link_callbacks {
     void *context;
@@ -140,6 +146,8 @@ int net_link_create(struct uv_loop_s *loop,
                     const struct net_link_callbacks *callbacks,
                     MLQ_OWNED_RETURN struct net_link **link,
                     struct mlq_err *err);
+/* MLQ_ECONN: not connected; MLQ_EFULL: the queue is full or msg is too large; MLQ_EINVAL: text that
+ * is not UTF-8. Nothing was queued then. */
 int net_link_send(struct net_link *link, const struct msg *msg, struct mlq_err *err);
 void net_link_close(struct net_link **link, void (*closed)(void *context), void *context);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Walks a frame along the schema's descriptors with a stack of its own; allocates nothing. Encoding:
- * protobuf.dev/programming-guides/encoding.
+ * Walks a frame along the schema's descriptors with a stack of its own; allocates nothing. The
+ * encoding: protobuf.dev/programming-guides/encoding.
  */
 #include "lib/net/wire.h"
 

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The scheduler's socket. A frame passes, in this order: a key that is enrolled now (not only when
+ * it connected), the version, the size and shape, the role. What fails is counted, logged at most
+ * once a second for each cause, and answered with MSG_REFUSED.
+ */
+#include "lib/net/net.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "lib/base/panic.h"
+#include "lib/loop/loop.h"
+#include "lib/loop/zpoll.h"
+#include "lib/net/codec.h"
+#include "lib/net/enrolled.h"
+#include "lib/net/limits.h"
+#include "lib/net/zap.h"
+#include "lib/net/zsock.h"
+#include "lib/sys/clock.h"
+#include "lib/sys/log.h"
+#include "lib/sys/mem.h"
+
+#define ENDPOINT_BYTES 256
+#define REFRESH_NS MLQ_NS_PER_S
+
+/* The peers' side is heard by libzmq; more parts than address and payload are nobody's. */
+#define PARTS 2
+
+struct net_server {
+    void *context;
+    void *socket;
+    struct zpoll *poll;
+    struct zap *zap;
+    struct enrolled *enrolled;
+    struct loop_timer *refresh;
+    struct mlq_region *in;
+    struct mlq_region *out;
+    net_server_cb on_message;
+    void (*on_turn_end)(void *context);
+    void *callback_context;
+    struct net_refusals refusals;
+    int64_t last_logged_ns;
+    uint64_t refusals_unlogged;
+    char endpoint[ENDPOINT_BYTES];
+    bool closing;
+    void (*closed)(void *context);
+    void *closed_context;
+};
+
+/* ---- What comes in --------------------------------------------------------------------------- */
+
+static bool may_send(enum net_role role, enum msg_kind kind)
+{
+    switch (kind) {
+    case MSG_HELLO:
+    case MSG_HEARTBEAT:
+    case MSG_REPORT:
+    case MSG_LOG_DATA:
+    case MSG_RECORD_REQUEST:
+    case MSG_LEAVING:
+        return role == NET_ROLE_WORKER;
+    case MSG_REQUEST:
+        return role == NET_ROLE_CLIENT;
+    case MSG_NONE:
+    case MSG_WELCOME:
+    case MSG_HEARTBEAT_ACK:
+    case MSG_ASSIGN:
+    case MSG_KILL:
+    case MSG_FENCED:
+    case MSG_ACK:
+    case MSG_LOG_READ:
+    case MSG_RECORD_REPLY:
+    case MSG_REFUSED:
+    case MSG_REPLY:
+        return false;
+    }
+    return false;
+}
+
+static void refuse(struct net_server *server, const struct net_address *to, const char *name,
+                   int code, uint32_t version, const char *why)
+{
+    struct msg msg = {.kind = MSG_REFUSED,
+                      .refused = {.code = code,
+                                  .text = mlq_str_from(why),
+                                  .version_theirs = version,
+                                  .version_ours = MSG_PROTOCOL_VERSION}};
+    int64_t now_ns = mlq_clock_boot_ns();
+    server->refusals_unlogged++;
+    if (server->last_logged_ns == 0 || now_ns - server->last_logged_ns >= MLQ_NS_PER_S) {
+        log_warn("net.refused", "peer=%s why=\"%s\" frames=%llu", name, why,
+                 (unsigned long long)server->refusals_unlogged);
+        server->last_logged_ns = now_ns;
+        server->refusals_unlogged = 0;
+    }
+    if (to->len > 0) {
+        (void)net_server_send(server, to, &msg, NULL); /* best effort: the peer may be gone */
+    }
+}
+
+static void judge(struct net_server *server, const struct net_address *from, zmq_msg_t *frame)
+{
+    const char *key = zmq_msg_gets(frame, "User-Id"); /* what ZAP answered in the handshake */
+    const struct enrolled_entry *entry =
+        key == NULL ? NULL : enrolled_find(server->enrolled, key);
+    if (entry == NULL) {
+        server->refusals.not_enrolled++;
+        refuse(server, from, "?", MLQ_EPERM, 0, "this key is not enrolled, or no longer");
+        return;
+    }
+    struct msg msg;
+    uint32_t version;
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct mlq_str bytes = {.ptr = zmq_msg_data(frame), .len = zmq_msg_size(frame)};
+    mlq_region_reset(server->in);
+    int rc = codec_decode(bytes, LIMIT_FRAME_TO_SERVER_BYTES, server->in, &msg, &version, &err);
+    if (rc == MLQ_EPROTO) {
+        char text[128];
+        server->refusals.version++;
+        (void)snprintf(text, sizeof text,
+                       "you speak protocol version %u, the scheduler speaks %d: use the same "
+                       "release of mlq",
+                       version, MSG_PROTOCOL_VERSION);
+        refuse(server, from, entry->name, rc, version, text);
+        return;
+    }
+    if (rc != MLQ_OK) {
+        server->refusals.malformed++;
+        refuse(server, from, entry->name, rc, version, err.text);
+        return;
+    }
+    if (!may_send(entry->role, msg.kind)) {
+        char text[128];
+        server->refusals.wrong_role++;
+        (void)snprintf(text, sizeof text, "a %s may not send '%s'",
+                       entry->role == NET_ROLE_WORKER ? "worker" : "client",
+                       codec_kind_text(msg.kind));
+        refuse(server, from, entry->name, MLQ_EPERM, version, text);
+        return;
+    }
+    struct net_peer peer = {.address = *from,
+                            .role = entry->role,
+                            .name = entry->name,
+                            .public_key = entry->public_key};
+    server->on_message(server->callback_context, &peer, &msg);
+}
+
+/* Address and payload of one message, to its last part. False: nothing to read. `*parts` is their
+ * number; of a third and later ones nothing is kept. */
+static bool receive(void *socket, zmq_msg_t *address, zmq_msg_t *payload, unsigned *parts)
+{
+    zmq_msg_t spare;
+    (void)zmq_msg_init(&spare);
+    *parts = 0;
+    bool more = true;
+    while (more) {
+        zmq_msg_t *part = *parts == 0 ? address : *parts == 1 ? payload : &spare;
+        if (zmq_msg_recv(part, socket, ZMQ_DONTWAIT) < 0) {
+            break; /* only before the first part: libzmq hands over whole messages */
+        }
+        more = zmq_msg_more(part) != 0;
+        ++*parts;
+    }
+    (void)zmq_msg_close(&spare);
+    return *parts > 0;
+}
+
+static bool take_one(struct net_server *server)
+{
+    zmq_msg_t address;
+    zmq_msg_t payload;
+    unsigned parts;
+    (void)zmq_msg_init(&address);
+    (void)zmq_msg_init(&payload);
+    bool taken = receive(server->socket, &address, &payload, &parts);
+    if (taken) {
+        struct net_address from = {.len = 0};
+        size_t len = zmq_msg_size(&address);
+        /* libzmq gives addresses of five bytes; a peer that chose its own might take the place of
+         * one that is gone, so such a peer is not heard. */
+        bool given = len == 5 && *(const char *)zmq_msg_data(&address) == '\0';
+        if (given) {
+            memcpy(from.bytes, zmq_msg_data(&address), len);
+            from.len = (uint8_t)len;
+        }
+        if (!given || parts != PARTS) {
+            server->refusals.malformed++;
+            refuse(server, &from, "?", MLQ_ECORRUPT, 0, "not one frame from one unnamed socket");
+        } else {
+            judge(server, &from, &payload);
+        }
+    }
+    (void)zmq_msg_close(&address);
+    (void)zmq_msg_close(&payload);
+    return taken;
+}
+
+static void on_readable(void *context)
+{
+    struct net_server *server = context;
+    int taken = 0;
+    while (taken < LIMIT_BURST_MESSAGES && !server->closing && take_one(server)) {
+        taken++;
+    }
+    if (taken > 0 && !server->closing && server->on_turn_end != NULL) {
+        server->on_turn_end(server->callback_context);
+    }
+}
+
+static void on_refresh(void *context)
+{
+    struct net_server *server = context;
+    enrolled_refresh(server->enrolled);
+}
+
+/* ---- Life ------------------------------------------------------------------------------------ */
+
+/* With the ZAP handler bound: see net.h. */
+static int open_socket(struct net_server *server, const struct net_server_options *options,
+                       const struct net_keypair *keys, struct mlq_err *err)
+{
+    int rc = zsock_create(server->context, ZMQ_ROUTER, options->endpoint,
+                          LIMIT_FRAME_TO_SERVER_BYTES, &server->socket, err);
+    if (rc == MLQ_OK) {
+        rc = zsock_set_int(server->socket, ZMQ_CURVE_SERVER, 1, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = zsock_set_text(server->socket, ZMQ_CURVE_SECRETKEY, keys->secret_key, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = zsock_set_text(server->socket, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = zsock_set_int(server->socket, ZMQ_ROUTER_MANDATORY, 1, err);
+    }
+    if (rc == MLQ_OK && zmq_bind(server->socket, options->endpoint) != 0) {
+        rc = mlq_fail(err, errno == EADDRINUSE ? MLQ_EEXIST : MLQ_EIO, "listen on %s: %s",
+                      options->endpoint, zmq_strerror(errno));
+    }
+    size_t size = sizeof server->endpoint;
+    if (rc == MLQ_OK &&
+        zmq_getsockopt(server->socket, ZMQ_LAST_ENDPOINT, server->endpoint, &size) != 0) {
+        rc = mlq_fail(err, MLQ_EIO, "name of %s: %s", options->endpoint, zmq_strerror(errno));
+    }
+    return rc;
+}
+
+/* The end, in this order: the loop lets go of the socket, the socket closes, then the ZAP handler:
+ * at no time is there a socket without it. */
+static void on_zap_closed(void *context)
+{
+    struct net_server *server = context;
+    void (*closed)(void *context) = server->closed;
+    void *closed_context = server->closed_context;
+    zsock_end_context(server->context);
+    enrolled_destroy(&server->enrolled);
+    mlq_region_destroy(&server->in);
+    mlq_region_destroy(&server->out);
+    mlq_free(server);
+    if (closed != NULL) {
+        closed(closed_context);
+    }
+}
+
+static void on_poll_closed(void *context)
+{
+    struct net_server *server = context;
+    zsock_close(server->socket);
+    if (server->zap != NULL) {
+        zap_close(&server->zap, on_zap_closed, server);
+    } else {
+        on_zap_closed(server);
+    }
+}
+
+static int check_options(const struct net_server_options *options, struct net_keypair *keys,
+                         struct mlq_err *err)
+{
+    int rc = zsock_check_library(err);
+    if (rc == MLQ_OK) {
+        rc = zsock_check_endpoint(options->endpoint, err);
+    }
+    return rc == MLQ_OK ? net_keys_load(options->key_path, keys, err) : rc;
+}
+
+int net_server_create(struct uv_loop_s *loop, const struct net_server_options *options,
+                      net_server_cb on_message, void *context, struct net_server **server,
+                      struct mlq_err *err)
+{
+    struct net_keypair keys;
+    struct net_server *made = NULL;
+    int rc = check_options(options, &keys, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    made = mlq_alloc(sizeof *made);
+    made->on_message = on_message;
+    made->callback_context = context;
+    made->in = mlq_region_create();
+    made->out = mlq_region_create();
+    made->context = zmq_ctx_new();
+    MLQ_ASSERT(made->context != NULL);
+    rc = enrolled_create(options->enrolled_path, &made->enrolled, err);
+    if (rc == MLQ_OK) {
+        rc = zap_create(loop, made->context, made->enrolled, &made->zap, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = open_socket(made, options, &keys, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = zpoll_create(loop, made->socket, on_readable, made, &made->poll, err);
+    }
+    explicit_bzero(&keys, sizeof keys);
+    if (rc != MLQ_OK) {
+        on_poll_closed(made); /* there is no poll yet */
+        return rc;
+    }
+    made->refresh = loop_timer_create(loop, on_refresh, made);
+    loop_timer_set(made->refresh, REFRESH_NS, REFRESH_NS);
+    log_info("net.listen", "endpoint=%s enrolled=%zu", made->endpoint,
+             enrolled_count(made->enrolled));
+    *server = made;
+    return MLQ_OK;
+}
+
+void net_server_on_turn_end(struct net_server *server, void (*cb)(void *context))
+{
+    server->on_turn_end = cb;
+}
+
+const char *net_server_endpoint(const struct net_server *server)
+{
+    return server->endpoint;
+}
+
+int net_server_send(struct net_server *server, const struct net_address *to, const struct msg *msg,
+                    struct mlq_err *err)
+{
+    MLQ_ASSERT(to->len > 0);
+    int rc = zsock_send(server->socket, to, msg, LIMIT_FRAME_TO_PEER_BYTES, server->out, err);
+    if (!server->closing) {
+        zpoll_sent(server->poll);
+    }
+    return rc == MLQ_EAGAIN ? MLQ_EFULL : rc;
+}
+
+struct net_refusals net_server_refusals(const struct net_server *server)
+{
+    struct net_refusals refusals = server->refusals;
+    refusals.not_enrolled += zap_refused(server->zap);
+    return refusals;
+}
+
+void net_server_close(struct net_server **server, void (*closed)(void *context), void *context)
+{
+    struct net_server *closing = *server;
+    *server = NULL;
+    if (closing == NULL) {
+        return;
+    }
+    closing->closing = true;
+    closing->closed = closed;
+    closing->closed_context = context;
+    loop_timer_close(&closing->refresh);
+    zpoll_close(&closing->poll, on_poll_closed, closing);
+}
