@@ -69,11 +69,14 @@ struct store_metric {
     int64_t at_us;
 };
 
+/* A name that an attempt's rank recorded before is not recorded again: the first one stays. The name
+ * ".log" is the log of that rank; it is not loaded. */
 struct store_artifact {
     uint64_t job;
     uint64_t attempt;
     uint32_t stage;
     uint32_t index;
+    uint32_t rank;
     struct mlq_str name;   /* inner path, for instance "model.safetensors" */
     struct mlq_str digest; /* "sha256:…" */
     uint64_t bytes;
@@ -89,6 +92,9 @@ struct store_worker {
     int32_t gpus;
     int64_t seen_us;
 };
+
+/* More batches in flight than this are a bug of the caller: the commit fails with MLQ_EFULL. */
+#define STORE_BATCHES_MAX 64
 
 /* All that one turn records. Arrays and texts need to live only until store_commit returns. */
 struct store_batch {
@@ -188,7 +194,8 @@ struct store {
 struct store_pg_options {
     const char *conninfo;       /* libpq connection string; pgbouncer in transaction mode is refused */
     const char *migrations_dir; /* numbered, checksummed .sql files */
-    int64_t lease_ns;           /* of leadership; default 6 s, renewed every third of it */
+    int64_t lease_ns;           /* of leadership; 0: 6 s; renewed every third of it */
+    bool allow_unsafe;          /* lead although fsync and the like are off: throw-away clusters */
 };
 
 struct uv_loop_s;

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * All SQL of the store but the migrations and the JSON views (pg_sql_view.c has those).
+ *
+ * Advisory locks, one number each: FENCE orders commits (shared) and takeovers (exclusive); HINT is
+ * held by the leader's session, so that a standby notices its death; MIGRATE lets one process at a
+ * time change the schema. They spell "mlq" and a letter.
+ *
+ * Arrays come in parallel and are zipped by unnest, one element a row, in the order given.
+ */
+#include "scheduler/store/pg_sql.h"
+
+#include "lib/base/panic.h"
+#include "scheduler/store/pg_sql_view.h"
+
+/* ISO C promises only 4,095 bytes of a literal; the compilers that we build with have no limit. */
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+
+#define LOCK_FENCE   "x'6d6c7166'::bigint"
+#define LOCK_HINT    "x'6d6c7168'::bigint"
+#define LOCK_MIGRATE "x'6d6c716d'::bigint"
+
+const char *const pg_sql_bootstrap =
+    "CREATE SCHEMA IF NOT EXISTS mlq;"
+    "CREATE TABLE IF NOT EXISTS mlq.migration ("
+    "    version int PRIMARY KEY,"
+    "    name text NOT NULL,"
+    "    checksum text NOT NULL," /* sha256 of the file */
+    "    applied_at timestamptz NOT NULL DEFAULT clock_timestamp());";
+
+/* What is loaded of the jobs in `ids`, one row per job, stage, artifact and metric, told apart by
+ * `what`; sorted so that each job's rows stand together. Only what succeeded attempts (all ranks
+ * ended well) left behind; of that the latest. */
+#define LOAD_JOBS_OF(ids)                                                                          \
+    "WITH ids AS MATERIALIZED (" ids "),"                                                          \
+    "won AS MATERIALIZED ("                                                                        \
+    "  SELECT f.job, f.stage, f.index, f.attempt FROM ids JOIN mlq.fact f ON f.job = ids.id"       \
+    "  WHERE f.kind = 'ended' AND f.cause = 'none' GROUP BY 1, 2, 3, 4"                            \
+    "  HAVING count(*) = (SELECT s.ranks FROM mlq.stage s"                                         \
+    "                     WHERE s.job = f.job AND s.idx = f.stage))"                               \
+    "SELECT j.id AS job, 0 AS what, 0 AS stage, j.priority AS a, 0 AS b, 0::bigint AS attempt,"    \
+    "       0::bigint AS n, 0::float8 AS value, j.submitted_at AS at, j.name AS t1, j.kind AS t2," \
+    "       j.key AS t3, j.submitter AS t4, j.spec AS t5, j.labels::text AS t6,"                   \
+    "       NULL::int[] AS needs, false AS flag"                                                   \
+    "  FROM ids JOIN mlq.job j ON j.id = ids.id "                                                  \
+    "UNION ALL "                                                                                   \
+    "SELECT s.job, 1, s.idx, s.array_count, s.ranks, 0, 0, 0, NULL, s.name, s.uses, NULL, NULL,"   \
+    "       NULL, NULL, s.needs, false"                                                            \
+    "  FROM ids JOIN mlq.stage s ON s.job = ids.id "                                               \
+    "UNION ALL "                                                                                   \
+    "SELECT * FROM (SELECT DISTINCT ON (a.job, a.stage, a.index, a.rank, a.name)"                  \
+    "       a.job, 2, a.stage, a.index, a.rank, a.attempt, a.bytes, 0::float8, NULL::timestamptz," \
+    "       a.name, a.digest, NULL, NULL, NULL, NULL, NULL::int[], a.is_tree"                      \
+    "  FROM won JOIN mlq.artifact a USING (job, stage, index, attempt) WHERE a.name <> '.log'"     \
+    "  ORDER BY a.job, a.stage, a.index, a.rank, a.name, a.attempt DESC) artifacts "               \
+    "UNION ALL "                                                                                   \
+    "SELECT * FROM (SELECT DISTINCT ON (m.job, m.stage, m.index, m.name)"                          \
+    "       m.job, 3, m.stage, m.index, 0, m.attempt, m.step, m.value, m.at,"                      \
+    "       m.name, NULL, NULL, NULL, NULL, NULL, NULL::int[], m.step IS NULL"                     \
+    "  FROM won JOIN mlq.metric m USING (job, stage, index, attempt)"                              \
+    "  ORDER BY m.job, m.stage, m.index, m.name, m.attempt DESC, m.seq DESC) metrics "             \
+    "ORDER BY job, what, stage, a, b, t1"
+
+#define LOAD_FACTS_OF(ids)                                                                         \
+    "SELECT f.job, f.at, f.attempt, f.gpu_mask, f.worker, f.stage, f.index, f.rank, f.ranks,"      \
+    "       f.exit_code, f.signal, f.kind, f.cause, f.state, f.detail"                             \
+    "  FROM (" ids ") ids JOIN mlq.fact f ON f.job = ids.id ORDER BY f.seq"
+
+#define LIVE_JOBS "SELECT id FROM mlq.job WHERE ended_at IS NULL"
+#define ONE_JOB   "SELECT $1::bigint AS id"
+
+static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
+    /* ---- Leadership ---- */
+    [PG_SQL_SERVER_CHECK] =
+        {.text = "SELECT current_setting('fsync'), current_setting('full_page_writes'),"
+                 "       current_setting('synchronous_commit'), current_setting('server_encoding'),"
+                 "       current_setting('server_version_num')::int, pg_backend_pid(),"
+                 "       pg_is_in_recovery()",
+         .binary = true},
+    [PG_SQL_MIGRATE_LOCK] = {.text = "SELECT pg_advisory_lock(" LOCK_MIGRATE ")"},
+    [PG_SQL_MIGRATE_UNLOCK] = {.text = "SELECT pg_advisory_unlock(" LOCK_MIGRATE ")"},
+    [PG_SQL_MIGRATE_EXISTS] = {.text = "SELECT to_regclass('mlq.migration') IS NOT NULL",
+                               .binary = true},
+    [PG_SQL_MIGRATE_LIST] = {.text = "SELECT version, name, checksum FROM mlq.migration"
+                                     " ORDER BY version",
+                             .binary = true},
+    [PG_SQL_MIGRATE_CHECKSUM] = {.text = "SELECT encode(sha256($1::bytea), 'hex')", .binary = true},
+    [PG_SQL_LOCK_TIMEOUT] = {.text = "SELECT set_config('lock_timeout', $1::text, true)"},
+    [PG_SQL_HINT_WAIT] = {.text = "SELECT pg_advisory_lock(" LOCK_HINT ")"},
+    [PG_SQL_HINT_TRY] = {.text = "SELECT pg_try_advisory_lock(" LOCK_HINT ")", .binary = true},
+    [PG_SQL_HINT_RELEASE] = {.text = "SELECT pg_advisory_unlock(" LOCK_HINT ")"},
+    [PG_SQL_LEADER_READ] =
+        {.text = "SELECT (extract(epoch FROM expires_at - clock_timestamp()) * 1e9)::bigint, holder"
+                 "  FROM mlq.leader",
+         .binary = true},
+    [PG_SQL_FENCE_EXCLUSIVE] = {.text = "SELECT pg_advisory_xact_lock(" LOCK_FENCE ")"},
+    /* The truth: one conditional update. A database that was restored or promoted since has another
+     * system identifier or timeline, and may have forgotten epochs that were in use: leap. */
+    [PG_SQL_TAKE_OVER] =
+        {.text = "UPDATE mlq.leader l SET"
+                 "    epoch = l.epoch + CASE WHEN now.same THEN 1 ELSE 65536 END,"
+                 "    generation = l.generation + CASE WHEN now.same THEN 0 ELSE 1 END,"
+                 "    system_id = now.system_id, timeline = now.timeline,"
+                 "    holder = $1::text, backends = $2::int[],"
+                 "    expires_at = clock_timestamp() + $3::bigint * interval '1 microsecond' "
+                 "FROM (SELECT s.system_identifier AS system_id, c.timeline_id AS timeline,"
+                 "             s.system_identifier = o.system_id AND c.timeline_id = o.timeline"
+                 "                 AS same"
+                 "        FROM pg_control_system() s, pg_control_checkpoint() c, mlq.leader o) now "
+                 "WHERE l.expires_at <= clock_timestamp() "
+                 "RETURNING l.epoch, l.generation",
+         .binary = true},
+    /* Only processes that are still those of a scheduler, and none of ours. */
+    [PG_SQL_END_HOLDER] =
+        {.text = "SELECT pg_terminate_backend(a.pid) FROM mlq.leader l, pg_stat_activity a "
+                 "WHERE l.expires_at <= clock_timestamp() AND a.pid = ANY (l.backends)"
+                 "  AND a.pid <> ALL ($1::int[]) AND a.application_name LIKE 'mlq %'"
+                 "  AND a.datname = current_database()"},
+    [PG_SQL_RENEW] =
+        {.text = "UPDATE mlq.leader SET"
+                 "    expires_at = clock_timestamp() + $2::bigint * interval '1 microsecond',"
+                 "    backends = $3::int[] "
+                 "WHERE epoch = $1::bigint RETURNING epoch",
+         .binary = true},
+    [PG_SQL_RESIGN] = {.text = "UPDATE mlq.leader SET expires_at = 'epoch', backends = '{}' "
+                               "WHERE epoch = $1::bigint"},
+
+    /* ---- Commit ---- */
+    [PG_SQL_BEGIN] = {.text = "BEGIN", .prepare = true},
+    [PG_SQL_COMMIT] = {.text = "COMMIT", .prepare = true},
+    [PG_SQL_FENCE_SHARED] = {.text = "SELECT pg_advisory_xact_lock_shared(" LOCK_FENCE ")",
+                             .prepare = true},
+    [PG_SQL_FENCE] = {.text = "SELECT mlq.fence($1::bigint)", .prepare = true},
+    [PG_SQL_PARTITIONS] = {.text = "SELECT mlq.make_partitions($1::bigint[])"},
+    [PG_SQL_PUT_JOBS] =
+        {.text = "INSERT INTO mlq.job (id, name, kind, key, submitter, spec, labels, priority,"
+                 "                     submitted_at) "
+                 "SELECT id, name, kind, key, submitter, spec, labels::json, priority, at "
+                 "FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[],"
+                 "            $6::text[], $7::text[], $8::int[], $9::timestamptz[])"
+                 "    AS n (id, name, kind, key, submitter, spec, labels, priority, at)",
+         .prepare = true},
+    [PG_SQL_PUT_KEYS] =
+        {.text = "INSERT INTO mlq.submission (key, job, at) "
+                 "SELECT key, job, at "
+                 "FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS n (key, job, at) "
+                 "WHERE key IS NOT NULL",
+         .prepare = true},
+    [PG_SQL_PUT_STAGES] =
+        {.text = "INSERT INTO mlq.stage (job, idx, name, uses, array_count, ranks, needs) "
+                 "SELECT job, idx, name, uses, array_count, ranks, needs::int[] "
+                 "FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[],"
+                 "            $6::int[], $7::text[])"
+                 "    AS n (job, idx, name, uses, array_count, ranks, needs)",
+         .prepare = true},
+    /* A fact of a job or stage that is not there gets NULL where NULL is not allowed, and fails. */
+    [PG_SQL_PUT_FACTS] =
+        {.text = "INSERT INTO mlq.fact (epoch, job, at, attempt, gpu_mask, worker, stage, index,"
+                 "                      rank, ranks, exit_code, signal, kind, cause, state, detail,"
+                 "                      round, sole) "
+                 "SELECT $1::bigint, n.*,"
+                 "    (SELECT j.retries FROM mlq.job j WHERE j.id = n.job),"
+                 "    CASE WHEN n.kind = 'ended' AND n.cause = 'none'"
+                 "         THEN (SELECT s.ranks = 1 FROM mlq.stage s"
+                 "               WHERE s.job = n.job AND s.idx = n.stage)"
+                 "         ELSE false END "
+                 "FROM unnest($2::bigint[], $3::timestamptz[], $4::bigint[], $5::bigint[],"
+                 "            $6::bigint[], $7::int[], $8::int[], $9::int[], $10::int[],"
+                 "            $11::int[], $12::int[], $13::text[], $14::text[], $15::text[],"
+                 "            $16::text[])"
+                 "    AS n (job, at, attempt, gpu_mask, worker, stage, index, rank, ranks,"
+                 "          exit_code, signal, kind, cause, state, detail)",
+         .prepare = true},
+    [PG_SQL_PUT_METRICS] =
+        {.text = "INSERT INTO mlq.metric (job, attempt, step, value, at, stage, index, name) "
+                 "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::float8[],"
+                 "                     $5::timestamptz[], $6::int[], $7::int[], $8::text[])",
+         .prepare = true},
+    [PG_SQL_PUT_ARTIFACTS] =
+        {.text = "INSERT INTO mlq.artifact (job, attempt, bytes, stage, index, rank, is_tree,"
+                 "                          name, digest) "
+                 "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[],"
+                 "                     $5::int[], $6::int[], $7::boolean[], $8::text[], $9::text[])"
+                 "ON CONFLICT DO NOTHING",
+         .prepare = true},
+    /* The last row of a worker wins, whatever stood there before. */
+    [PG_SQL_PUT_WORKERS] =
+        {.text = "INSERT INTO mlq.worker AS w (id, name, public_key, cpu_milli, mem_bytes, gpus,"
+                 "                             seen_at) "
+                 "SELECT DISTINCT ON (id) id, name, key, cpu, mem, gpus, at "
+                 "FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],"
+                 "            $6::int[], $7::timestamptz[]) WITH ORDINALITY"
+                 "    AS n (id, name, key, cpu, mem, gpus, at, nth) "
+                 "ORDER BY id, nth DESC "
+                 "ON CONFLICT (id) DO UPDATE SET name = excluded.name,"
+                 "    public_key = excluded.public_key, cpu_milli = excluded.cpu_milli,"
+                 "    mem_bytes = excluded.mem_bytes, gpus = excluded.gpus,"
+                 "    seen_at = excluded.seen_at",
+         .prepare = true},
+    /* Only the first start of a stage and of a job finds a row to change. */
+    [PG_SQL_SET_STARTED] =
+        {.text = "WITH n AS MATERIALIZED ("
+                 "  SELECT job, stage, min(at) AS at"
+                 "  FROM unnest($1::bigint[], $2::int[], $3::timestamptz[]) AS u (job, stage, at)"
+                 "  GROUP BY job, stage),"
+                 "stages AS ("
+                 "  UPDATE mlq.stage s SET state = 'running', started_at = n.at FROM n"
+                 "  WHERE s.job = n.job AND s.idx = n.stage"
+                 "    AND s.started_at IS NULL AND s.ended_at IS NULL) "
+                 "UPDATE mlq.job j SET state = 'running', started_at = f.at "
+                 "FROM (SELECT job, min(at) AS at FROM n GROUP BY job) f "
+                 "WHERE j.id = f.job AND j.started_at IS NULL AND j.ended_at IS NULL",
+         .prepare = true},
+    [PG_SQL_SET_STAGE_ENDED] =
+        {.text = "WITH n AS MATERIALIZED ("
+                 "  SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::timestamptz[])"
+                 "    AS u (job, stage, state, at)),"
+                 "done AS ("
+                 "  UPDATE mlq.stage s SET state = n.state, ended_at = n.at FROM n"
+                 "  WHERE s.job = n.job AND s.idx = n.stage AND s.ended_at IS NULL RETURNING 1) "
+                 "SELECT mlq.expect('stage ended', (SELECT count(*) FROM n),"
+                 "                  (SELECT count(*) FROM done))",
+         .prepare = true},
+    [PG_SQL_SET_CANCELLED] = {.text =
+                                  "UPDATE mlq.job j SET cause = n.cause "
+                                  "FROM unnest($1::bigint[], $2::text[]) AS n (job, cause) "
+                                  "WHERE j.id = n.job AND j.ended_at IS NULL AND j.cause IS NULL",
+                              .prepare = true},
+    [PG_SQL_SET_JOB_ENDED] =
+        {.text = "WITH n AS MATERIALIZED ("
+                 "  SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[])"
+                 "    AS u (job, state, at)),"
+                 "done AS ("
+                 "  UPDATE mlq.job j SET state = n.state, ended_at = n.at FROM n"
+                 "  WHERE j.id = n.job AND j.ended_at IS NULL RETURNING 1) "
+                 "SELECT mlq.expect('job ended', (SELECT count(*) FROM n),"
+                 "                  (SELECT count(*) FROM done))",
+         .prepare = true},
+    [PG_SQL_SET_RETRIED] =
+        {.text = "WITH done AS ("
+                 "  UPDATE mlq.job SET state = 'pending', started_at = NULL, ended_at = NULL,"
+                 "         cause = NULL, retries = retries + 1"
+                 "  WHERE id = ANY ($1::bigint[]) AND ended_at IS NOT NULL RETURNING 1),"
+                 "stages AS ("
+                 "  UPDATE mlq.stage SET state = 'pending', started_at = NULL, ended_at = NULL"
+                 "  WHERE job = ANY ($1::bigint[]) AND state <> 'succeeded') "
+                 "SELECT mlq.expect('job retried', cardinality($1::bigint[]),"
+                 "                  (SELECT count(*) FROM done))"},
+
+    /* ---- Load ---- */
+    [PG_SQL_BEGIN_LOAD] = {.text = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
+    [PG_SQL_NO_TIMEOUT] = {.text = "SELECT set_config('statement_timeout', '0', true)"},
+    [PG_SQL_LOAD_HEADER] = {.text = "SELECT greatest((SELECT max(id) FROM mlq.job),"
+                                    "                (SELECT max(job) FROM mlq.submission)),"
+                                    "       (SELECT max(id) FROM mlq.worker)",
+                            .binary = true},
+    [PG_SQL_LOAD_WORKERS] = {.text = "SELECT id, name, public_key, cpu_milli, mem_bytes, gpus,"
+                                     "       seen_at FROM mlq.worker ORDER BY id",
+                             .binary = true},
+    [PG_SQL_LOAD_KEYS] = {.text = "SELECT key, job FROM mlq.submission "
+                                  "WHERE at > clock_timestamp() - interval '7 days' ORDER BY job",
+                          .binary = true},
+    [PG_SQL_LOAD_JOBS] = {.text = LOAD_JOBS_OF(LIVE_JOBS), .binary = true},
+    [PG_SQL_LOAD_FACTS] = {.text = LOAD_FACTS_OF(LIVE_JOBS), .binary = true},
+    [PG_SQL_LOAD_ONE_JOB] = {.text = LOAD_JOBS_OF(ONE_JOB), .binary = true},
+    [PG_SQL_LOAD_ONE_FACTS] = {.text = LOAD_FACTS_OF(ONE_JOB), .binary = true},
+
+    /* ---- Views ---- */
+    [PG_SQL_VIEW_JOB] = {.text = PG_SQL_VIEW_JOB_TEXT},
+    [PG_SQL_VIEW_RECORD] = {.text = PG_SQL_VIEW_RECORD_TEXT},
+    [PG_SQL_VIEW_LIST] = {.text = PG_SQL_VIEW_LIST_TEXT},
+    [PG_SQL_VIEW_METRICS] = {.text = PG_SQL_VIEW_METRICS_TEXT},
+    [PG_SQL_VIEW_ATTEMPT] = {.text = PG_SQL_VIEW_ATTEMPT_TEXT},
+    [PG_SQL_RESOLVE_ID] = {.text = PG_SQL_RESOLVE_ID_TEXT},
+    [PG_SQL_RESOLVE_RANGE] = {.text = PG_SQL_RESOLVE_RANGE_TEXT},
+    [PG_SQL_RESOLVE_LAST] = {.text = PG_SQL_RESOLVE_LAST_TEXT},
+    [PG_SQL_RESOLVE_NAME] = {.text = PG_SQL_RESOLVE_NAME_TEXT},
+    [PG_SQL_RESOLVE_LABEL] = {.text = PG_SQL_RESOLVE_LABEL_TEXT},
+    [PG_SQL_RESOLVE_STATE] = {.text = PG_SQL_RESOLVE_STATE_TEXT},
+};
+
+static const char *const pg_names[PG_SQL_COUNT] = {
+#define PG_SQL_NAME(name) [PG_SQL_##name] = #name,
+    PG_SQL_STATEMENTS(PG_SQL_NAME)
+#undef PG_SQL_NAME
+};
+
+const struct pg_sql *pg_sql_get(enum pg_sql_id id)
+{
+    MLQ_ASSERT((unsigned)id < PG_SQL_COUNT);
+    return &pg_statements[id];
+}
+
+const char *pg_sql_name(enum pg_sql_id id)
+{
+    MLQ_ASSERT((unsigned)id < PG_SQL_COUNT);
+    return pg_names[id];
+}
