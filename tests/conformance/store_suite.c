@@ -355,182 +355,105 @@ static void open_leader(struct suite_client *client)
 
 /* ---- What every store must do ---------------------------------------------------------------- */
 
+/* clang-format off: tables */
+#define S(text) {.ptr = (text), .len = sizeof(text) - 1}
+
+static const uint16_t extreme_needs[] = {0, 2};
+static const struct store_stage extreme_stages[] = {
+    {.name = S("data"), .uses = S("data.import"), .array_count = 1, .ranks = 1},
+    {.name = S("train é"), .uses = S("run"), .array_count = CORE_ARRAY_MAX,
+     .ranks = CORE_RANKS_MAX, .needs = extreme_needs, .needs_count = 2},
+    {.name = S("{\"\\}"), .uses = S(""), .array_count = 2, .ranks = 1},
+};
+static const struct store_job extreme_jobs[] = {
+    {.id = 1, .name = S("a 'quoted' \\ \"name\""), .kind = S("pipeline"), .idempotency_key = S("NULL"),
+     .submitter = S("alice"), .spec = S("{\"a\": [1, 2,\n 3]}"),
+     .labels = S("{\"team\":  \"x\", \"b\":\"\"}"), .priority = INT32_MIN, .submitted_us = NOW_US,
+     .stages = extreme_stages, .stage_count = 3},
+    {.id = INT64_MAX, .name = S(""), .kind = S("job"), .spec = S(""), .priority = INT32_MAX,
+     .submitted_us = 0, .stages = extreme_stages, .stage_count = 1},
+};
+static const struct store_fact extreme_facts[] = {
+    {.fact = {.kind = FACT_ASSIGNED, .job = 1, .attempt = INT64_MAX, .gpu_mask = UINT64_MAX, .stage = 1,
+              .index = CORE_ARRAY_MAX - 1, .rank = 255, .ranks = 256, .worker = UINT32_MAX,
+              .exit_code = -1},
+     .at_us = NOW_US},
+    {.fact = {.kind = FACT_STARTED, .job = 1, .attempt = INT64_MAX, .stage = 1,
+              .index = CORE_ARRAY_MAX - 1, .rank = 255, .worker = UINT32_MAX, .exit_code = -1},
+     .at_us = NOW_US + 1},
+    {.fact = {.kind = FACT_ENDED, .job = 1, .attempt = INT64_MAX, .stage = 1,
+              .index = CORE_ARRAY_MAX - 1, .rank = 255, .worker = UINT32_MAX, .cause = CAUSE_REQUEUE,
+              .exit_code = INT32_MIN, .signal = 64},
+     .at_us = NOW_US + 2, .detail = S("exit 1: ValueError: 'x' \"y\" \\ {,}")},
+    {.fact = {.kind = FACT_ENDED, .job = 1, .attempt = 7, .stage = 0, .ranks = 1, .worker = 1},
+     .at_us = NOW_US + 3, .detail = S("not \xff utf-8")},
+    {.fact = {.kind = FACT_JOB_CANCELLED, .job = INT64_MAX, .cause = CAUSE_TIMEOUT},
+     .at_us = NOW_US + 4},
+};
+static const struct store_metric extreme_metrics[] = {
+    {.job = 1, .attempt = 7, .name = S("loss"), .step = 3, .value = 0.1, .at_us = NOW_US},
+    {.job = 1, .attempt = 7, .name = S("loss"), .step = 4, .value = 0x1.fffffffffffffp1023, .at_us = NOW_US},
+    {.job = 1, .attempt = 7, .name = S("tiny"), .step = INT64_MIN, .value = 0x1p-1074, .at_us = NOW_US},
+    {.job = 1, .attempt = 7, .name = S("inf"), .step = INT64_MAX, .value = -INFINITY, .at_us = 0},
+    {.job = 1, .attempt = INT64_MAX, .stage = 1, .index = CORE_ARRAY_MAX - 1, .name = S("not won"),
+     .value = 1, .at_us = NOW_US},
+};
+static const struct store_artifact extreme_artifacts[] = {
+    {.job = 1, .attempt = 7, .name = S("model"), .digest = S("sha256:00"), .bytes = INT64_MAX, .is_tree = true},
+    {.job = 1, .attempt = 7, .name = S("model"), .digest = S("sha256:11")}, /* the first one stays */
+    {.job = 1, .attempt = 7, .name = S(".log"), .digest = S("sha256:22")},
+    {.job = 1, .attempt = INT64_MAX, .stage = 1, .index = CORE_ARRAY_MAX - 1, .name = S("not won"),
+     .digest = S("sha256:33")},
+};
+static const struct store_worker extreme_workers[] = {
+    {.id = 1, .name = S("old"), .public_key = S("k1"), .seen_us = 1},
+    {.id = UINT32_MAX, .name = S("w2"), .public_key = S("k2"), .cpu_milli = INT64_MAX,
+     .mem_bytes = INT64_MAX, .gpus = INT32_MAX, .seen_us = NOW_US},
+    {.id = 1, .name = S("w1"), .public_key = S("k1"), .cpu_milli = 2000, .mem_bytes = 1, .seen_us = NOW_US},
+};
+static const char extreme_dump[] =
+    "header 9223372036854775807 4294967295\n"
+    "worker 1 w1 k1 2000 1 0 1763888400123456\n"
+    "worker 4294967295 w2 k2 9223372036854775807 9223372036854775807 2147483647 1763888400123456\n"
+    "job 1 [a 'quoted' \\ \"name\"] [pipeline] [NULL] [alice] [{\"a\": [1, 2,\n 3]}]"
+    " [{\"team\":  \"x\", \"b\":\"\"}] -2147483648 1763888400123456\n"
+    "  stage data data.import 1 1 needs\n"
+    "  stage train é run 1000000 256 needs 0 2\n"
+    "  stage {\"\\}  2 1 needs\n"
+    "artifact 1 7 0 0 0 [model] [sha256:00] 9223372036854775807 1\n"
+    "metric 1 7 0 0 [inf] 9223372036854775807 -inf 0\n"
+    "metric 1 7 0 0 [loss] 4 0x1.fffffffffffffp+1023 1763888400123456\n"
+    "metric 1 7 0 0 [tiny] -9223372036854775808 0x0.0000000000001p-1022 1763888400123456\n"
+    "job 9223372036854775807 [] [job] [] [] [] [] 2147483647 0\n"
+    "  stage data data.import 1 1 needs\n"
+    "fact 3 1 9223372036854775807 ffffffffffffffff 1 999999 255 256 4294967295 0 0 -1 0"
+    " 1763888400123456 []\n"
+    "fact 4 1 9223372036854775807 0 1 999999 255 0 4294967295 0 0 -1 0 1763888400123457 []\n"
+    "fact 5 1 9223372036854775807 0 1 999999 255 0 4294967295 12 0 -2147483648 64"
+    " 1763888400123458 [exit 1: ValueError: 'x' \"y\" \\ {,}]\n"
+    "fact 5 1 7 0 0 0 0 1 1 0 0 0 0 1763888400123459 [not ? utf-8]\n"
+    "fact 1 9223372036854775807 0 0 0 0 0 0 0 4 0 0 0 1763888400123460 []\n";
+/* clang-format on */
+
 static void test_round_trip_of_all_fields(void **state)
 {
     (void)state;
     struct suite_client a;
     open_leader(&a);
-    const uint16_t needs[] = {0, 2};
-    const struct store_stage stages[] = {
-        {.name = MLQ_STR("data"), .uses = MLQ_STR("data.import"), .array_count = 1, .ranks = 1},
-        {.name = MLQ_STR("train é"),
-         .uses = MLQ_STR("run"),
-         .array_count = CORE_ARRAY_MAX,
-         .ranks = CORE_RANKS_MAX,
-         .needs = needs,
-         .needs_count = 2},
-        {.name = MLQ_STR("{\"\\}"), .uses = MLQ_STR(""), .array_count = 2, .ranks = 1},
+    const struct store_batch batch = {
+        .jobs = extreme_jobs,
+        .job_count = MLQ_COUNT_OF(extreme_jobs),
+        .facts = extreme_facts,
+        .fact_count = MLQ_COUNT_OF(extreme_facts),
+        .metrics = extreme_metrics,
+        .metric_count = MLQ_COUNT_OF(extreme_metrics),
+        .artifacts = extreme_artifacts,
+        .artifact_count = MLQ_COUNT_OF(extreme_artifacts),
+        .workers = extreme_workers,
+        .worker_count = MLQ_COUNT_OF(extreme_workers),
     };
-    const struct store_job jobs[] = {
-        {.id = 1,
-         .name = MLQ_STR("a 'quoted' \\ \"name\""),
-         .kind = MLQ_STR("pipeline"),
-         .idempotency_key = MLQ_STR("NULL"),
-         .submitter = MLQ_STR("alice"),
-         .spec = MLQ_STR("{\"a\": [1, 2,\n 3]}"),
-         .labels = MLQ_STR("{\"team\":  \"x\", \"b\":\"\"}"),
-         .priority = INT32_MIN,
-         .submitted_us = NOW_US,
-         .stages = stages,
-         .stage_count = 3},
-        {.id = INT64_MAX,
-         .name = MLQ_STR(""),
-         .kind = MLQ_STR("job"),
-         .spec = MLQ_STR(""),
-         .priority = INT32_MAX,
-         .submitted_us = 0,
-         .stages = stages,
-         .stage_count = 1},
-    };
-    const struct store_fact facts[] = {
-        {.fact = {.kind = FACT_ASSIGNED,
-                  .job = 1,
-                  .attempt = INT64_MAX,
-                  .gpu_mask = UINT64_MAX,
-                  .stage = 1,
-                  .index = CORE_ARRAY_MAX - 1,
-                  .rank = 255,
-                  .ranks = 256,
-                  .worker = UINT32_MAX,
-                  .exit_code = -1},
-         .at_us = NOW_US},
-        {.fact = {.kind = FACT_STARTED,
-                  .job = 1,
-                  .attempt = INT64_MAX,
-                  .stage = 1,
-                  .index = CORE_ARRAY_MAX - 1,
-                  .rank = 255,
-                  .worker = UINT32_MAX,
-                  .exit_code = -1},
-         .at_us = NOW_US + 1},
-        {.fact = {.kind = FACT_ENDED,
-                  .job = 1,
-                  .attempt = INT64_MAX,
-                  .stage = 1,
-                  .index = CORE_ARRAY_MAX - 1,
-                  .rank = 255,
-                  .worker = UINT32_MAX,
-                  .cause = CAUSE_REQUEUE,
-                  .exit_code = INT32_MIN,
-                  .signal = 64},
-         .at_us = NOW_US + 2,
-         .detail = MLQ_STR("exit 1: ValueError: 'x' \"y\" \\ {,}")},
-        {.fact = {.kind = FACT_ENDED, .job = 1, .attempt = 7, .stage = 0, .ranks = 1, .worker = 1},
-         .at_us = NOW_US + 3,
-         .detail = MLQ_STR("not \xff utf-8")},
-        {.fact = {.kind = FACT_JOB_CANCELLED, .job = INT64_MAX, .cause = CAUSE_TIMEOUT},
-         .at_us = NOW_US + 4},
-    };
-    const struct store_metric metrics[] = {
-        {.job = 1, .attempt = 7, .name = MLQ_STR("loss"), .step = 3, .value = 0.1, .at_us = NOW_US},
-        {.job = 1,
-         .attempt = 7,
-         .name = MLQ_STR("loss"),
-         .step = 4,
-         .value = 0x1.fffffffffffffp1023,
-         .at_us = NOW_US},
-        {.job = 1,
-         .attempt = 7,
-         .name = MLQ_STR("tiny"),
-         .step = INT64_MIN,
-         .value = 0x1p-1074,
-         .at_us = NOW_US},
-        {.job = 1,
-         .attempt = 7,
-         .name = MLQ_STR("inf"),
-         .step = INT64_MAX,
-         .value = -INFINITY,
-         .at_us = 0},
-        {.job = 1,
-         .attempt = INT64_MAX,
-         .stage = 1,
-         .index = CORE_ARRAY_MAX - 1,
-         .name = MLQ_STR("of an attempt that did not succeed"),
-         .value = 1,
-         .at_us = NOW_US},
-    };
-    const struct store_artifact artifacts[] = {
-        {.job = 1,
-         .attempt = 7,
-         .name = MLQ_STR("model.safetensors"),
-         .digest = MLQ_STR("sha256:00"),
-         .bytes = INT64_MAX,
-         .is_tree = true},
-        {.job = 1,
-         .attempt = 7,
-         .name = MLQ_STR("model.safetensors"),
-         .digest = MLQ_STR("sha256:11")},
-        {.job = 1, .attempt = 7, .name = MLQ_STR(".log"), .digest = MLQ_STR("sha256:22")},
-        {.job = 1,
-         .attempt = INT64_MAX,
-         .stage = 1,
-         .index = CORE_ARRAY_MAX - 1,
-         .name = MLQ_STR("lost"),
-         .digest = MLQ_STR("sha256:33")},
-    };
-    const struct store_worker workers[] = {
-        {.id = 1, .name = MLQ_STR("old"), .public_key = MLQ_STR("k1"), .seen_us = 1},
-        {.id = UINT32_MAX,
-         .name = MLQ_STR("w2"),
-         .public_key = MLQ_STR("k2"),
-         .cpu_milli = INT64_MAX,
-         .mem_bytes = INT64_MAX,
-         .gpus = INT32_MAX,
-         .seen_us = NOW_US},
-        {.id = 1,
-         .name = MLQ_STR("w1"),
-         .public_key = MLQ_STR("k1"),
-         .cpu_milli = 2000,
-         .mem_bytes = 1,
-         .gpus = 0,
-         .seen_us = NOW_US},
-    };
-    const struct store_batch batch = {.jobs = jobs,
-                                      .job_count = 2,
-                                      .facts = facts,
-                                      .fact_count = MLQ_COUNT_OF(facts),
-                                      .metrics = metrics,
-                                      .metric_count = MLQ_COUNT_OF(metrics),
-                                      .artifacts = artifacts,
-                                      .artifact_count = MLQ_COUNT_OF(artifacts),
-                                      .workers = workers,
-                                      .worker_count = 3};
     assert_int_equal(suite_commit(&a, &batch), MLQ_OK);
-
-    static const char want[] =
-        "header 9223372036854775807 4294967295\n"
-        "worker 1 w1 k1 2000 1 0 1763888400123456\n"
-        "worker 4294967295 w2 k2 9223372036854775807 9223372036854775807 2147483647 "
-        "1763888400123456\n"
-        "job 1 [a 'quoted' \\ \"name\"] [pipeline] [NULL] [alice] [{\"a\": [1, 2,\n 3]}]"
-        " [{\"team\":  \"x\", \"b\":\"\"}] -2147483648 1763888400123456\n"
-        "  stage data data.import 1 1 needs\n"
-        "  stage train é run 1000000 256 needs 0 2\n"
-        "  stage {\"\\}  2 1 needs\n"
-        "artifact 1 7 0 0 0 [model.safetensors] [sha256:00] 9223372036854775807 1\n"
-        "metric 1 7 0 0 [inf] 9223372036854775807 -inf 0\n"
-        "metric 1 7 0 0 [loss] 4 0x1.fffffffffffffp+1023 1763888400123456\n"
-        "metric 1 7 0 0 [tiny] -9223372036854775808 0x0.0000000000001p-1022 1763888400123456\n"
-        "job 9223372036854775807 [] [job] [] [] [] [] 2147483647 0\n"
-        "  stage data data.import 1 1 needs\n"
-        "fact 3 1 9223372036854775807 ffffffffffffffff 1 999999 255 256 4294967295 0 0 -1 0"
-        " 1763888400123456 []\n"
-        "fact 4 1 9223372036854775807 0 1 999999 255 0 4294967295 0 0 -1 0 1763888400123457 []\n"
-        "fact 5 1 9223372036854775807 0 1 999999 255 0 4294967295 12 0 -2147483648 64"
-        " 1763888400123458 [exit 1: ValueError: 'x' \"y\" \\ {,}]\n"
-        "fact 5 1 7 0 0 0 0 1 1 0 0 0 0 1763888400123459 [not ? utf-8]\n"
-        "fact 1 9223372036854775807 0 0 0 0 0 0 0 4 0 0 0 1763888400123460 []\n";
-    assert_string_equal(suite_load(&a, 0), want);
+    assert_string_equal(suite_load(&a, 0), extreme_dump);
     assert_int_equal(a.load_rc, MLQ_OK);
     suite_close(&a);
 }

@@ -95,180 +95,93 @@ static void show(const struct store_query *query, const char *want)
     expect_json(want);
 }
 
-static struct store_fact fact(enum core_fact_kind kind, uint32_t stage, uint64_t attempt, int64_t s)
-{
-    struct store_fact out = suite_fact(kind, 12, attempt);
-    out.fact.stage = stage;
-    out.at_us = T0_US + s * S_US;
-    return out;
-}
+/* Job 12: data (done), train (a gang of two, its first attempt lost), check (a gate that did not let
+ * through), map (an array, half way: [0] done, [1] failed, [2] wants to be run again, [3] assigned, [4]
+ * untouched), last (untouched). */
+/* clang-format off: tables */
+#define TXT(text) {.ptr = (text), .len = sizeof(text) - 1}
 
-/* Job 12: data (done), train (a gang of two, its first attempt lost), gate (succeeded), map (an
- * array, half way), last (untouched). */
+static const uint16_t train_needs[] = {0};
+static const uint16_t check_needs[] = {1, 0};
+static const struct store_stage stages[] = {
+    {.name = TXT("data"), .uses = TXT("data.import"), .array_count = 1, .ranks = 1},
+    {.name = TXT("train"), .uses = TXT("train.native"), .array_count = 1, .ranks = 2,
+     .needs = train_needs, .needs_count = 1},
+    {.name = TXT("check"), .uses = TXT("gate"), .array_count = 1, .ranks = 1,
+     .needs = check_needs, .needs_count = 2},
+    {.name = TXT("map"), .uses = TXT("run"), .array_count = 5, .ranks = 1},
+    {.name = TXT("last"), .uses = TXT("run"), .array_count = 1, .ranks = 1},
+};
+static const struct store_job pipeline = {
+    .id = 12, .name = TXT("digits"), .kind = TXT("pipeline"), .idempotency_key = TXT("k"),
+    .submitter = TXT("alice"), .spec = TXT("{}"), .labels = TXT("{\"team\": \"vision\"}"),
+    .priority = 5, .submitted_us = T0_US, .stages = stages, .stage_count = 5};
+static const struct store_worker workers[] = {
+    {.id = 1, .name = TXT("w1"), .public_key = TXT("k1"), .seen_us = T0_US},
+    {.id = 2, .name = TXT("w2"), .public_key = TXT("k2"), .seen_us = T0_US}};
+
+/* Seconds after submission, then the fact. */
+#define ROW(s, KIND, ...) {.at_us = T0_US + (s) * S_US, .fact = {.kind = FACT_##KIND, .job = 12, __VA_ARGS__}}
+#define RANK0 .rank = 0, .ranks = 2, .worker = 1
+#define RANK1 .rank = 1, .ranks = 2, .worker = 2
+#define SOLE .ranks = 1, .worker = 1
+static const struct store_fact facts[] = {
+    ROW(0, JOB_SUBMITTED, .exit_code = -1),
+    ROW(1, ASSIGNED, .stage = 0, .attempt = 101, SOLE),
+    ROW(2, STARTED, .stage = 0, .attempt = 101, SOLE),
+    ROW(3, ENDED, .stage = 0, .attempt = 101, SOLE),
+    ROW(3, STAGE_ENDED, .stage = 0, .state = STATE_SUCCEEDED),
+    ROW(4, ASSIGNED, .stage = 1, .attempt = 102, RANK0, .gpu_mask = UINT64_C(1) << 63 | 1),
+    ROW(4, ASSIGNED, .stage = 1, .attempt = 102, RANK1),
+    ROW(5, STARTED, .stage = 1, .attempt = 102, RANK0),
+    {.at_us = T0_US + 6 * S_US, .detail = TXT("out of memory: \"8 GiB\""),
+     .fact = {.kind = FACT_ENDED, .job = 12, .stage = 1, .attempt = 102, RANK0, .cause = CAUSE_OOM,
+              .exit_code = -1, .signal = 9}},
+    ROW(6, ENDED, .stage = 1, .attempt = 102, RANK1, .cause = CAUSE_PEER),
+    ROW(7, ASSIGNED, .stage = 1, .attempt = 103, RANK0),
+    ROW(7, ASSIGNED, .stage = 1, .attempt = 103, RANK1),
+    ROW(8, STARTED, .stage = 1, .attempt = 103, RANK0),
+    ROW(8, STARTED, .stage = 1, .attempt = 103, RANK1),
+    ROW(9, ENDED, .stage = 1, .attempt = 103, RANK0),
+    ROW(9, ENDED, .stage = 1, .attempt = 103, RANK1),
+    ROW(9, STAGE_ENDED, .stage = 1, .state = STATE_SUCCEEDED),
+    ROW(10, ASSIGNED, .stage = 2, .attempt = 104, SOLE),
+    ROW(11, ENDED, .stage = 2, .attempt = 104, SOLE),
+    ROW(11, STAGE_ENDED, .stage = 2, .state = STATE_SUCCEEDED),
+    ROW(10, ASSIGNED, .stage = 3, .attempt = 105, SOLE),
+    ROW(10, STARTED, .stage = 3, .attempt = 105, SOLE),
+    ROW(11, ENDED, .stage = 3, .attempt = 105, SOLE),
+    ROW(11, ASSIGNED, .stage = 3, .index = 1, .attempt = 106, SOLE),
+    ROW(12, ENDED, .stage = 3, .index = 1, .attempt = 106, SOLE, .cause = CAUSE_EXIT, .exit_code = 3),
+    ROW(12, ASSIGNED, .stage = 3, .index = 2, .attempt = 107, SOLE),
+    ROW(13, ENDED, .stage = 3, .index = 2, .attempt = 107, SOLE, .cause = CAUSE_REQUEUE, .exit_code = 75),
+    ROW(13, ASSIGNED, .stage = 3, .index = 3, .attempt = 108, SOLE),
+};
+#define OF(n, a) .job = 12, .stage = n, .attempt = a
+static const struct store_metric metrics[] = {
+    {OF(1, 102), .name = TXT("loss"), .step = 1, .value = 9, .at_us = T0_US},
+    {OF(1, 103), .name = TXT("loss"), .step = 1, .value = 0.5, .at_us = T0_US},
+    {OF(1, 103), .name = TXT("loss"), .step = 2, .value = 0.25, .at_us = T0_US},
+    {OF(1, 103), .name = TXT("nan"), .step = INT64_MIN, .value = NAN, .at_us = T0_US},
+    {OF(1, 103), .name = TXT("inf"), .step = INT64_MIN, .value = -INFINITY, .at_us = T0_US},
+    {OF(2, 104), .name = TXT("gate_pass"), .step = INT64_MIN, .value = 0, .at_us = T0_US},
+};
+static const struct store_artifact artifacts[] = {
+    {OF(1, 103), .name = TXT("model.safetensors"), .digest = TXT("sha256:aa"), .bytes = 812},
+    {OF(1, 102), .name = TXT("partial"), .digest = TXT("sha256:bb"), .bytes = 1},
+    {OF(1, 103), .name = TXT(".log"), .digest = TXT("sha256:l0"), .bytes = 1},
+    {OF(1, 103), .rank = 1, .name = TXT(".log"), .digest = TXT("sha256:l1"), .bytes = 1},
+};
+/* clang-format on */
+
 static void commit_pipeline(void)
 {
-    static const uint16_t first[] = {0};
-    static const uint16_t both[] = {1, 0};
-    const struct store_stage stages[] = {
-        {.name = MLQ_STR("data"), .uses = MLQ_STR("data.import"), .array_count = 1, .ranks = 1},
-        {.name = MLQ_STR("train"),
-         .uses = MLQ_STR("train.native"),
-         .array_count = 1,
-         .ranks = 2,
-         .needs = first,
-         .needs_count = 1},
-        {.name = MLQ_STR("check"),
-         .uses = MLQ_STR("gate"),
-         .array_count = 1,
-         .ranks = 1,
-         .needs = both,
-         .needs_count = 2},
-        {.name = MLQ_STR("map"), .uses = MLQ_STR("run"), .array_count = 5, .ranks = 1},
-        {.name = MLQ_STR("last"), .uses = MLQ_STR("run"), .array_count = 1, .ranks = 1},
-    };
-    const struct store_job job = {.id = 12,
-                                  .name = MLQ_STR("digits"),
-                                  .kind = MLQ_STR("pipeline"),
-                                  .idempotency_key = MLQ_STR("k"),
-                                  .submitter = MLQ_STR("alice"),
-                                  .spec = MLQ_STR("{}"),
-                                  .labels = MLQ_STR("{\"team\": \"vision\"}"),
-                                  .priority = 5,
-                                  .submitted_us = T0_US,
-                                  .stages = stages,
-                                  .stage_count = 5};
-    const struct store_worker workers[] = {
-        {.id = 1, .name = MLQ_STR("w1"), .public_key = MLQ_STR("k1"), .seen_us = T0_US},
-        {.id = 2, .name = MLQ_STR("w2"), .public_key = MLQ_STR("k2"), .seen_us = T0_US}};
-    struct store_fact facts[] = {
-        /* 0 */ fact(FACT_JOB_SUBMITTED, 0, 0, 0),
-        /* 1 */ fact(FACT_ASSIGNED, 0, 101, 1),
-        fact(FACT_STARTED, 0, 101, 2),
-        /* 3 */ fact(FACT_ENDED, 0, 101, 3),
-        fact(FACT_STAGE_ENDED, 0, 0, 3),
-        /* 5 */ fact(FACT_ASSIGNED, 1, 102, 4),
-        fact(FACT_ASSIGNED, 1, 102, 4),
-        /* 7 */ fact(FACT_STARTED, 1, 102, 5),
-        fact(FACT_ENDED, 1, 102, 6),
-        fact(FACT_ENDED, 1, 102, 6),
-        /* 10 */ fact(FACT_ASSIGNED, 1, 103, 7),
-        fact(FACT_ASSIGNED, 1, 103, 7),
-        /* 12 */ fact(FACT_STARTED, 1, 103, 8),
-        fact(FACT_STARTED, 1, 103, 8),
-        /* 14 */ fact(FACT_ENDED, 1, 103, 9),
-        fact(FACT_ENDED, 1, 103, 9),
-        /* 16 */ fact(FACT_STAGE_ENDED, 1, 0, 9),
-        /* 17 */ fact(FACT_ASSIGNED, 2, 104, 10),
-        fact(FACT_ENDED, 2, 104, 11),
-        /* 19 */ fact(FACT_STAGE_ENDED, 2, 0, 11),
-        /* 20: map[0] done, [1] failed, [2] wants to be run again, [3] assigned, [4] untouched */
-        /* 20 */ fact(FACT_ASSIGNED, 3, 105, 10),
-        fact(FACT_STARTED, 3, 105, 10),
-        /* 22 */ fact(FACT_ENDED, 3, 105, 11),
-        fact(FACT_ASSIGNED, 3, 106, 11),
-        /* 24 */ fact(FACT_ENDED, 3, 106, 12),
-        fact(FACT_ASSIGNED, 3, 107, 12),
-        /* 26 */ fact(FACT_ENDED, 3, 107, 13),
-        fact(FACT_ASSIGNED, 3, 108, 13),
-    };
-    static const int second_ranks[] = {6, 9, 11, 13, 15};
-    for (size_t i = 0; i < MLQ_COUNT_OF(second_ranks); i++) {
-        facts[second_ranks[i]].fact.rank = 1;
-        facts[second_ranks[i]].fact.worker = 2;
-    }
-    for (int i = 5; i <= 15; i++) {
-        facts[i].fact.ranks = 2;
-    }
-    facts[5].fact.gpu_mask = UINT64_C(1) << 63 | 1;
-    facts[8].fact.cause = CAUSE_OOM;
-    facts[8].fact.exit_code = -1;
-    facts[8].fact.signal = 9;
-    facts[8].detail = MLQ_STR("out of memory: \"8 GiB\"");
-    facts[9].fact.cause = CAUSE_PEER;
-    facts[23].fact.index = facts[24].fact.index = 1;
-    facts[24].fact.cause = CAUSE_EXIT;
-    facts[24].fact.exit_code = 3;
-    facts[25].fact.index = facts[26].fact.index = 2;
-    facts[26].fact.cause = CAUSE_REQUEUE;
-    facts[26].fact.exit_code = 75;
-    facts[27].fact.index = 3;
-    const struct store_metric metrics[] = {
-        {.job = 12,
-         .stage = 1,
-         .attempt = 102,
-         .name = MLQ_STR("loss"),
-         .step = 1,
-         .value = 9,
-         .at_us = T0_US},
-        {.job = 12,
-         .stage = 1,
-         .attempt = 103,
-         .name = MLQ_STR("loss"),
-         .step = 1,
-         .value = 0.5,
-         .at_us = T0_US},
-        {.job = 12,
-         .stage = 1,
-         .attempt = 103,
-         .name = MLQ_STR("loss"),
-         .step = 2,
-         .value = 0.25,
-         .at_us = T0_US},
-        {.job = 12,
-         .stage = 1,
-         .attempt = 103,
-         .name = MLQ_STR("nan"),
-         .step = INT64_MIN,
-         .value = NAN,
-         .at_us = T0_US},
-        {.job = 12,
-         .stage = 1,
-         .attempt = 103,
-         .name = MLQ_STR("inf"),
-         .step = INT64_MIN,
-         .value = -INFINITY,
-         .at_us = T0_US},
-        {.job = 12,
-         .stage = 2,
-         .attempt = 104,
-         .name = MLQ_STR("gate_pass"),
-         .step = INT64_MIN,
-         .value = 0,
-         .at_us = T0_US},
-    };
-    const struct store_artifact artifacts[] = {
-        {.job = 12,
-         .stage = 1,
-         .attempt = 103,
-         .name = MLQ_STR("model.safetensors"),
-         .digest = MLQ_STR("sha256:aa"),
-         .bytes = 812},
-        {.job = 12,
-         .stage = 1,
-         .attempt = 102,
-         .name = MLQ_STR("partial"),
-         .digest = MLQ_STR("sha256:bb"),
-         .bytes = 1},
-        {.job = 12,
-         .stage = 1,
-         .attempt = 103,
-         .name = MLQ_STR(".log"),
-         .digest = MLQ_STR("sha256:l0"),
-         .bytes = 1},
-        {.job = 12,
-         .stage = 1,
-         .attempt = 103,
-         .rank = 1,
-         .name = MLQ_STR(".log"),
-         .digest = MLQ_STR("sha256:l1"),
-         .bytes = 1},
-    };
-    const struct store_batch batch = {.jobs = &job,
+    const struct store_batch batch = {.jobs = &pipeline,
                                       .job_count = 1,
                                       .facts = facts,
                                       .fact_count = MLQ_COUNT_OF(facts),
                                       .workers = workers,
-                                      .worker_count = 2,
+                                      .worker_count = MLQ_COUNT_OF(workers),
                                       .metrics = metrics,
                                       .metric_count = MLQ_COUNT_OF(metrics),
                                       .artifacts = artifacts,
@@ -540,14 +453,14 @@ static void test_an_array_of_thousands_is_bounded(void **state)
     job.stages = &stage;
     batch.jobs = &job;
     assert_int_equal(suite_commit(&client, &batch), MLQ_OK);
-    struct store_fact *facts = mlq_alloc_array(TASKS * 2, sizeof *facts);
+    struct store_fact *life = mlq_alloc_array(TASKS * 2, sizeof *life);
     for (uint32_t i = 0; i < TASKS; i++) {
-        facts[2 * i] = suite_fact(FACT_ASSIGNED, 1, 1000 + i);
-        facts[2 * i + 1] = suite_fact(FACT_ENDED, 1, 1000 + i);
-        facts[2 * i].fact.index = facts[2 * i + 1].fact.index = i;
+        life[2 * i] = suite_fact(FACT_ASSIGNED, 1, 1000 + i);
+        life[2 * i + 1] = suite_fact(FACT_ENDED, 1, 1000 + i);
+        life[2 * i].fact.index = life[2 * i + 1].fact.index = i;
     }
-    assert_int_equal(suite_commit_facts(&client, facts, TASKS * 2), MLQ_OK);
-    mlq_free(facts);
+    assert_int_equal(suite_commit_facts(&client, life, TASKS * 2), MLQ_OK);
+    mlq_free(life);
     assert_int_equal(suite_view(&client, &(struct store_query){.view = VIEW_SHOW, .job = 1}),
                      MLQ_OK);
     json_error_t error;
