@@ -229,6 +229,15 @@ void attempt_remove_task(struct core *core, struct task *task)
     slots_give(&core->task_slots, slot);
 }
 
+/* It is not run again. While facts are restored its row stays, for a retry of the job. */
+static void end_task(struct core *core, struct task *task)
+{
+    if (core->is_live && core->visitor == 0) {
+        core->stages[task->stage].dropped++;
+        attempt_remove_task(core, task);
+    }
+}
+
 static void wait_for(struct core *core, struct task *task, int64_t due_ns)
 {
     task->state = TASK_WAITING;
@@ -247,11 +256,12 @@ static void end_attempt(struct core *core, struct task *task, int64_t at_ns)
         MLQ_ASSERT(stage->succeeded <= stage->array_count);
     } else {
         drop_attempt(core, task);
+        task->state = TASK_OVER;
         if (core->jobs[stage->job].stop != CAUSE_NONE) {
-            task->state = TASK_OVER;
+            end_task(core, task);
         } else if (stage->failed > 0) {
-            task->state = TASK_OVER;
             stage->failed++;
+            end_task(core, task);
         } else if (cause == CAUSE_REQUEUE) {
             wait_for(core, task, at_ns + RETRY_REQUEUE_NS);
         } else if (retry_is_allowed(&stage->retry, cause, task->failures)) {
@@ -260,8 +270,8 @@ static void end_attempt(struct core *core, struct task *task, int64_t at_ns)
                 core, task,
                 at_ns + retry_backoff_ns(&stage->retry, core->seed, task->attempt, task->failures));
         } else {
-            task->state = TASK_OVER;
             stage->failed++;
+            end_task(core, task);
         }
     }
     ready_update(core, stage_slot);

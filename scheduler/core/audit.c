@@ -79,6 +79,7 @@ static void audit_task(const struct core *core, const struct task *task)
     case TASK_WAITING:
     case TASK_READY:
     case TASK_OVER:
+        MLQ_ASSERT(task->state != TASK_OVER);
         MLQ_ASSERT(mlq_list_empty(&task->in_job) && mlq_list_empty(&task->todo));
         MLQ_ASSERT(task->member_first == SLOT_NONE);
         return;
@@ -123,7 +124,9 @@ static void audit_tasks_of(const struct core *core, const struct stage *stage)
     MLQ_ASSERT(running == stage->running);
     MLQ_ASSERT(ready == list_length(&stage->again, core->limits.tasks_max));
     /* I3: each index that was dispatched has succeeded once, or has a row. */
-    MLQ_ASSERT(stage->succeeded + tasks == stage->cursor);
+    MLQ_ASSERT(stage->succeeded + tasks + stage->dropped == stage->cursor);
+    MLQ_ASSERT(stage->is_ready && ready > 0 ? !mlq_list_empty(&stage->in_again)
+                                            : mlq_list_empty(&stage->in_again));
     MLQ_ASSERT(stage->cursor <= stage->array_count);
     MLQ_ASSERT(stage->array_parallel == 0 || stage->running <= stage->array_parallel);
 }

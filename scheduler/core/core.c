@@ -28,6 +28,7 @@
 static void begin_to_act(struct core *core)
 {
     core->is_live = true;
+    job_drop_over(core);
     fleet_charge_all(core);
     lease_begin(core);
     core->dispatch_wanted = true;
@@ -272,6 +273,7 @@ struct core *core_init(const struct core_limits *limits, void *memory, size_t si
     mlq_list_init(&core->todo_tasks);
     mlq_list_init(&core->todo_stages);
     mlq_list_init(&core->todo_jobs);
+    mlq_list_init(&core->again_stages);
     return core;
 }
 

@@ -23,14 +23,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CORE_RANKS_MAX 256
-#define CORE_STAGES_PER_JOB_MAX 1024
-#define CORE_NEEDS_PER_STAGE_MAX 64
-#define CORE_ARRAY_MAX 1000000
-#define CORE_GPUS_PER_WORKER_MAX 64
+#define CORE_RANKS_MAX              256
+#define CORE_STAGES_PER_JOB_MAX     1024
+#define CORE_NEEDS_PER_STAGE_MAX    64
+#define CORE_ARRAY_MAX              1000000
+#define CORE_GPUS_PER_WORKER_MAX    64
 #define CORE_MEMBERS_PER_WORKER_MAX 1024
-#define CORE_CLAIMS_MAX 2048                         /* in one hello; one with more is ignored */
-#define CORE_DURATION_NS_MAX (INT64_C(1) << 60)      /* 36 years */
+#define CORE_CLAIMS_MAX             2048               /* in one hello; one with more is ignored */
+#define CORE_DURATION_NS_MAX        (INT64_C(1) << 60) /* 36 years */
 
 /* All tables are carved from one block of core_memory_need(limits) bytes. */
 struct core_limits {
@@ -40,8 +40,10 @@ struct core_limits {
     uint32_t tasks_max;   /* tasks that are running or wait for a retry; the others cost nothing */
     uint32_t members_max; /* ranks that are placed on a worker */
     uint32_t workers_max;
-    int64_t lease_ns;        /* a worker kills its tasks this long after it sent its last acknowledged heartbeat */
-    int64_t lease_margin_ns; /* the core gives up a worker this much later: kill grace and clock drift */
+    int64_t lease_ns; /* a worker kills its tasks this long after it sent its last acknowledged
+                         heartbeat */
+    int64_t lease_margin_ns; /* the core gives up a worker this much later: kill grace and clock
+                                drift */
     int64_t starve_ns;       /* a ready task that has waited longer is not overtaken any more */
 };
 
@@ -102,10 +104,10 @@ const char *core_state_text(enum core_state state);
 /* ---- What a job is, to the core ------------------------------------------------------------- */
 
 struct core_retry {
-    uint32_t limit;      /* how often a failure may be followed by another attempt */
-    uint32_t cause_mask; /* bits 1 << CAUSE_x that are retried */
-    int64_t backoff_ns;  /* first wait; doubles each time, with jitter keyed by the attempt */
-    int64_t backoff_max_ns;
+    uint32_t limit;         /* how often a failure may be followed by another attempt */
+    uint32_t cause_mask;    /* bits 1 << CAUSE_x that are retried */
+    int64_t backoff_ns;     /* first wait; doubles each time, with jitter keyed by the attempt */
+    int64_t backoff_max_ns; /* 0: one hour */
 };
 
 struct core_stage_desc {
@@ -133,7 +135,8 @@ const char *core_job_desc_check(const struct core_job_desc *desc);
 
 enum core_fact_kind {
     FACT_JOB_SUBMITTED, /* job; the shell records the spec with it */
-    FACT_JOB_CANCELLED, /* job, cause (CANCEL or TIMEOUT): no new attempts, running ones are stopped */
+    FACT_JOB_CANCELLED, /* job, cause (CANCEL or TIMEOUT): no new attempts, running ones are stopped
+                         */
     FACT_JOB_RETRIED,   /* job: stages that did not succeed start anew */
     FACT_ASSIGNED,      /* job, stage, index, attempt, rank, ranks, worker, gpu_mask */
     FACT_STARTED,       /* job, stage, index, attempt, rank, worker */
@@ -164,17 +167,20 @@ struct core_fact {
 /* ---- Events --------------------------------------------------------------------------------- */
 
 enum core_event_kind {
-    EV_TICK,             /* time passed: core_next_deadline_ns was reached */
-    EV_RESTORED,         /* all recorded facts were fed: begin to act */
-    EV_SUBMIT,           /* request, desc, payload */
-    EV_CANCEL,           /* request, job */
-    EV_RETRY,            /* request, job: must be in the tables (restored if it had ended) */
-    EV_WORKER_HELLO,     /* worker, session, capacity, claims: all that it runs or has finished */
+    EV_TICK,         /* time passed: core_next_deadline_ns was reached */
+    EV_RESTORED,     /* all recorded facts were fed: begin to act */
+    EV_SUBMIT,       /* request, desc, payload */
+    EV_CANCEL,       /* request, job */
+    EV_RETRY,        /* request, job: must be in the tables (restored if it had ended) */
+    EV_WORKER_HELLO, /* worker, session (> 0), capacity, claims: all that it runs or has finished
+                        and that was not acknowledged. Ignored, without ACT_WELCOME: a session that
+                        is not greater than the last, more than CORE_CLAIMS_MAX claims, a full
+                        worker table */
     EV_WORKER_HEARTBEAT, /* worker, session */
-    EV_WORKER_LEAVING,   /* worker: it stops; its tasks were killed */
+    EV_WORKER_LEAVING,   /* worker, session (0: whichever): it stops; its tasks were killed */
     EV_STARTED,          /* worker, attempt, rank */
-    EV_ENDED,            /* worker, attempt, rank, cause, exit_code, signal, payload (its results) */
-    EV_NOTE,             /* worker, attempt, rank, payload: metrics or progress to record if live */
+    EV_ENDED, /* worker, attempt, rank, cause, exit_code, signal, payload (its results) */
+    EV_NOTE,  /* worker, attempt, rank, payload: metrics or progress to record if live */
 };
 
 struct core_claim {
@@ -200,6 +206,13 @@ struct core_event {
     int32_t signal;
     uint32_t payload; /* the shell's handle of bytes to record with the fact; 0: none */
 };
+
+/* What the shell owes the core about messages to a worker: within one session they arrive in order
+ * and none is skipped. If one could not be delivered the session is over: the worker has to say
+ * hello again, with a new session and all its claims, and has to refuse an ACT_ASSIGN of another
+ * session. Then nothing needs to be sent twice: what it does not claim is ended with cause NODE,
+ * and what it is to stop it is told again. A worker that refuses an assignment for another reason
+ * (its lease lapsed) reports the end of that rank. */
 
 /* ---- Actions -------------------------------------------------------------------------------- */
 
@@ -238,7 +251,8 @@ struct core_action {
 };
 
 /* Where core_step puts its actions. One event emits at most CORE_ACTIONS_PER_EVENT (asserted): what
- * is more waits on to-do lists for the next EV_TICK, which core_next_deadline_ns makes immediate. */
+ * is more waits on to-do lists for the next EV_TICK, which core_next_deadline_ns makes immediate.
+ */
 #define CORE_ACTIONS_PER_EVENT 4096
 
 struct core_actions {
@@ -255,17 +269,21 @@ size_t core_memory_need(const struct core_limits *limits);
 /* `memory` is zeroed, aligned for max_align_t, at least core_memory_need bytes and outlives the
  * core. `epoch` is that of this leadership; `first_job` is one more than the highest job recorded;
  * `seed` feeds the jitter of back-offs. */
-struct core *core_init(const struct core_limits *limits,
-                       void *memory,
-                       size_t size,
-                       uint32_t epoch,
-                       uint64_t first_job,
-                       uint64_t seed);
+struct core *core_init(const struct core_limits *limits, void *memory, size_t size, uint32_t epoch,
+                       uint64_t first_job, uint64_t seed);
 
 /* Feed a recorded fact, in recorded order, before EV_RESTORED, or (all facts of one ended job)
  * just before its EV_RETRY. `desc` goes with FACT_JOB_SUBMITTED and is NULL otherwise. False when a
- * table is full. */
-bool core_restore(struct core *core, const struct core_fact *fact, const struct core_job_desc *desc);
+ * table is full.
+ *
+ * Before EV_RESTORED feed the jobs that have not ended, each with all its facts (earlier ends that
+ * a retry followed included). Ended jobs do no harm, but take room until EV_RESTORED. Facts of one
+ * transaction are fed together or not at all.
+ *
+ * Before EV_RETRY: the next event after the last fact is that EV_RETRY; any other event forgets the
+ * job again. After false send EV_RETRY all the same: its reply is REPLY_FULL. */
+bool core_restore(struct core *core, const struct core_fact *fact,
+                  const struct core_job_desc *desc);
 
 void core_step(struct core *core, const struct core_event *event, struct core_actions *actions);
 
@@ -283,11 +301,9 @@ bool core_job_is_live(const struct core *core, uint64_t job);
 /* True when (attempt, rank) is placed on `worker` and has not ended. */
 bool core_is_live(const struct core *core, uint64_t attempt, uint32_t rank, uint32_t worker);
 
-/* Worker of each rank of a live attempt, in rank order: at most `room`. Returns the number of ranks,
- * 0 when the attempt is not live. */
-uint32_t core_attempt_workers(const struct core *core,
-                              uint64_t attempt,
-                              uint32_t *workers,
+/* Worker of each rank of a live attempt, in rank order: at most `room`. Returns the number of
+ * ranks, 0 when the attempt is not live. */
+uint32_t core_attempt_workers(const struct core *core, uint64_t attempt, uint32_t *workers,
                               uint32_t room);
 
 struct core_worker_view {

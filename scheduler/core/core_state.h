@@ -84,8 +84,11 @@ struct stage {
     uint32_t needs_lost;      /* needs that ended without success */
 
     /* Its tasks. Indices from `cursor` on were never dispatched. Each below has succeeded, or has a
-     * row in `tasks`: it runs, waits for another attempt, or ended for good without success. */
+     * row in `tasks`: it runs, waits for another attempt, or ended for good without success. Rows
+     * of the last kind are of use while facts are restored, for a FACT_JOB_RETRIED may follow; a
+     * live core gives them back, so that what failed takes no room from what goes on. */
     uint32_t cursor;
+    uint32_t dropped; /* tasks that ended for good without success and have no row */
     uint32_t succeeded;
     uint32_t running;
     uint32_t failed;       /* more than 0: nothing of it is started any more */
@@ -99,7 +102,8 @@ struct stage {
     uint32_t heap_prev; /* the parent when it is the first child */
     int64_t ready_since_ns;
 
-    struct mlq_list todo; /* in core.todo_stages */
+    struct mlq_list todo;     /* in core.todo_stages */
+    struct mlq_list in_again; /* in core.again_stages while it is ready and `again` is not empty */
 };
 
 /* "child needs parent" */
@@ -241,6 +245,7 @@ struct core {
     struct mlq_list todo_stages;  /* that may have ended */
     struct mlq_list todo_jobs;    /* to be stopped, that may have ended, or to be removed */
     bool dispatch_wanted;
+    struct mlq_list again_stages; /* these need no new task row: see dispatch.c */
 
     uint32_t ready_count;
     uint32_t members_live;

@@ -13,17 +13,16 @@
 #include "scheduler/core/place.h"
 #include "scheduler/core/ready.h"
 
-static bool tables_have_room(const struct core *core, const struct stage *stage, uint32_t ranks)
+static bool tables_have_room(const struct core *core, const struct stage *stage)
 {
     bool is_fresh = mlq_list_empty(&stage->again);
-    return slots_room(&core->member_slots) >= ranks &&
+    return slots_room(&core->member_slots) >= core->shapes[stage->shape].ranks &&
            (!is_fresh || slots_room(&core->task_slots) > 0);
 }
 
 /* Another attempt goes ahead of fresh indices. */
-static void assign(struct core *core, const struct shape *shape)
+static void assign(struct core *core, const struct stage *stage)
 {
-    const struct stage *stage = &core->stages[shape->root];
     uint32_t index = stage->cursor;
     if (!mlq_list_empty(&stage->again)) {
         index = MLQ_CONTAINER_OF(stage->again.next, struct task, in_again)->index;
@@ -36,7 +35,7 @@ static void assign(struct core *core, const struct shape *shape)
         .attempt = (uint64_t)core->epoch << 32 | (core->attempt_count + 1),
         .stage = stage->index,
         .index = index,
-        .ranks = shape->ranks,
+        .ranks = core->shapes[stage->shape].ranks,
         .exit_code = -1,
     };
     for (uint32_t rank = 0; rank < fact.ranks; rank++) {
@@ -58,14 +57,15 @@ static bool is_feasible(struct core *core, struct shape *shape)
     return shape->is_feasible;
 }
 
-/* True when the first task of the shape was started. */
-static bool try_first(struct core *core, struct shape *shape)
+/* True when a task of the stage was started. */
+static bool try_stage(struct core *core, const struct stage *stage)
 {
+    struct shape *shape = &core->shapes[stage->shape];
     if (shape->blocked_at == core->room_count) {
         return false;
     }
     if (place_all(core, shape)) {
-        assign(core, shape);
+        assign(core, stage);
         return true;
     }
     if (core->closed_count == 0) {
@@ -82,6 +82,31 @@ static void protect_if_starving(struct core *core, struct shape *shape)
     }
 }
 
+/* All task rows are taken, some by tasks that wait for another attempt. These need no new row, and
+ * if they waited behind fresh tasks that do, nothing would ever move: so here they go first, a
+ * number of them in turn. False when there was no room for more actions. */
+static bool start_again(struct core *core, uint32_t units)
+{
+    for (uint32_t i = 0; i < DISPATCH_SCAN_MAX; i++) {
+        struct mlq_list *node = mlq_list_pop_front(&core->again_stages);
+        if (node == NULL) {
+            return true;
+        }
+        mlq_list_push_back(&core->again_stages, node);
+        const struct stage *stage = MLQ_CONTAINER_OF(node, struct stage, in_again);
+        if (!tables_have_room(core, stage)) {
+            return true;
+        }
+        if (units == 0 || act_room(core) < UNIT_ACTIONS_MAX) {
+            return false;
+        }
+        if (try_stage(core, stage)) {
+            units--;
+        }
+    }
+    return true;
+}
+
 void dispatch_run(struct core *core, uint32_t units)
 {
     if (!core->dispatch_wanted) {
@@ -96,12 +121,12 @@ void dispatch_run(struct core *core, uint32_t units)
         struct shape *shape = ready_first(core);
         if (shape == NULL || aside_count == DISPATCH_SCAN_MAX ||
             core->closed_count == core->workers_known ||
-            !tables_have_room(core, &core->stages[shape->root], shape->ranks)) {
-            /* Full tables wait, in order, for an attempt to end: that starts another pass. */
+            !tables_have_room(core, &core->stages[shape->root])) {
+            /* Full tables wait, in order, for rows to be given back: that starts another pass. */
             is_done = true;
             break;
         }
-        if (try_first(core, shape)) {
+        if (try_stage(core, &core->stages[shape->root])) {
             units--;
         } else {
             protect_if_starving(core, shape);
@@ -111,6 +136,9 @@ void dispatch_run(struct core *core, uint32_t units)
     }
     for (uint32_t i = 0; i < aside_count; i++) {
         ready_put_back(core, aside[i]);
+    }
+    if (is_done && slots_room(&core->task_slots) == 0) {
+        is_done = start_again(core, units);
     }
     core->dispatch_wanted = !is_done;
 }

@@ -151,6 +151,7 @@ static uint32_t add_stage(struct core *core, uint32_t owner, uint32_t index,
     mlq_list_init(&stage->tasks);
     mlq_list_init(&stage->again);
     mlq_list_init(&stage->todo);
+    mlq_list_init(&stage->in_again);
     mlq_map_insert(&core->stage_of, job_stage_key(core->jobs[owner].id, index), slot);
     return slot;
 }
@@ -240,6 +241,7 @@ void job_apply_stage_ended(struct core *core, const struct core_fact *fact)
     MLQ_ASSERT(has_succeeded == (stage->succeeded == stage->array_count));
     set_stage_state(stage, fact->state);
     ready_update(core, slot);
+    job_todo_stage(core, stage); /* it may have rows to give back */
     MLQ_ASSERT(job->stages_open > 0);
     job->stages_open--;
     job->stages_unsuccessful += has_succeeded ? 0 : 1;
@@ -275,6 +277,7 @@ void job_apply_ended(struct core *core, const struct core_fact *fact)
 static void renew_stage(struct core *core, struct job *job, struct stage *stage)
 {
     set_stage_state(stage, STATE_PENDING);
+    MLQ_ASSERT(stage->dropped == 0);
     stage->failed = 0;
     job->stages_open++;
     for (struct mlq_list *at = stage->tasks.next; at != &stage->tasks; at = at->next) {
@@ -306,6 +309,36 @@ void job_apply_retried(struct core *core, const struct core_fact *fact)
     job_todo(core, job);
 }
 
+/* ---- Rows that are of no more use ---------------------------------------------------------------
+ */
+
+void job_drop_over(struct core *core)
+{
+    for (uint32_t slot = 0; slot < core->task_slots.fresh; slot++) {
+        struct task *task = &core->tasks[slot];
+        if (slots_in_use(&core->task_slots, slot) && task->state == TASK_OVER) {
+            core->stages[task->stage].dropped++;
+            attempt_remove_task(core, task);
+        }
+    }
+    for (uint32_t slot = 0; slot < core->stage_slots.fresh; slot++) {
+        if (slots_in_use(&core->stage_slots, slot) && job_state_is_end(core->stages[slot].state)) {
+            job_todo_stage(core, &core->stages[slot]);
+        }
+    }
+}
+
+bool job_drop_tasks(struct core *core, struct stage *stage, uint32_t rows)
+{
+    MLQ_ASSERT(job_state_is_end(stage->state) && stage->running == 0);
+    while (!mlq_list_empty(&stage->tasks) && rows > 0) {
+        attempt_remove_task(core, MLQ_CONTAINER_OF(stage->tasks.next, struct task, in_stage));
+        stage->dropped++;
+        rows--;
+    }
+    return mlq_list_empty(&stage->tasks);
+}
+
 /* ---- Removal ----------------------------------------------------------------------------------
  */
 
@@ -322,6 +355,7 @@ static bool remove_first_stage(struct core *core, struct job *job, uint32_t *row
         attempt_remove_task(core, MLQ_CONTAINER_OF(stage->tasks.next, struct task, in_stage));
     }
     MLQ_ASSERT(!stage->is_ready && mlq_list_empty(&stage->again));
+    MLQ_ASSERT(mlq_list_empty(&stage->in_again));
     job->stage_first = stage->next_in_job;
     mlq_list_remove(&stage->todo);
     mlq_map_remove(&core->stage_of, job_stage_key(job->id, stage->index));

@@ -49,6 +49,12 @@ void job_stage_runs(struct core *core, uint32_t stage_slot);
 void job_todo(struct core *core, struct job *job);
 void job_todo_stage(struct core *core, struct stage *stage);
 
+/* All facts were restored, none may follow that makes use of tasks that ended for good. */
+void job_drop_over(struct core *core);
+
+/* Give back rows of tasks of a stage that ended: at most `rows`. True when there are none left. */
+bool job_drop_tasks(struct core *core, struct stage *stage, uint32_t rows);
+
 /* Give back rows of a job that ended, or that was restored in vain: at most `rows` of them. True
  * when the job is gone. */
 bool job_remove(struct core *core, uint32_t job_slot, uint32_t rows);

@@ -224,10 +224,22 @@ bool ready_is_startable(const struct core *core, const struct stage *stage)
            (stage->array_parallel == 0 || stage->running < stage->array_parallel);
 }
 
+/* Whether some of what is ready was started before, and has its row. */
+static void update_again(struct core *core, struct stage *stage, bool is_startable)
+{
+    if (!is_startable || mlq_list_empty(&stage->again)) {
+        mlq_list_remove(&stage->in_again);
+    } else if (mlq_list_empty(&stage->in_again)) {
+        mlq_list_push_back(&core->again_stages, &stage->in_again);
+        core->dispatch_wanted = true;
+    }
+}
+
 void ready_update(struct core *core, uint32_t stage_slot)
 {
     struct stage *stage = &core->stages[stage_slot];
     bool is_startable = ready_is_startable(core, stage);
+    update_again(core, stage, is_startable);
     if (is_startable == stage->is_ready) {
         return;
     }

@@ -94,8 +94,8 @@ uint64_t rvec_gpu_pick(uint64_t available, int32_t count)
     return picked;
 }
 
-/* Sums of neighbouring bits, in place (Warren, Hacker's Delight, 5-1). The compiler's own would be a
- * call into its support library. */
+/* Sums of neighbouring bits, in place (Warren, Hacker's Delight, 5-1). The compiler's own would be
+ * a call into its support library. */
 int32_t rvec_gpu_count(uint64_t mask)
 {
     mask -= (mask >> 1) & UINT64_C(0x5555555555555555);

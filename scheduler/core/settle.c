@@ -11,7 +11,7 @@
 #include "scheduler/core/fleet.h"
 #include "scheduler/core/job.h"
 
-/* Rows of an ended job that are given back in one unit. */
+/* Rows of an ended job or stage that are given back in one unit. */
 #define REMOVE_ROWS_PER_UNIT 64
 
 static struct core_fact job_fact(const struct core *core, const struct job *job,
@@ -55,7 +55,15 @@ static void worker_unit(struct core *core, struct worker *worker)
 static void stage_unit(struct core *core, struct stage *stage)
 {
     const struct job *job = &core->jobs[stage->job];
-    if (job_state_is_end(stage->state) || stage->running > 0) {
+    if (job_state_is_end(stage->state)) {
+        if (!job_drop_tasks(core, stage, REMOVE_ROWS_PER_UNIT)) {
+            job_todo_stage(core, stage);
+        } else {
+            core->dispatch_wanted = true; /* a row may be what others wait for */
+        }
+        return;
+    }
+    if (stage->running > 0) {
         return;
     }
     struct core_fact fact = job_fact(core, job, FACT_STAGE_ENDED);

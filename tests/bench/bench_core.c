@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * How many events a second the core takes: 100,000 jobs of one task are submitted, assigned, started
- * and ended on 16 workers, then an array of a million tasks. Not a test: it prints, and asserts only
- * that all work was done.
+ * How many events a second the core takes: 100,000 jobs of one task are submitted, assigned,
+ * started and ended on 16 workers, then an array of a million tasks. Not a test: it prints, and
+ * asserts only that all work was done.
  */
 #include <stdio.h>
 
@@ -12,7 +12,7 @@
 #include "lib/sys/mem.h"
 #include "scheduler/core/core.h"
 
-#define WORKERS 16
+#define WORKERS   16
 #define QUEUE_MAX 1024
 
 struct bench {
@@ -57,10 +57,8 @@ static void finish_one(struct bench *bench)
 static void print(const char *what, struct bench *bench, int64_t start_ns)
 {
     int64_t took_ns = mlq_clock_boot_ns() - start_ns;
-    printf("%-40s %9llu events in %6.3f s: %9.0f events/s\n",
-           what,
-           (unsigned long long)bench->events,
-           (double)took_ns / 1e9,
+    printf("%-40s %9llu events in %6.3f s: %9.0f events/s\n", what,
+           (unsigned long long)bench->events, (double)took_ns / 1e9,
            (double)bench->events * 1e9 / (double)took_ns);
     bench->events = 0;
 }
@@ -88,13 +86,12 @@ int main(void)
     print("submit 100,000 jobs", bench, start_ns);
 
     for (uint32_t worker = 0; worker < WORKERS; worker++) {
-        step(bench,
-             (struct core_event){
-                 .kind = EV_WORKER_HELLO,
-                 .worker = worker,
-                 .session = 1,
-                 .capacity = {.cpu_milli = 32000, .mem_bytes = INT64_C(64) << 30},
-             });
+        step(bench, (struct core_event){
+                        .kind = EV_WORKER_HELLO,
+                        .worker = worker,
+                        .session = 1,
+                        .capacity = {.cpu_milli = 32000, .mem_bytes = INT64_C(64) << 30},
+                    });
     }
     start_ns = mlq_clock_boot_ns();
     while (bench->count > 0) {

@@ -338,6 +338,59 @@ static void test_a_million_tasks_cost_one_entry(void **state)
     double_close(d);
 }
 
+/* The row of a task that failed for good is free for what goes on in the job. */
+static void test_failed_tasks_hold_no_rows(void **state)
+{
+    (void)state;
+    struct core_limits limits = double_limits();
+    limits.tasks_max = 1;
+    struct core_double *d = double_open(&limits);
+    struct core_stage_desc stages[] = {simple_stage(), simple_stage()};
+    struct core_job_desc desc = simple_job(stages, 2);
+    double_hello(d, 1, cpus(4));
+    uint64_t job = double_submit(d, &desc);
+    struct core_fact run = take_assigned(d, 1);
+    double_ended(d, &run, CAUSE_EXIT);
+    take_end(d, &run, CAUSE_EXIT);
+    take_stage_ended(d, 0, STATE_FAILED);
+    run = take_assigned(d, 1);
+    assert_int_equal(run.stage, 1);
+    double_ended(d, &run, CAUSE_NONE);
+    take_end(d, &run, CAUSE_NONE);
+    take_stage_ended(d, 1, STATE_SUCCEEDED);
+    take_job_ended(d, job, STATE_FAILED);
+    double_close(d);
+}
+
+/* All rows belong to tasks that wait to run again, behind fresh ones that need a row: the former
+ * go, or nothing would. */
+static void test_waiting_tasks_never_block_themselves(void **state)
+{
+    (void)state;
+    struct core_limits limits = double_limits();
+    limits.tasks_max = 1;
+    struct core_double *d = double_open(&limits);
+    struct core_stage_desc stage = simple_stage();
+    struct core_job_desc desc = simple_job(&stage, 1);
+    struct core_job_desc urgent = simple_job(&stage, 1);
+    urgent.priority = 9;
+    double_hello(d, 1, cpus(4));
+    uint64_t job = double_submit(d, &desc);
+    struct core_fact run = take_assigned(d, 1);
+    uint64_t urgent_job = double_submit(d, &urgent);
+    double_ended(d, &run, CAUSE_REQUEUE);
+    take_end(d, &run, CAUSE_REQUEUE);
+    double_tick(d, SECOND);
+    run = take_assigned(d, 1);
+    assert_int_equal(run.job, job);
+    double_ended(d, &run, CAUSE_NONE);
+    take_end(d, &run, CAUSE_NONE);
+    take_stage_ended(d, 0, STATE_SUCCEEDED);
+    take_job_ended(d, job, STATE_SUCCEEDED);
+    assert_int_equal(take_assigned(d, 1).job, urgent_job);
+    double_close(d);
+}
+
 /* ---- News ---------------------------------------------------------------------------------------
  */
 
@@ -444,6 +497,8 @@ int main(void)
         cmocka_unit_test(test_backoff_doubles_up_to_its_cap),
         cmocka_unit_test(test_an_array_in_small_steps),
         cmocka_unit_test(test_a_million_tasks_cost_one_entry),
+        cmocka_unit_test(test_failed_tasks_hold_no_rows),
+        cmocka_unit_test(test_waiting_tasks_never_block_themselves),
         cmocka_unit_test(test_late_and_double_news_change_nothing),
         cmocka_unit_test(test_notes_are_recorded_while_live),
         cmocka_unit_test(test_results_travel_with_the_end),
