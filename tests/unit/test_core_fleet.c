@@ -33,10 +33,10 @@ static void test_a_silent_worker_is_lost(void **state)
     struct core_fact run = take_assigned(d, 1);
     double_tick(d, 10 * SECOND);
     double_heartbeat(d, 1, first);
-    double_heartbeat(d, 1, first - 1); /* of a session that is over: no news */
     uint64_t second = double_hello(d, 2, cpus(1));
     double_tick(d, 15 * SECOND);
     double_heartbeat(d, 2, second);
+    double_heartbeat(d, 1, second + 9); /* of no session of its own: no news */
     assert_int_equal(core_next_deadline_ns(d->core), 30 * SECOND);
     double_tick(d, 5 * SECOND - 1);
     double_tick(d, 1);
