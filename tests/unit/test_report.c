@@ -305,6 +305,30 @@ static void test_many_classes(void **state)
     }
 }
 
+static void test_two_classes(void **state)
+{
+    (void)state;
+    json_t *fpr = json_array();
+    json_t *tpr = json_array();
+    for (int i = 0; i <= 50000; i++) {
+        json_array_append_new(fpr, json_real(i / 50000.0));
+        json_array_append_new(tpr, json_real(sqrt(i / 50000.0)));
+    }
+    json_t *bins = json_pack("[{s:f, s:f, s:i}, {s:f, s:f, s:i}]", "predicted", 0.2, "observed",
+                             0.1, "count", 10, "predicted", 0.8, "observed", 0.9, "count", 40);
+    json_t *metrics =
+        json_pack("{s:f, s:{s:s, s:o, s:o}, s:{s:o}}", "roc_auc", 0.6666, "roc", "positive",
+                  "<yes>", "fpr", fpr, "tpr", tpr, "calibration", "bins", bins);
+    struct page page = write_page(&(struct report_inputs){.metrics = metrics});
+    assert_int_equal(page.figures, 2);
+    assert_true(has(&page, "area 0.6666"));
+    assert_true(has(&page, "predicted 0.200, observed 0.100, 10 rows"));
+    assert_true(has(&page, "&lt;yes&gt;"));
+    assert_true(page.html.len < 40000); /* 50000 points are 1000 on the page */
+    html_fini(&page.html);
+    json_decref(metrics);
+}
+
 static void test_times(void **state)
 {
     (void)state;
@@ -333,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_many_stages),
         cmocka_unit_test(test_many_epochs),
         cmocka_unit_test(test_many_classes),
+        cmocka_unit_test(test_two_classes),
         cmocka_unit_test(test_times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

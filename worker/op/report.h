@@ -82,6 +82,7 @@ const char *report_model_pretty(const char *metric, char *text, size_t bytes); /
 bool report_graph_write(const struct report *report, struct html *h);
 bool report_stages_write(const struct report *report, struct html *h);
 bool report_curves_write(const struct report *report, struct html *h);
+bool report_binary_write(const struct report *report, struct html *h); /* part of the evaluation */
 bool report_eval_write(const struct report *report, struct html *h);
 bool report_data_write(const struct report *report, struct html *h);
 bool report_checks_write(const struct report *report, struct html *h);

@@ -46,8 +46,9 @@ struct panel {
 
 static bool is_axis(const char *name)
 {
-    static const char *const axes[] = {"epoch",     "step", "seconds",      "time",
-                                       "elapsed_s", "lr",   "learning_rate"};
+    /* Neither the step nor what tells of speed rather than of learning. */
+    static const char *const axes[] = {"epoch",     "step", "seconds",       "time",
+                                       "elapsed_s", "lr",   "learning_rate", "samples_per_second"};
     for (size_t i = 0; i < MLQ_COUNT_OF(axes); i++) {
         if (strcmp(name, axes[i]) == 0) {
             return true;
@@ -270,6 +271,22 @@ static double y_of(const struct panel *p, double value)
     return PANEL_H - BOTTOM - (value - p->y0) / (p->y1 - p->y0) * (PANEL_H - TOP - BOTTOM);
 }
 
+static void draw_y_label(const struct panel *p, double value, double y, struct html *h)
+{
+    double most = fmax(fabs(p->y0), fabs(p->y1));
+    html_addf(h, "<text class=\"tick end\" x=\"%.0f\" y=\"%.1f\">", LEFT - 9.0, y);
+    if (fabs(value) < p->yt.step * 1e-6) {
+        html_add(h, "0");
+    } else if (p->yt.decimals > 5 || most >= 1e9) {
+        html_addf(h, "%.3g", value);
+    } else if (most >= 1e4) {
+        html_addf(h, "%gk", value / 1e3);
+    } else {
+        html_addf(h, "%.*f", p->yt.decimals, value);
+    }
+    html_add(h, "</text>\n");
+}
+
 static void draw_axes(const struct panel *p, struct html *h)
 {
     for (size_t i = 0; i < p->yt.count; i++) {
@@ -277,13 +294,7 @@ static void draw_axes(const struct panel *p, struct html *h)
         double y = y_of(p, value);
         html_addf(h, "<line class=\"%s\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/>",
                   i == 0 ? "axis" : "rule", LEFT, PANEL_W - RIGHT, y, y);
-        if (p->yt.decimals <= 5 && fabs(value) < 1e6) {
-            html_addf(h, "<text class=\"tick end\" x=\"%.0f\" y=\"%.1f\">%.*f</text>\n", LEFT - 9.0,
-                      y + 4.0, p->yt.decimals, fabs(value) < p->yt.step * 1e-6 ? 0.0 : value);
-        } else {
-            html_addf(h, "<text class=\"tick end\" x=\"%.0f\" y=\"%.1f\">%.3g</text>\n", LEFT - 9.0,
-                      y + 4.0, value);
-        }
+        draw_y_label(p, value, y + 4.0, h);
     }
     for (size_t i = 0; i < p->xt.count; i++) {
         double step = p->xt.first + p->xt.step * (double)i;
@@ -362,6 +373,9 @@ static void draw_best(const struct curves *c, const struct panel *p, struct html
 static void draw_legend(const struct panel *p, struct html *h)
 {
     double x = PANEL_W - RIGHT;
+    if (p->count == 1 && p->curves[0]->part[0] == '\0') {
+        return; /* the title says it */
+    }
     for (size_t k = p->count; k-- > 0;) {
         const char *part = p->curves[k]->part[0] == '\0' ? p->curves[k]->key : p->curves[k]->part;
         size_t chars = strlen(part) > 16 ? 16 : strlen(part);

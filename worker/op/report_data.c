@@ -10,6 +10,8 @@
 
 #include "worker/op/jget.h"
 
+#define BAD_ROWS_SHOWN_MAX 10u
+
 static void write_number(const json_t *object, const char *key, struct html *h)
 {
     double value = 0.0;
@@ -26,11 +28,14 @@ static void write_top(const json_t *column, struct html *h)
     json_t *top = jget_array(column, "top");
     for (size_t i = 0; i < json_array_size(top) && i < 3; i++) {
         const json_t *item = json_array_get(top, i);
-        const char *value = jget_text(item, "value");
+        double number = 0.0;
         double count = 0.0;
-        html_add(h, i == 0 ? "" : ", ");
-        html_add(h, "<bdi>");
-        html_cut(h, value == NULL ? "?" : value, 24);
+        html_add(h, i == 0 ? "<bdi>" : ", <bdi>");
+        if (jget_text(item, "value") != NULL) {
+            html_cut(h, jget_text(item, "value"), 24);
+        } else if (jget_number(item, "value", &number)) {
+            html_number(h, number);
+        }
         html_add(h, "</bdi>");
         if (jget_number(item, "count", &count)) {
             html_add(h, " <span class=\"quiet\">");
@@ -70,7 +75,7 @@ static void write_column(const json_t *column, double rows, struct html *h)
         write_number(column, "min", h);
         write_number(column, "mean", h);
         write_number(column, "max", h);
-        write_number(column, json_object_get(column, "std") != NULL ? "std" : "deviation", h);
+        write_number(column, "std", h);
     }
     html_add(h, "</tr>\n");
 }
@@ -85,24 +90,52 @@ static void write_fact(const char *name, const json_t *object, const char *key, 
     }
 }
 
-static void write_source(const json_t *profile, struct html *h)
+/* A text, or nothing. */
+static void write_word(const char *name, const char *word, struct html *h)
 {
-    const json_t *source = jget_object(profile, "source");
-    const char *digest = jget_text(source, "digest");
-    if (jget_text(source, "file") == NULL) {
+    if (word != NULL) {
+        html_addf(h, "<div><dt>%s</dt><dd class=\"text\"><bdi>", name);
+        html_cut(h, word, 80);
+        html_add(h, "</bdi></dd></div>\n");
+    }
+}
+
+/* The first rows that could not be read, as data.import tells them. */
+static void write_bad_rows(const json_t *profile, struct html *h)
+{
+    json_t *first = jget_array(jget_object(profile, "bad_rows"), "first");
+    if (json_array_size(first) == 0) {
         return;
     }
-    html_add(h, "<div><dt>Source</dt><dd class=\"text\"><bdi>");
-    html_cut(h, jget_text(source, "file"), 80);
-    html_add(h, "</bdi> ");
-    if (digest != NULL) {
-        html_add(h, "<code class=\"quiet\" title=\"");
-        html_cut(h, digest, 100);
-        html_add(h, "\">");
-        html_cut(h, strncmp(digest, "sha256:", 7) == 0 ? digest + 7 : digest, 13);
-        html_add(h, "</code>");
+    html_add(h,
+             "<table class=\"narrow\"><thead><tr><th scope=\"col\" class=\"n\">Bad row, line</th>"
+             "<th scope=\"col\">Problem</th></tr></thead><tbody>\n");
+    for (size_t i = 0; i < json_array_size(first) && i < BAD_ROWS_SHOWN_MAX; i++) {
+        const json_t *row = json_array_get(first, i);
+        html_add(h, "<tr>");
+        write_number(row, "line", h);
+        html_add(h, "<td><bdi>");
+        html_cut(h, jget_text(row, "problem"), 160);
+        html_add(h, "</bdi></td></tr>\n");
     }
-    html_add(h, "</dd></div>\n");
+    html_add(h, "</tbody></table>\n");
+}
+
+static void write_facts(const json_t *profile, size_t columns, struct html *h)
+{
+    double missing = 0.0;
+    html_add(h, "<dl class=\"facts\">\n");
+    write_word("File", jget_text(profile, "file"), h);
+    write_fact("Rows", profile, "rows", h);
+    html_addf(h, "<div><dt>Columns</dt><dd>%zu</dd></div>\n", columns);
+    if (jget_number(profile, "missing_fraction", &missing)) {
+        html_add(h, "<div><dt>Missing cells</dt><dd>");
+        html_share(h, missing);
+        html_add(h, "</dd></div>\n");
+    }
+    write_fact("Bad rows", jget_object(profile, "bad_rows"), "count", h);
+    html_add(h, "</dl>\n");
+    write_bad_rows(profile, h);
 }
 
 bool report_data_write(const struct report *report, struct html *h)
@@ -115,12 +148,7 @@ bool report_data_write(const struct report *report, struct html *h)
         return false;
     }
     (void)jget_number(profile, "rows", &rows);
-    html_add(h, "<dl class=\"facts\">\n");
-    write_fact("Rows", profile, "rows", h);
-    html_addf(h, "<div><dt>Columns</dt><dd>%zu</dd></div>\n", count);
-    write_fact("Bad rows", profile, "bad_rows", h);
-    write_source(profile, h);
-    html_add(h, "</dl>\n");
+    write_facts(profile, count, h);
     if (count == 0) {
         return true;
     }

@@ -252,19 +252,49 @@ static void write_class(const json_t *row, struct html *h)
     html_add(h, "</td></tr>\n");
 }
 
-static bool write_classes(const json_t *metrics, struct html *h)
+static const char class_head[] =
+    "<table><thead><tr><th scope=\"col\">Class</th><th scope=\"col\" class=\"n\">Precision</th>"
+    "<th scope=\"col\" class=\"n\">Recall</th><th scope=\"col\" class=\"n\">F1</th><th "
+    "scope=\"col\" class=\"bar\">"
+    "<span class=\"hidden\">F1 as a bar</span></th><th scope=\"col\" "
+    "class=\"n\">Rows</th></tr></thead><tbody>\n";
+
+static double class_f1(const json_t *row)
 {
-    const json_t *classes = jget_array(metrics, "per_class");
-    size_t count = json_array_size(classes);
-    if (count == 0) {
-        return false;
+    double f1 = 0.0;
+    return jget_number(row, "f1", &f1) && isfinite(f1) ? f1 : 2.0; /* undefined comes last */
+}
+
+/* Of many classes, those with the least F1 are what one looks for. */
+static void write_weakest(const json_t *classes, struct html *h)
+{
+    const json_t *weakest[WORST_MAX];
+    size_t found = 0;
+    for (size_t i = 0; i < json_array_size(classes); i++) {
+        const json_t *row = json_array_get(classes, i);
+        size_t at = found < WORST_MAX ? found++ : WORST_MAX;
+        while (at > 0 && class_f1(row) < class_f1(weakest[at - 1])) {
+            at--;
+            if (at + 1 < WORST_MAX) {
+                weakest[at + 1] = weakest[at];
+            }
+        }
+        if (at < WORST_MAX) {
+            weakest[at] = row;
+        }
     }
-    html_add(h, "<div><h3>Per class</h3>\n<table><thead><tr><th scope=\"col\">Class</th><th "
-                "scope=\"col\" class=\"n\">Precision</th>"
-                "<th scope=\"col\" class=\"n\">Recall</th><th scope=\"col\" class=\"n\">F1</th><th "
-                "scope=\"col\" class=\"bar\">"
-                "<span class=\"hidden\">F1 as a bar</span></th><th scope=\"col\" "
-                "class=\"n\">Rows</th></tr></thead><tbody>\n");
+    html_add(h, "<div><h3>Weakest classes</h3>\n");
+    html_add(h, class_head);
+    for (size_t i = 0; i < found; i++) {
+        write_class(weakest[i], h);
+    }
+    html_add(h, "</tbody></table></div>\n");
+}
+
+static void write_all_classes(const json_t *classes, struct html *h)
+{
+    size_t count = json_array_size(classes);
+    html_add(h, class_head);
     for (size_t i = 0; i < count && i < REPORT_ROWS_MAX; i++) {
         write_class(json_array_get(classes, i), h);
     }
@@ -273,8 +303,6 @@ static bool write_classes(const json_t *metrics, struct html *h)
         html_addf(h, "<p class=\"quiet\">%zu more classes stand in metrics.json.</p>",
                   count - REPORT_ROWS_MAX);
     }
-    html_add(h, "</div>\n");
-    return true;
 }
 
 static bool write_scalars(const json_t *metrics, struct html *h)
@@ -300,29 +328,57 @@ static bool write_scalars(const json_t *metrics, struct html *h)
     return count > 0;
 }
 
-bool report_eval_write(const struct report *report, struct html *h)
+static void write_matrix(struct matrix *m, struct html *h)
 {
-    const json_t *metrics = report->in->metrics;
-    metrics = metrics != NULL ? metrics : report_model_metrics_of(report, "eval.metrics");
+    html_add(h, "<figure><h3>Confusion matrix</h3>\n");
+    draw_matrix(m, h);
+    if (m->shown < m->count) {
+        html_addf(h, "<figcaption class=\"quiet\">The first %zu of %zu classes.</figcaption>",
+                  m->shown, m->count);
+    }
+    html_add(h, "</figure>\n");
+}
+
+/* Few classes: the matrix on the left, all classes on the right. Many: the weakest on the right,
+ * and all of them folded below. */
+static bool write_details(const json_t *metrics, struct html *h)
+{
     struct matrix m;
-    bool any = write_scalars(metrics, h);
+    json_t *classes = jget_array(metrics, "per_class");
+    size_t count = json_array_size(classes);
     bool has_matrix = read_matrix(metrics, &m);
-    bool wide = has_matrix && m.count > COUNTS_SHOWN_MAX;
-    html_add(h, wide ? "<div class=\"columns wide\">\n" : "<div class=\"columns\">\n");
+    if (!has_matrix && count == 0) {
+        return false;
+    }
+    html_add(h, "<div class=\"columns\">\n");
     if (has_matrix) {
-        html_add(h, "<figure><h3>Confusion matrix</h3>\n");
-        draw_matrix(&m, h);
-        if (m.shown < m.count) {
-            html_addf(h, "<figcaption class=\"quiet\">The first %zu of %zu classes.</figcaption>",
-                      m.shown, m.count);
-        }
-        html_add(h, "</figure>\n");
+        write_matrix(&m, h);
     }
     html_add(h, "<div>\n");
-    bool classes = write_classes(metrics, h);
+    if (count > COUNTS_SHOWN_MAX) {
+        write_weakest(classes, h);
+    } else if (count > 0) {
+        html_add(h, "<div><h3>Per class</h3>\n");
+        write_all_classes(classes, h);
+        html_add(h, "</div>\n");
+    }
     if (has_matrix) {
         write_worst(&m, h);
     }
     html_add(h, "</div></div>\n");
-    return any || classes || has_matrix;
+    if (count > COUNTS_SHOWN_MAX) {
+        html_addf(h, "<details><summary>All %zu classes</summary>\n", count);
+        write_all_classes(classes, h);
+        html_add(h, "</details>\n");
+    }
+    return true;
+}
+
+bool report_eval_write(const struct report *report, struct html *h)
+{
+    const json_t *metrics = report->in->metrics;
+    metrics = metrics != NULL ? metrics : report_model_metrics_of(report, "eval.metrics");
+    bool any = write_scalars(metrics, h);
+    any = write_details(metrics, h) || any;
+    return report_binary_write(report, h) || any;
 }

@@ -13,11 +13,12 @@
 
 #include "worker/op/svg.h"
 
-#define PAGE_WIDTH     1080.0
-#define NODES_MAX      6000u /* stages and bends; edges that need more are drawn straight */
-#define COMPACT_STAGES 60u
-#define ORDER_SWEEPS   8u
-#define PLACE_SWEEPS   10u
+#define PAGE_WIDTH      1080.0
+#define NODES_MAX       6000u /* stages and bends; edges that need more are drawn straight */
+#define COMPACT_STAGES  60u
+#define COMPACT_BREADTH 10u
+#define ORDER_SWEEPS    8u
+#define PLACE_SWEEPS    10u
 
 #define NO_STAGE UINT32_MAX
 
@@ -40,7 +41,8 @@ struct graph {
     size_t node_count;
     struct link *links;
     size_t link_count;
-    uint32_t **layers; /* nodes of each in order */
+    size_t *first_link; /* by the layer in which they end; one more than layers, and one */
+    uint32_t **layers;  /* nodes of each in order */
     size_t *layer_sizes;
     size_t layer_count;
     bool down; /* layers go down the page */
@@ -111,24 +113,50 @@ static void build(struct graph *g, const struct report *report)
     }
 }
 
-/* Each node's wish = the mean of `value` over its neighbours on one side; without neighbours, its
- * own. */
-static void find_wishes(struct graph *g, bool forward, bool by_order)
+/* Sorts the links by the layer in which they end, so that a layer's links are found at once. */
+static void index_links(struct graph *g)
 {
-    double *sums = g->sums;
-    uint32_t *counts = g->counts;
-    memset(sums, 0, g->node_count * sizeof(double));
-    memset(counts, 0, g->node_count * sizeof(uint32_t));
+    struct link *sorted =
+        mlq_region_array(g->report->region, g->link_count + 1, sizeof(struct link));
+    size_t at = 0;
+    g->first_link = mlq_region_array(g->report->region, g->layer_count + 2, sizeof(size_t));
     for (size_t l = 0; l < g->link_count; l++) {
+        g->first_link[g->nodes[g->links[l].to].layer]++;
+    }
+    for (size_t layer = 0; layer < g->layer_count + 2; layer++) {
+        size_t count = g->first_link[layer];
+        g->first_link[layer] = at;
+        at += count;
+    }
+    for (size_t l = 0; l < g->link_count; l++) {
+        sorted[g->first_link[g->nodes[g->links[l].to].layer]++] = g->links[l];
+    }
+    for (size_t layer = g->layer_count + 1; layer > 0; layer--) {
+        g->first_link[layer] = g->first_link[layer - 1];
+    }
+    g->first_link[0] = 0;
+    g->links = sorted;
+}
+
+/* The wish of each node of a layer = the mean of the places (or of the orders) of its neighbours in
+ * the layer before (forward) or behind; without neighbours, its own. */
+static void find_wishes(struct graph *g, size_t layer, bool forward, bool by_order)
+{
+    size_t bucket = forward ? layer : layer + 1;
+    for (size_t i = 0; i < g->layer_sizes[layer]; i++) {
+        g->sums[g->layers[layer][i]] = 0.0;
+        g->counts[g->layers[layer][i]] = 0;
+    }
+    for (size_t l = g->first_link[bucket]; l < g->first_link[bucket + 1]; l++) {
         uint32_t mine = forward ? g->links[l].to : g->links[l].from;
         uint32_t other = forward ? g->links[l].from : g->links[l].to;
-        sums[mine] += by_order ? (double)g->nodes[other].order : g->nodes[other].across;
-        counts[mine]++;
+        g->sums[mine] += by_order ? (double)g->nodes[other].order : g->nodes[other].across;
+        g->counts[mine]++;
     }
-    for (size_t n = 0; n < g->node_count; n++) {
-        struct node *node = &g->nodes[n];
-        double own = by_order ? (double)node->order : node->across;
-        node->wish = counts[n] == 0 ? own : sums[n] / counts[n];
+    for (size_t i = 0; i < g->layer_sizes[layer]; i++) {
+        uint32_t n = g->layers[layer][i];
+        double own = by_order ? (double)g->nodes[n].order : g->nodes[n].across;
+        g->nodes[n].wish = g->counts[n] == 0 ? own : g->sums[n] / g->counts[n];
     }
 }
 
@@ -149,30 +177,35 @@ static void order_layer(struct graph *g, size_t layer)
     }
 }
 
+/* A node with its share of the gaps on either side; bends may lie closer than boxes. */
 static double node_size(const struct graph *g, uint32_t n)
 {
     double box = g->down ? g->box_w : g->box_h;
-    return g->nodes[n].stage == NO_STAGE ? 10.0 : box;
+    return g->nodes[n].stage == NO_STAGE ? 4.0 + g->gap_across / 4.0 : box + g->gap_across;
 }
 
-/* Gives each node of a layer the place nearest to its wish that keeps the order and the distances,
- * and then moves the whole layer by the mean of what was missed. */
+/* Gives each node of a layer the place nearest to its wish that keeps the order and the distances:
+ * the mean of two such places, one found from either end. Both keep them, so their mean does. */
 static void place_layer(struct graph *g, size_t layer)
 {
     const uint32_t *nodes = g->layers[layer];
     size_t count = g->layer_sizes[layer];
-    double missed = 0.0;
     double edge = -1e18;
     for (size_t i = 0; i < count; i++) {
         struct node *node = &g->nodes[nodes[i]];
         double half = node_size(g, nodes[i]) / 2.0;
-        double least = edge + g->gap_across + half;
+        double least = edge + half;
         node->across = node->wish > least ? node->wish : least;
         edge = node->across + half;
-        missed += node->wish - node->across;
     }
-    for (size_t i = 0; i < count; i++) {
-        g->nodes[nodes[i]].across += missed / (double)count;
+    edge = 1e18;
+    for (size_t i = count; i-- > 0;) {
+        struct node *node = &g->nodes[nodes[i]];
+        double half = node_size(g, nodes[i]) / 2.0;
+        double most = edge - half;
+        double place = node->wish < most ? node->wish : most;
+        edge = place - half;
+        node->across = (node->across + place) / 2.0;
     }
 }
 
@@ -183,16 +216,17 @@ static void place(struct graph *g)
         for (size_t i = 0; i < g->layer_sizes[layer]; i++) {
             uint32_t n = g->layers[layer][i];
             g->nodes[n].across = used + node_size(g, n) / 2.0;
-            used += node_size(g, n) + g->gap_across;
+            used += node_size(g, n);
         }
         for (size_t i = 0; i < g->layer_sizes[layer]; i++) {
-            g->nodes[g->layers[layer][i]].across -= (used - g->gap_across) / 2.0;
+            g->nodes[g->layers[layer][i]].across -= used / 2.0;
         }
     }
     for (size_t sweep = 0; sweep < PLACE_SWEEPS; sweep++) {
         for (size_t k = 0; k < g->layer_count; k++) {
-            find_wishes(g, sweep % 2 == 0, false);
-            place_layer(g, sweep % 2 == 0 ? k : g->layer_count - 1 - k);
+            size_t layer = sweep % 2 == 0 ? k : g->layer_count - 1 - k;
+            find_wishes(g, layer, sweep % 2 == 0, false);
+            place_layer(g, layer);
         }
     }
     double low = 1e18;
@@ -203,9 +237,9 @@ static void place(struct graph *g)
         high = g->nodes[n].across + half > high ? g->nodes[n].across + half : high;
     }
     for (size_t n = 0; n < g->node_count; n++) {
-        g->nodes[n].across -= low;
+        g->nodes[n].across -= low + g->gap_across / 2.0;
     }
-    g->across_max = high - low;
+    g->across_max = high - low - g->gap_across;
 }
 
 static double along(const struct graph *g, uint32_t layer)
@@ -216,7 +250,11 @@ static double along(const struct graph *g, uint32_t layer)
 
 static void choose_shape(struct graph *g)
 {
-    bool compact = g->report->stage_count > COMPACT_STAGES;
+    size_t widest = 0;
+    for (size_t layer = 0; layer < g->layer_count; layer++) {
+        widest = g->layer_sizes[layer] > widest ? g->layer_sizes[layer] : widest;
+    }
+    bool compact = g->report->stage_count > COMPACT_STAGES || widest > COMPACT_BREADTH;
     g->box_h = compact ? 28.0 : 54.0;
     g->box_w = 160.0;
     g->gap_along = 40.0;
@@ -364,15 +402,19 @@ bool report_graph_write(const struct report *report, struct html *h)
     }
     struct graph g = {.report = report};
     build(&g, report);
+    index_links(&g);
     for (size_t sweep = 0; sweep < ORDER_SWEEPS; sweep++) {
         for (size_t k = 0; k < g.layer_count; k++) {
-            find_wishes(&g, sweep % 2 == 0, true);
-            order_layer(&g, sweep % 2 == 0 ? k : g.layer_count - 1 - k);
+            size_t layer = sweep % 2 == 0 ? k : g.layer_count - 1 - k;
+            find_wishes(&g, layer, sweep % 2 == 0, true);
+            order_layer(&g, layer);
         }
     }
     choose_shape(&g);
     place(&g);
-    html_add(h, "<div class=\"scroll graph\">\n");
+    double breadth = g.down ? g.across_max : along(&g, (uint32_t)g.layer_count - 1) + g.box_w;
+    html_add(h, breadth < 5.0 * PAGE_WIDTH ? "<div class=\"scroll graph fit\">\n"
+                                           : "<div class=\"scroll graph\">\n");
     draw(&g, h);
     html_add(h, "</div>\n");
     return true;

@@ -83,8 +83,12 @@ static void write_tasks(const struct report_stage *stage, struct html *h)
         }
         html_count(h, total);
     }
-    html_addf(h, "</td><td class=\"n\">%zu</td>",
-              json_array_size(jget_array(stage->json, "attempts")));
+    size_t attempts = json_array_size(jget_array(stage->json, "attempts"));
+    html_add(h, "</td><td class=\"n\">");
+    if (attempts > 0) {
+        html_count(h, attempts);
+    }
+    html_add(h, "</td>");
 }
 
 static void write_stage(const struct report *report, size_t s, struct html *h)
