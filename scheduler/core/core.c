@@ -388,6 +388,15 @@ uint32_t core_attempt_workers(const struct core *core, uint64_t attempt, uint32_
     return task->ranks;
 }
 
+uint64_t core_attempt_job(const struct core *core, uint64_t attempt)
+{
+    uint32_t slot;
+    if (attempt == 0 || !mlq_map_find(&core->attempt_of, attempt, &slot)) {
+        return 0;
+    }
+    return core->jobs[core->stages[core->tasks[slot].stage].job].id;
+}
+
 bool core_worker(const struct core *core, uint32_t worker_id, struct core_worker_view *view)
 {
     const struct worker *worker = fleet_worker(core, worker_id);

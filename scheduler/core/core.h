@@ -306,6 +306,9 @@ bool core_is_live(const struct core *core, uint64_t attempt, uint32_t rank, uint
 uint32_t core_attempt_workers(const struct core *core, uint64_t attempt, uint32_t *workers,
                               uint32_t room);
 
+/* The job of a live attempt; 0 when it is not live. */
+uint64_t core_attempt_job(const struct core *core, uint64_t attempt);
+
 struct core_worker_view {
     bool known; /* said hello to this leader, lease not lapsed */
     struct rvec capacity;

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ */
+#include "scheduler/catalog.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/map.h"
+#include "lib/base/panic.h"
+#include "lib/sys/mem.h"
+#include "lib/sys/region.h"
+
+struct catalog {
+    void *block; /* of the map */
+    struct mlq_map map;
+    struct catalog_job **jobs;
+    uint32_t *free; /* stack of free places */
+    uint32_t free_count;
+    uint32_t room;
+};
+
+struct catalog *catalog_create(uint32_t jobs_max)
+{
+    struct catalog *catalog = mlq_alloc(sizeof *catalog);
+    size_t bytes = mlq_map_footprint(jobs_max);
+    struct mlq_arena arena;
+    catalog->block = mlq_alloc(bytes);
+    catalog->jobs = mlq_alloc_array(jobs_max, sizeof *catalog->jobs);
+    catalog->free = mlq_alloc_array(jobs_max, sizeof *catalog->free);
+    catalog->room = jobs_max;
+    for (uint32_t i = 0; i < jobs_max; i++) {
+        catalog->free[i] = jobs_max - 1 - i;
+    }
+    catalog->free_count = jobs_max;
+    mlq_arena_init(&arena, catalog->block, bytes);
+    MLQ_ASSERT(mlq_map_init(&catalog->map, &arena, jobs_max));
+    return catalog;
+}
+
+void catalog_destroy(struct catalog **catalog)
+{
+    if (*catalog == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < (*catalog)->room; i++) {
+        catalog_job_destroy(&(*catalog)->jobs[i]);
+    }
+    mlq_free((*catalog)->jobs);
+    mlq_free((*catalog)->free);
+    mlq_free((*catalog)->block);
+    mlq_free(*catalog);
+    *catalog = NULL;
+}
+
+static uint32_t cause_mask(const struct spec_retry *retry)
+{
+    uint32_t mask = 0;
+    for (size_t i = 0; i < retry->on_count; i++) {
+        for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++) {
+            if (mlq_str_eq_c(retry->on[i], core_cause_text((enum core_cause)cause))) {
+                mask |= UINT32_C(1) << cause;
+            }
+        }
+    }
+    return mask;
+}
+
+static void describe_stage(const struct spec_stage *stage, struct core_stage_desc *desc)
+{
+    *desc = (struct core_stage_desc){
+        .array_count = stage->array_count,
+        .array_parallel = stage->array_parallel,
+        .ranks = stage->ranks,
+        .per_rank = {.cpu_milli = stage->cpu_milli, .mem_bytes = stage->mem_bytes, .gpus = stage->gpus},
+        .retry = {.limit = stage->retry.limit,
+                  .cause_mask = cause_mask(&stage->retry),
+                  .backoff_ns = stage->retry.backoff_ns,
+                  .backoff_max_ns = stage->retry.backoff_max_ns},
+        .grace_ns = stage->grace_ns,
+        .needs = stage->needs,
+        .needs_count = stage->needs_count,
+    };
+}
+
+struct catalog_job *catalog_job_create(struct mlq_str canonical, struct mlq_err *err)
+{
+    struct mlq_region *region = mlq_region_create();
+    struct diag_list diags;
+    diag_init(&diags, region, "spec");
+    struct spec *spec = spec_parse(canonical, &(struct spec_options){.canonical = true}, region, &diags);
+    if (spec == NULL) {
+        (void)mlq_fail(err, MLQ_EINVAL, "%.400s", diag_text(&diags));
+        mlq_region_destroy(&region);
+        return NULL;
+    }
+    struct catalog_job *job = mlq_region_alloc(region, sizeof *job);
+    struct core_stage_desc *stages = mlq_region_array(region, spec->stage_count, sizeof *stages);
+    *job = (struct catalog_job){
+        .region = region,
+        .spec = spec,
+        .desc = {.priority = spec->priority,
+                 .deadline_ns = spec->deadline_ns,
+                 .stage_count = spec->stage_count,
+                 .stages = stages},
+        .stages = mlq_region_array(region, spec->stage_count, sizeof *job->stages),
+        .state = STATE_PENDING,
+        .version = 1,
+    };
+    for (uint16_t i = 0; i < spec->stage_count; i++) {
+        describe_stage(&spec->stages[i], &stages[i]);
+        job->stages[i].fraction = -1;
+    }
+    return job;
+}
+
+void catalog_job_destroy(struct catalog_job **job)
+{
+    if (*job != NULL) {
+        struct mlq_region *region = (*job)->region; /* the job lies in it */
+        mlq_region_destroy(&region);
+        *job = NULL;
+    }
+}
+
+bool catalog_is_full(const struct catalog *catalog)
+{
+    return catalog->free_count == 0;
+}
+
+void catalog_add(struct catalog *catalog, struct catalog_job *job, uint64_t id)
+{
+    MLQ_ASSERT(catalog->free_count > 0); /* as many places as the core has */
+    uint32_t place = catalog->free[--catalog->free_count];
+    job->id = id;
+    catalog->jobs[place] = job;
+    mlq_map_insert(&catalog->map, id, place);
+}
+
+struct catalog_job *catalog_find(const struct catalog *catalog, uint64_t id)
+{
+    uint32_t place;
+    return id != 0 && mlq_map_find(&catalog->map, id, &place) ? catalog->jobs[place] : NULL;
+}
+
+void catalog_remove(struct catalog *catalog, uint64_t id)
+{
+    uint32_t place;
+    if (id != 0 && mlq_map_find(&catalog->map, id, &place)) {
+        catalog_job_destroy(&catalog->jobs[place]);
+        catalog->free[catalog->free_count++] = place;
+        mlq_map_remove(&catalog->map, id);
+    }
+}
+
+static void apply_attempt(struct catalog_job *job, struct catalog_stage *stage, const struct core_fact *fact)
+{
+    if (fact->rank != 0) {
+        return;
+    }
+    if (fact->kind == FACT_ASSIGNED) {
+        stage->running++;
+        stage->state = STATE_RUNNING;
+        job->state = STATE_RUNNING;
+        return;
+    }
+    if (stage->running > 0) {
+        stage->running--;
+    }
+    stage->fraction = -1;
+    stage->text = NULL;
+    if (fact->cause == CAUSE_NONE) {
+        stage->succeeded++;
+    } else {
+        stage->failed++;
+        stage->restarts++;
+    }
+}
+
+static void reset_stages(struct catalog_job *job)
+{
+    for (uint16_t i = 0; i < job->spec->stage_count; i++) {
+        if (job->stages[i].state != STATE_SUCCEEDED) {
+            job->stages[i].state = STATE_PENDING;
+            job->stages[i].failed = 0;
+        }
+    }
+    job->state = STATE_RUNNING;
+}
+
+void catalog_apply(struct catalog *catalog, const struct core_fact *fact)
+{
+    struct catalog_job *job = catalog_find(catalog, fact->job);
+    if (job == NULL) {
+        return;
+    }
+    job->version++;
+    struct catalog_stage *stage = fact->stage < job->spec->stage_count ? &job->stages[fact->stage] : NULL;
+    switch (fact->kind) {
+    case FACT_ASSIGNED:
+    case FACT_ENDED:
+        apply_attempt(job, stage, fact);
+        return;
+    case FACT_STAGE_ENDED:
+        stage->state = fact->state;
+        return;
+    case FACT_JOB_ENDED:
+        job->state = fact->state;
+        return;
+    case FACT_JOB_RETRIED:
+        reset_stages(job);
+        return;
+    case FACT_JOB_SUBMITTED:
+    case FACT_JOB_CANCELLED:
+    case FACT_STARTED:
+        return;
+    }
+}
+
+/* Double *room when it is full; the old array stays in the region until the job ends. */
+static void *grown(struct mlq_region *region, void *items, size_t count, size_t *room, size_t bytes)
+{
+    if (count < *room) {
+        return items;
+    }
+    *room = *room == 0 ? 8 : *room * 2;
+    void *larger = mlq_region_array(region, *room, bytes);
+    if (count > 0) {
+        memcpy(larger, items, count * bytes);
+    }
+    return larger;
+}
+
+void catalog_put_artifact(struct catalog_job *job, const struct catalog_artifact *artifact)
+{
+    /* Only what succeeded is put here, and a task succeeds once: no search for an older one. */
+    job->artifacts =
+        grown(job->region, job->artifacts, job->artifact_count, &job->artifact_room, sizeof *job->artifacts);
+    struct catalog_artifact *place = &job->artifacts[job->artifact_count++];
+    *place = *artifact;
+    place->name = mlq_region_copy(job->region, artifact->name);
+    place->digest = mlq_region_copy(job->region, artifact->digest);
+}
+
+void catalog_put_metric(struct catalog_job *job, uint32_t stage, uint32_t index, struct mlq_str name,
+                        double value)
+{
+    if (job->spec->stages[stage].array_count > 1) {
+        return; /* expressions name metrics of single tasks; those of arrays are in the record */
+    }
+    for (size_t i = 0; i < job->metric_count; i++) {
+        struct catalog_metric *metric = &job->metrics[i];
+        if (metric->stage == stage && metric->index == index && mlq_str_eq(metric->name, name)) {
+            metric->value = value;
+            return;
+        }
+    }
+    job->metrics =
+        grown(job->region, job->metrics, job->metric_count, &job->metric_room, sizeof *job->metrics);
+    job->metrics[job->metric_count++] = (struct catalog_metric){
+        .stage = stage,
+        .index = index,
+        .name = mlq_region_copy(job->region, name),
+        .value = value,
+    };
+}
+
+void catalog_set_progress(struct catalog_job *job, uint32_t stage, double fraction, struct mlq_str text)
+{
+    struct catalog_stage *entry = &job->stages[stage];
+    entry->fraction = fraction >= 0 && fraction <= 1 ? fraction : -1;
+    if (text.len > 0 && (entry->text == NULL || !mlq_str_eq_c(text, entry->text))) {
+        /* Texts of progress are kept until the job ends: bound what a talkative task may take. */
+        struct mlq_str shown = {text.ptr, text.len > 120 ? 120 : text.len};
+        if (mlq_region_bytes(job->region) < (16u << 20)) {
+            entry->text = mlq_region_strndup(job->region, shown);
+        }
+    }
+    job->version++;
+}
+
+struct mlq_str catalog_watch_json(const struct catalog_job *job, struct mlq_region *region)
+{
+    json_t *stages = json_array();
+    for (uint16_t i = 0; i < job->spec->stage_count; i++) {
+        const struct catalog_stage *stage = &job->stages[i];
+        const struct spec_stage *said = &job->spec->stages[i];
+        json_t *entry = json_pack(
+            "{s:s%, s:s, s:s, s:I, s:I, s:I, s:I}", "name", said->name.ptr, (int)said->name.len, "uses",
+            said->op == NULL ? "run" : said->op->name, "state", core_state_text(stage->state), "total",
+            (json_int_t)said->array_count, "succeeded", (json_int_t)stage->succeeded, "failed",
+            (json_int_t)stage->failed, "running", (json_int_t)stage->running);
+        MLQ_ASSERT(entry != NULL);
+        if (stage->fraction >= 0) {
+            (void)json_object_set_new(entry, "progress", json_real(stage->fraction));
+        }
+        if (stage->text != NULL) {
+            (void)json_object_set_new(entry, "text", json_string(stage->text));
+        }
+        (void)json_array_append_new(stages, entry);
+    }
+    char id[24];
+    (void)snprintf(id, sizeof id, "%llu", (unsigned long long)job->id);
+    json_t *document = json_pack("{s:s, s:I, s:{s:s, s:s%, s:s, s:o}}", "schema", "mlq/v1", "version",
+                                 (json_int_t)job->version, "job", "id", id, "name", job->spec->name.ptr,
+                                 (int)job->spec->name.len, "state", core_state_text(job->state), "stages",
+                                 stages);
+    MLQ_ASSERT(document != NULL);
+    char *text = json_dumps(document, JSON_COMPACT);
+    json_decref(document);
+    struct mlq_str copy = mlq_region_copy(region, mlq_str_from(text));
+    mlq_free(text);
+    return copy;
+}
+
+static struct mlq_str labels_json(const struct spec *spec, struct mlq_region *region)
+{
+    json_t *labels = json_object();
+    for (size_t i = 0; i < spec->label_count; i++) {
+        const char *name = mlq_region_strndup(region, spec->labels[i].name);
+        (void)json_object_set_new(labels, name, json_stringn(spec->labels[i].value.ptr, spec->labels[i].value.len));
+    }
+    char *text = json_dumps(labels, JSON_COMPACT);
+    json_decref(labels);
+    struct mlq_str copy = mlq_region_copy(region, mlq_str_from(text));
+    mlq_free(text);
+    return copy;
+}
+
+struct store_job catalog_store_job(const struct catalog_job *job, struct mlq_region *region)
+{
+    const struct spec *spec = job->spec;
+    struct store_stage *stages = mlq_region_array(region, spec->stage_count, sizeof *stages);
+    for (uint16_t i = 0; i < spec->stage_count; i++) {
+        const struct spec_stage *stage = &spec->stages[i];
+        stages[i] = (struct store_stage){
+            .name = stage->name,
+            .uses = stage->op == NULL ? MLQ_STR("run") : mlq_str_from(stage->op->name),
+            .array_count = stage->array_count,
+            .ranks = stage->ranks,
+            .needs = stage->needs,
+            .needs_count = stage->needs_count,
+        };
+    }
+    return (struct store_job){
+        .id = job->id,
+        .name = spec->name,
+        .kind = mlq_str_eq_c(spec->kind, "Job") ? MLQ_STR("job") : MLQ_STR("pipeline"),
+        .labels = labels_json(spec, region),
+        .priority = spec->priority,
+        .stages = stages,
+        .stage_count = spec->stage_count,
+    };
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * What the core's numbers stand for: per live job its spec, the artifacts and metrics of what has
+ * succeeded, and progress. Filled by submission, facts and loading; one owner, the shell. Like the
+ * core it runs ahead of the disk and is dropped with it.
+ */
+#ifndef MLQ_SCHEDULER_CATALOG_H
+#define MLQ_SCHEDULER_CATALOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/base/list.h"
+#include "lib/base/ownership.h"
+#include "lib/base/str.h"
+#include "lib/spec/spec.h"
+#include "scheduler/core/core.h"
+#include "scheduler/store/store.h"
+
+struct catalog_artifact {
+    uint32_t stage;
+    uint32_t index;
+    struct mlq_str name;
+    struct mlq_str digest;
+    uint64_t bytes;
+    bool is_tree;
+};
+
+struct catalog_metric { /* latest value */
+    uint32_t stage;
+    uint32_t index;
+    struct mlq_str name;
+    double value;
+};
+
+struct catalog_stage {
+    enum core_state state;
+    uint32_t succeeded;
+    uint32_t failed;
+    uint32_t running;  /* attempts (rank 0) that were assigned and have not ended */
+    double fraction;   /* progress of the newest report; negative: none */
+    const char *text;  /* of that report, or NULL; owned by the job's region */
+    uint32_t restarts; /* attempts that ended without success, over all tasks */
+};
+
+struct catalog_job {
+    uint64_t id;
+    struct mlq_region *region; /* owns all below */
+    struct spec *spec;
+    struct core_job_desc desc; /* for the core */
+    struct catalog_stage *stages;
+    struct catalog_artifact *artifacts;
+    size_t artifact_count;
+    size_t artifact_room;
+    struct catalog_metric *metrics;
+    size_t metric_count;
+    size_t metric_room;
+    enum core_state state;
+    uint64_t version; /* grows with each change that a watcher may want to see */
+};
+
+struct catalog;
+
+MLQ_OWNED_RETURN struct catalog *catalog_create(uint32_t jobs_max);
+void catalog_destroy(struct catalog **catalog);
+
+/* Parse a canonical spec into a job that is not yet in the catalog. NULL: `err` holds
+ * the diagnostics. */
+MLQ_OWNED_RETURN struct catalog_job *catalog_job_create(struct mlq_str canonical, struct mlq_err *err);
+void catalog_job_destroy(struct catalog_job **job);
+
+bool catalog_is_full(const struct catalog *catalog);
+
+/* The catalog becomes the owner. It must not be full, nor know the id. */
+void catalog_add(struct catalog *catalog, MLQ_TAKES struct catalog_job *job, uint64_t id);
+struct catalog_job *catalog_find(const struct catalog *catalog, uint64_t id); /* or NULL */
+void catalog_remove(struct catalog *catalog, uint64_t id);
+
+/* A fact was decided or loaded. */
+void catalog_apply(struct catalog *catalog, const struct core_fact *fact);
+
+void catalog_put_artifact(struct catalog_job *job, const struct catalog_artifact *artifact);
+void catalog_put_metric(struct catalog_job *job, uint32_t stage, uint32_t index, struct mlq_str name, double value);
+void catalog_set_progress(struct catalog_job *job, uint32_t stage, double fraction, struct mlq_str text);
+
+/* {"schema", "version", "job": {"id", "name", "state", "stages": [{name, state, total, succeeded, failed,
+ * running, progress, text}]}} for MSG_OP_WATCH. */
+struct mlq_str catalog_watch_json(const struct catalog_job *job, struct mlq_region *region);
+
+/* The rows that record a job at submission; slices into the job and `region`. */
+struct store_job catalog_store_job(const struct catalog_job *job, struct mlq_region *region);
+
+#endif

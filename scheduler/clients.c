@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * What clients ask. What changes something goes through the core, and its answer waits for the
+ * transaction; what only reads is answered from memory or by the store.
+ */
+#include "scheduler/shell_state.h"
+
+static void refuse(struct shell *shell, const struct net_peer *peer, const struct msg_request *request, int code,
+                   const char *text)
+{
+    outbound_reply(shell, &peer->address,
+                   &(struct msg_reply){.id = request->id, .code = code, .text = mlq_str_from(text), .job = request->job});
+}
+
+static void submit(struct shell *shell, const struct net_peer *peer, const struct msg_request *request)
+{
+    uint64_t known = keybook_find(shell->keys, request->key);
+    if (known != 0) { /* said again: the same answer, once it is durable */
+        turn_hold_reply(shell->open, &peer->address, &(struct msg_reply){.id = request->id, .job = known});
+        return;
+    }
+    if (catalog_is_full(shell->catalog)) {
+        refuse(shell, peer, request, MLQ_EFULL, "the scheduler holds as many jobs as its limit allows: wait, or raise --jobs-max");
+        return;
+    }
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct catalog_job *job = catalog_job_create(request->spec, &err);
+    if (job == NULL) {
+        refuse(shell, peer, request, err.code, err.text);
+        return;
+    }
+    shell->submitting = job;
+    shell->submitter = mlq_str_from(peer->name);
+    struct core_event event = {.kind = EV_SUBMIT, .request = 1, .desc = &job->desc};
+    shell_step(shell, &event);
+    if (shell->submitting != NULL) { /* refused */
+        catalog_job_destroy(&shell->submitting);
+    }
+}
+
+static void cancel(struct shell *shell, const struct net_peer *peer, const struct msg_request *request)
+{
+    if (!core_job_is_live(shell->core, request->job)) {
+        /* It may be unknown or have ended: the record tells. Cancelling what ended is not an error of the
+         * cluster, but the client is told. */
+        refuse(shell, peer, request, MLQ_ENOENT, "no such running job (ended jobs are listed by `mlq ls`)");
+        return;
+    }
+    shell_step(shell, &(struct core_event){.kind = EV_CANCEL, .request = 1, .job = request->job});
+}
+
+static void retry(struct shell *shell, const struct net_peer *peer, const struct msg_request *request)
+{
+    if (core_job_is_live(shell->core, request->job)) {
+        refuse(shell, peer, request, MLQ_EEXIST, "the job has not ended: there is nothing to retry yet");
+        return;
+    }
+    if (catalog_find(shell->catalog, request->job) != NULL) {
+        refuse(shell, peer, request, MLQ_EAGAIN, "the end of the job is just being recorded: try again");
+        return;
+    }
+    restore_job(shell, request->job, &peer->address, request->id);
+}
+
+static void watch_job(struct shell *shell, const struct net_peer *peer, const struct msg_request *request)
+{
+    const struct catalog_job *job = catalog_find(shell->catalog, request->job);
+    if (job == NULL) {
+        outbound_reply(shell, &peer->address, &(struct msg_reply){.id = request->id, .job = request->job, .end = true});
+        return;
+    }
+    int64_t wait_ns = request->wait_ns < 0 ? 0 : request->wait_ns > WATCH_WAIT_MAX_NS ? WATCH_WAIT_MAX_NS : request->wait_ns;
+    if (!watch_add(shell->watch, &peer->address, request->id, request->job, request->version,
+                   shell_now_ns() + (job->version > request->version ? 0 : wait_ns))) {
+        refuse(shell, peer, request, MLQ_EFULL, "too many watchers: try again");
+    }
+}
+
+static void view(struct shell *shell, const struct net_peer *peer, const struct msg_request *request, enum store_view kind)
+{
+    relay_view(shell, &peer->address, request->id,
+               &(struct store_query){.view = kind,
+                                     .job = request->job,
+                                     .stage = request->stage,
+                                     .name = request->name,
+                                     .selector = request->selector,
+                                     .index = request->index,
+                                     .rank = request->rank,
+                                     .limit = request->limit,
+                                     .before = request->before});
+}
+
+static void reply_json(struct shell *shell, const struct net_peer *peer, const struct msg_request *request,
+                       struct mlq_str (*make)(struct shell *, struct mlq_region *))
+{
+    struct mlq_region *region = mlq_region_create();
+    outbound_reply(shell, &peer->address, &(struct msg_reply){.id = request->id, .blob = make(shell, region), .end = true});
+    mlq_region_destroy(&region);
+}
+
+void clients_request(struct shell *shell, const struct net_peer *peer, const struct msg_request *request)
+{
+    shell->request = request;
+    shell->asker = peer->address;
+    switch (request->op) {
+    case MSG_OP_SUBMIT:
+        submit(shell, peer, request);
+        break;
+    case MSG_OP_CANCEL:
+        cancel(shell, peer, request);
+        break;
+    case MSG_OP_RETRY:
+        retry(shell, peer, request);
+        break;
+    case MSG_OP_WATCH:
+        watch_job(shell, peer, request);
+        break;
+    case MSG_OP_LOG:
+        relay_log(shell, &peer->address, request);
+        break;
+    case MSG_OP_SHOW:
+        view(shell, peer, request, VIEW_SHOW);
+        break;
+    case MSG_OP_LIST:
+        view(shell, peer, request, VIEW_LIST);
+        break;
+    case MSG_OP_METRICS:
+        view(shell, peer, request, VIEW_METRICS);
+        break;
+    case MSG_OP_RESOLVE:
+        view(shell, peer, request, VIEW_RESOLVE);
+        break;
+    case MSG_OP_STATUS:
+        reply_json(shell, peer, request, status_cluster);
+        break;
+    case MSG_OP_NODES:
+        reply_json(shell, peer, request, status_nodes);
+        break;
+    }
+    shell->request = NULL;
+}
+
+void clients_on_reply(struct shell *shell, const struct core_action *action)
+{
+    struct msg_reply reply = {.id = shell->request->id, .job = action->job};
+    switch (action->reply) {
+    case REPLY_OK:
+        break;
+    case REPLY_FULL:
+        reply.code = MLQ_EFULL;
+        reply.text = MLQ_STR("the scheduler's tables are full: wait for jobs to end, or raise its limits");
+        break;
+    case REPLY_INVALID:
+        reply.code = MLQ_EINVAL;
+        reply.text = MLQ_STR("the job's numbers are out of range or its stages need each other in a circle");
+        break;
+    case REPLY_NOT_FOUND:
+        reply.code = MLQ_ENOENT;
+        reply.text = MLQ_STR("no such job");
+        break;
+    case REPLY_ENDED:
+        reply.code = MLQ_EEXIST;
+        reply.text = MLQ_STR("the job is not in a state that allows this");
+        break;
+    }
+    if (action->reply == REPLY_OK && shell->request->op == MSG_OP_SUBMIT) {
+        const struct catalog_job *job = catalog_find(shell->catalog, action->job);
+        for (uint16_t i = 0; i < job->spec->stage_count; i++) {
+            if (!core_is_feasible(shell->core, &job->desc.stages[i])) {
+                reply.text = mlq_str_from(mlq_region_format(
+                    shell->open->region, "stage '%.*s' asks for more than the workers that are connected now have: it waits for larger ones",
+                    MLQ_STR_ARG(job->spec->stages[i].name)));
+                break;
+            }
+        }
+    }
+    turn_hold_reply(shell->open, &shell->asker, &reply);
+}

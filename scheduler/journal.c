@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Facts and reports as rows of the open turn, and into the catalog.
+ *
+ * Metrics and outputs of a gang are those of its rank 0, as in every data-parallel framework; the other
+ * ranks' files are kept under "rank<N>/".
+ */
+#include <string.h>
+
+#include "lib/sys/clock.h"
+#include "scheduler/shell_state.h"
+
+static void record_metrics(struct shell *shell, const struct core_fact *member, const struct msg_report_item *item)
+{
+    struct catalog_job *job = catalog_find(shell->catalog, member->job);
+    for (size_t i = 0; member->rank == 0 && i < item->metric_count; i++) {
+        const struct msg_metric *metric = &item->metrics[i];
+        turn_add_metric(shell->open, &(struct store_metric){.job = member->job,
+                                                            .attempt = member->attempt,
+                                                            .stage = member->stage,
+                                                            .index = member->index,
+                                                            .name = metric->name,
+                                                            .step = metric->step,
+                                                            .value = metric->value,
+                                                            .at_us = metric->at_us});
+        if (job != NULL) {
+            catalog_put_metric(job, member->stage, member->index, metric->name, metric->value);
+        }
+    }
+}
+
+static void record_artifacts(struct shell *shell, const struct core_fact *fact, const struct msg_report_item *item)
+{
+    struct catalog_job *job = catalog_find(shell->catalog, fact->job);
+    struct mlq_region *region = shell->open->region;
+    for (size_t i = 0; i < item->artifact_count; i++) {
+        const struct msg_artifact *artifact = &item->artifacts[i];
+        struct mlq_str name = artifact->name;
+        if (fact->rank != 0) {
+            name = mlq_str_from(mlq_region_format(region, "rank%u/%.*s", fact->rank, MLQ_STR_ARG(name)));
+        }
+        turn_add_artifact(shell->open, &(struct store_artifact){.job = fact->job,
+                                                                .attempt = fact->attempt,
+                                                                .stage = fact->stage,
+                                                                .index = fact->index,
+                                                                .name = name,
+                                                                .digest = artifact->digest,
+                                                                .bytes = artifact->bytes,
+                                                                .is_tree = artifact->is_tree});
+        bool is_output = fact->cause == CAUSE_NONE && fact->rank == 0 && !mlq_str_starts(name, ".");
+        if (job != NULL && is_output) {
+            catalog_put_artifact(job, &(struct catalog_artifact){.stage = fact->stage,
+                                                                 .index = fact->index,
+                                                                 .name = name,
+                                                                 .digest = artifact->digest,
+                                                                 .bytes = artifact->bytes,
+                                                                 .is_tree = artifact->is_tree});
+        }
+    }
+}
+
+/* The job row goes with the fact that a client's submission was accepted. */
+static void record_job(struct shell *shell, const struct core_fact *fact)
+{
+    struct turn *turn = shell->open;
+    struct catalog_job *job = shell->submitting;
+    shell->submitting = NULL; /* the catalog owns it from here */
+    catalog_add(shell->catalog, job, fact->job);
+    struct store_job row = catalog_store_job(job, turn->region);
+    row.spec = mlq_region_copy(turn->region, shell->request->spec);
+    row.idempotency_key = mlq_region_copy(turn->region, shell->request->key);
+    row.submitter = mlq_region_copy(turn->region, shell->submitter);
+    row.submitted_us = shell_wall_us(shell, fact->at_ns);
+    turn_add_job(turn, &row);
+    if (shell->request->key.len > 0) {
+        keybook_put(shell->keys, shell->request->key, fact->job);
+    }
+}
+
+void journal_fact(struct shell *shell, const struct core_fact *fact, uint32_t payload)
+{
+    const struct turn_payload *report = turn_payload_at(shell->open, payload);
+    struct store_fact row = {.fact = *fact, .at_us = shell_wall_us(shell, fact->at_ns)};
+    if (report != NULL) {
+        row.detail = report->detail;
+    }
+    if (fact->kind == FACT_JOB_SUBMITTED) {
+        record_job(shell, fact);
+    }
+    turn_add_fact(shell->open, &row);
+    if (fact->kind == FACT_ENDED && report != NULL && report->item != NULL) {
+        record_metrics(shell, fact, report->item);
+        record_artifacts(shell, fact, report->item);
+    }
+    catalog_apply(shell->catalog, fact);
+    if (fact->kind == FACT_JOB_ENDED) {
+        turn_add_ended(shell->open, fact->job);
+    }
+}
+
+void journal_note(struct shell *shell, const struct core_fact *member, uint32_t payload)
+{
+    const struct turn_payload *note = turn_payload_at(shell->open, payload);
+    if (note == NULL) {
+        return;
+    }
+    if (note->item != NULL) {
+        record_metrics(shell, member, note->item);
+        return;
+    }
+    struct catalog_job *job = catalog_find(shell->catalog, member->job);
+    if (job != NULL && member->rank == 0) {
+        catalog_set_progress(job, member->stage, note->fraction, note->detail);
+    }
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Held actions as messages, once their turn is durable. Actions for one worker that follow each other and are
+ * of one kind travel in one message. A message that cannot be sent is dropped: the worker says hello again
+ * and the core settles what it missed.
+ */
+#include <string.h>
+
+#include "lib/base/ownership.h"
+#include "lib/base/panic.h"
+#include "lib/sys/log.h"
+#include "scheduler/shell_state.h"
+
+#define ITEMS_MAX 256
+
+/* What is being collected for one worker. */
+struct parcel {
+    struct shell *shell;
+    struct mlq_region *region;
+    const struct roster_worker *worker; /* NULL: empty */
+    enum core_action_kind kind;
+    uint64_t session;
+    size_t count;
+    struct msg_assignment assignments[ITEMS_MAX];
+    struct msg_kill_item kills[ITEMS_MAX];
+    struct msg_member members[ITEMS_MAX];
+};
+
+void outbound_worker(struct shell *shell, const struct roster_worker *worker, const struct msg *msg)
+{
+    struct msg stamped = *msg;
+    struct mlq_err err = MLQ_ERR_INIT;
+    stamped.epoch = shell->epoch;
+    if (worker->connected && net_server_send(shell->server, &worker->address, &stamped, &err) != MLQ_OK) {
+        log_warn("worker.send", "worker=%u kind=%d error=\"%s\"", worker->id, (int)msg->kind, err.text);
+    }
+}
+
+void outbound_reply(struct shell *shell, const struct net_address *to, const struct msg_reply *reply)
+{
+    struct msg msg = {.kind = MSG_REPLY, .epoch = shell->epoch, .reply = *reply};
+    struct mlq_err err = MLQ_ERR_INIT;
+    int rc = net_server_send(shell->server, to, &msg, &err);
+    if (rc == MLQ_EFULL) { /* too large: say so instead of staying silent */
+        msg.reply.blob = (struct mlq_str){0};
+        msg.reply.code = MLQ_EFULL;
+        msg.reply.text = MLQ_STR("the answer is larger than one message may be: ask for less");
+        (void)net_server_send(shell->server, to, &msg, NULL);
+    }
+}
+
+static void flush(struct parcel *parcel)
+{
+    if (parcel->worker == NULL || parcel->count == 0) {
+        return;
+    }
+    struct msg msg = {0};
+    switch (parcel->kind) {
+    case ACT_ASSIGN:
+        msg.kind = MSG_ASSIGN;
+        msg.assign = (struct msg_assign){.session = parcel->session, .items = parcel->assignments, .count = parcel->count};
+        break;
+    case ACT_KILL:
+        msg.kind = MSG_KILL;
+        msg.kill = (struct msg_kill){.items = parcel->kills, .count = parcel->count};
+        break;
+    case ACT_ACK:
+        msg.kind = MSG_ACK;
+        msg.ack = (struct msg_members){.items = parcel->members, .count = parcel->count};
+        break;
+    case ACT_FENCED:
+        msg.kind = MSG_FENCED;
+        msg.fenced = (struct msg_members){.items = parcel->members, .count = parcel->count};
+        break;
+    case ACT_WELCOME:
+    case ACT_PERSIST:
+    case ACT_REPLY:
+    case ACT_RECORD:
+        MLQ_UNREACHABLE("never collected");
+    }
+    outbound_worker(parcel->shell, parcel->worker, &msg);
+    parcel->count = 0;
+    mlq_region_reset(parcel->region);
+}
+
+/* Make room for one more of this kind for this worker. */
+static void begin(struct parcel *parcel, const struct roster_worker *worker, const struct core_action *action)
+{
+    bool other = parcel->worker != worker || parcel->kind != action->kind ||
+                 (action->kind == ACT_ASSIGN && parcel->session != action->session) || parcel->count == ITEMS_MAX;
+    if (other) {
+        flush(parcel);
+        parcel->worker = worker;
+        parcel->kind = action->kind;
+        parcel->session = action->session;
+    }
+}
+
+/* A rank that cannot be described (an input is missing) ends before it starts. */
+static void fail_assignment(struct shell *shell, const struct core_fact *fact, const struct mlq_err *err)
+{
+    struct msg_report_item item = {
+        .kind = MSG_REPORT_ENDED,
+        .member = {.attempt = fact->attempt, .rank = fact->rank},
+        .cause = CAUSE_INPUT,
+        .exit_code = -1,
+        .detail = mlq_str_from(err->text),
+    };
+    shell_step(shell, &(struct core_event){.kind = EV_ENDED,
+                                           .worker = fact->worker,
+                                           .attempt = fact->attempt,
+                                           .rank = fact->rank,
+                                           .cause = CAUSE_INPUT,
+                                           .exit_code = -1,
+                                           .payload = turn_add_payload(shell->open, &item)});
+}
+
+static void assign(struct parcel *parcel, const struct roster_worker *worker, const struct core_action *action)
+{
+    struct shell *shell = parcel->shell;
+    const struct core_fact *fact = &action->fact;
+    struct mlq_err err = MLQ_ERR_INIT;
+    if (!core_is_live(shell->core, fact->attempt, fact->rank, fact->worker)) {
+        return; /* ended meanwhile */
+    }
+    begin(parcel, worker, action);
+    if (assign_compose(shell, fact, parcel->region, &parcel->assignments[parcel->count], &err) != MLQ_OK) {
+        fail_assignment(shell, fact, &err);
+        return;
+    }
+    parcel->count++;
+}
+
+static void welcome(struct shell *shell, const struct roster_worker *worker, const struct core_action *action)
+{
+    struct msg msg = {.kind = MSG_WELCOME,
+                      .welcome = {.cluster = mlq_str_from(shell->options.cluster),
+                                  .session = action->session,
+                                  .worker = worker->id,
+                                  .lease_ns = shell->options.limits.lease_ns,
+                                  .heartbeat_ns = shell->options.heartbeat_ns}};
+    outbound_worker(shell, worker, &msg);
+}
+
+static void collect(struct parcel *parcel, const struct core_action *action)
+{
+    const struct roster_worker *worker = roster_find(parcel->shell->roster, action->worker);
+    if (worker == NULL) {
+        return;
+    }
+    switch (action->kind) {
+    case ACT_WELCOME:
+        flush(parcel);
+        welcome(parcel->shell, worker, action);
+        return;
+    case ACT_ASSIGN:
+        assign(parcel, worker, action);
+        return;
+    case ACT_KILL:
+        begin(parcel, worker, action);
+        parcel->kills[parcel->count++] = (struct msg_kill_item){
+            .member = {.attempt = action->attempt, .rank = action->rank},
+            .cause = (uint32_t)action->cause,
+            .grace_ns = action->grace_ns,
+        };
+        return;
+    case ACT_ACK:
+    case ACT_FENCED:
+        begin(parcel, worker, action);
+        parcel->members[parcel->count++] = (struct msg_member){.attempt = action->attempt, .rank = action->rank};
+        return;
+    case ACT_PERSIST:
+    case ACT_REPLY:
+    case ACT_RECORD:
+        MLQ_UNREACHABLE("never held");
+    }
+}
+
+void outbound_release(struct shell *shell, const struct turn *turn)
+{
+    if (turn->held_count == 0) {
+        return;
+    }
+    struct parcel *parcel = mlq_region_alloc(turn->region, sizeof *parcel);
+    parcel->shell = shell;
+    parcel->region = mlq_region_create();
+    /* A failed assignment steps the core, which may hold more actions in the open turn: if that is this turn
+     * (nothing was to commit), they are released in this same walk. */
+    for (size_t i = 0; i < turn->held_count; i++) {
+        struct turn_held held = turn->held[i];
+        if (held.kind == HELD_REPLY) {
+            outbound_reply(shell, &held.to, &held.reply);
+        } else {
+            collect(parcel, &held.action);
+        }
+    }
+    flush(parcel);
+    mlq_region_destroy(&parcel->region);
+}

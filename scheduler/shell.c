@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The turn. Messages become events, core_step decides, and what it decided is split in two: facts go
+ * into one transaction, everything else is held until that transaction is durable. One transaction is
+ * in flight; what arrives meanwhile is the next one, so the batch grows by itself with the load and a
+ * lone message never lingers.
+ *
+ * A failed commit is not repaired: memory is ahead of the disk. The store gives up leadership, the whole
+ * state is dropped, and the next campaign loads it again.
+ */
+#include "scheduler/shell.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/panic.h"
+#include "lib/sys/clock.h"
+#include "lib/sys/fs.h"
+#include "lib/sys/log.h"
+#include "lib/sys/mem.h"
+#include "scheduler/shell_state.h"
+
+#define CAMPAIGN_PAUSE_MS 200
+
+int64_t shell_now_ns(void)
+{
+    return mlq_clock_boot_ns();
+}
+
+int64_t shell_wall_us(const struct shell *shell, int64_t at_ns)
+{
+    (void)shell;
+    return mlq_clock_wall_us() - (shell_now_ns() - at_ns) / 1000;
+}
+
+int64_t shell_line_ns(int64_t wall_us)
+{
+    return shell_now_ns() - (mlq_clock_wall_us() - wall_us) * 1000;
+}
+
+bool shell_is_trusted(const struct shell *shell)
+{
+    return shell->phase == SHELL_SERVING &&
+           shell_now_ns() < shell->store->ops->trusted_until_ns(shell->store);
+}
+
+/* ---- Step --------------------------------------------------------------------------------- */
+
+static void take_action(struct shell *shell, const struct core_action *action)
+{
+    switch (action->kind) {
+    case ACT_PERSIST:
+        journal_fact(shell, &action->fact, action->payload);
+        return;
+    case ACT_RECORD:
+        journal_note(shell, &action->fact, action->payload);
+        return;
+    case ACT_REPLY:
+        clients_on_reply(shell, action);
+        return;
+    case ACT_WELCOME:
+    case ACT_ASSIGN:
+    case ACT_KILL:
+    case ACT_ACK:
+    case ACT_FENCED:
+        turn_hold_action(shell->open, action);
+        return;
+    }
+}
+
+void shell_step(struct shell *shell, struct core_event *event)
+{
+    event->now_ns = shell_now_ns();
+    core_step(shell->core, event, &shell->actions);
+    for (uint32_t i = 0; i < shell->actions.count; i++) {
+        take_action(shell, &shell->actions.items[i]);
+    }
+}
+
+/* ---- Commit and release ------------------------------------------------------------------- */
+
+static void release(struct shell *shell, struct turn *turn)
+{
+    outbound_release(shell, turn);
+    watch_notify(shell->watch, shell);
+    for (size_t i = 0; i < turn->ended_count; i++) {
+        catalog_remove(shell->catalog, turn->ended[i]);
+    }
+    turn_reset(turn);
+}
+
+static void on_tick(uv_timer_t *timer);
+
+static void arm_tick(struct shell *shell)
+{
+    int64_t due = core_next_deadline_ns(shell->core);
+    int64_t watch_due = watch_deadline_ns(shell->watch);
+    int64_t relay_due = relay_deadline_ns(shell->relay);
+    due = watch_due < due ? watch_due : due;
+    due = relay_due < due ? relay_due : due;
+    if (due == INT64_MAX) {
+        uv_timer_stop(&shell->tick);
+        return;
+    }
+    int64_t wait_ms = (due - shell_now_ns() + MLQ_NS_PER_MS - 1) / MLQ_NS_PER_MS;
+    uv_update_time(shell->loop);
+    (void)uv_timer_start(&shell->tick, on_tick, wait_ms < 0 ? 0 : (uint64_t)wait_ms, 0);
+}
+
+static void on_committed(void *context, int rc, const struct mlq_err *err)
+{
+    struct shell *shell = context;
+    if (rc != MLQ_OK || shell->phase != SHELL_SERVING) {
+        /* The store answers `deposed` next; everything is dropped there. */
+        log_warn("commit.failed", "epoch=%u error=\"%s\"", shell->epoch, err == NULL ? "" : err->text);
+        return;
+    }
+    struct turn *turn = shell->committing;
+    shell->committing = NULL;
+    shell->commits++;
+    release(shell, turn);
+    shell->spare = turn;
+    shell_turn_end(shell);
+}
+
+void shell_turn_end(struct shell *shell)
+{
+    if (shell->phase != SHELL_SERVING) {
+        return;
+    }
+    if (shell->committing == NULL && !turn_is_empty(shell->open)) {
+        if (turn_needs_commit(shell->open)) {
+            struct turn *turn = shell->open;
+            shell->committing = turn;
+            shell->open = shell->spare;
+            shell->spare = NULL;
+            struct store_batch batch = turn_batch(turn);
+            shell->store->ops->commit(shell->store, &batch, on_committed, shell);
+        } else {
+            release(shell, shell->open);
+        }
+    }
+    arm_tick(shell);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct shell *shell = timer->data;
+    if (shell->phase != SHELL_SERVING) {
+        return;
+    }
+    int64_t now = shell_now_ns();
+    if (core_next_deadline_ns(shell->core) <= now) {
+        shell_step(shell, &(struct core_event){.kind = EV_TICK});
+    }
+    watch_expire(shell->watch, shell, now);
+    relay_expire(shell->relay, shell, now);
+    shell_turn_end(shell);
+}
+
+/* ---- Leadership --------------------------------------------------------------------------- */
+
+static void state_create(struct shell *shell)
+{
+    shell->catalog = catalog_create(shell->options.limits.jobs_max + 4096);
+    shell->roster = roster_create(shell->options.limits.workers_max);
+    shell->keys = keybook_create();
+    shell->watch = watch_create();
+    shell->relay = relay_create();
+    shell->open = turn_create();
+    shell->spare = turn_create();
+    shell->core_memory = mlq_alloc(core_memory_need(&shell->options.limits));
+}
+
+static void state_drop(struct shell *shell)
+{
+    catalog_destroy(&shell->catalog);
+    roster_destroy(&shell->roster);
+    keybook_destroy(&shell->keys);
+    watch_destroy(&shell->watch);
+    relay_destroy(&shell->relay);
+    turn_destroy(&shell->open);
+    turn_destroy(&shell->committing);
+    turn_destroy(&shell->spare);
+    mlq_free(shell->core_memory);
+    shell->core_memory = NULL;
+    shell->core = NULL;
+    uv_timer_stop(&shell->tick);
+}
+
+static void on_message(void *context, const struct net_peer *peer, const struct msg *msg)
+{
+    struct shell *shell = context;
+    if (shell->phase != SHELL_SERVING) {
+        return;
+    }
+    if (msg->kind == MSG_REQUEST) {
+        clients_request(shell, peer, &msg->request);
+    } else {
+        inbound_worker(shell, peer, msg);
+    }
+}
+
+static void on_messages_end(void *context)
+{
+    shell_turn_end(context);
+}
+
+static void publish_endpoint(struct shell *shell)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    const char *endpoint = net_server_endpoint(shell->server);
+    log_info("leader.serving", "epoch=%u endpoint=%s jobs=%u", shell->epoch, endpoint,
+             core_count(shell->core).jobs);
+    if (shell->options.endpoint_file != NULL &&
+        mlq_fs_write_durable(shell->options.endpoint_file, mlq_str_from(endpoint), 0644, &err) != MLQ_OK) {
+        log_error("leader.endpoint_file", "error=\"%s\"", err.text);
+    }
+}
+
+void shell_serve(struct shell *shell)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct net_server_options options = {
+        .endpoint = shell->options.listen,
+        .key_path = shell->options.key_path,
+        .enrolled_path = shell->options.enrolled_path,
+    };
+    if (net_server_create(shell->loop, &options, on_message, shell, &shell->server, &err) != MLQ_OK) {
+        log_error("leader.listen", "endpoint=%s error=\"%s\"", shell->options.listen, err.text);
+        shell_give_up(shell, &err);
+        return;
+    }
+    net_server_on_turn_end(shell->server, on_messages_end);
+    shell->phase = SHELL_SERVING;
+    shell_step(shell, &(struct core_event){.kind = EV_RESTORED});
+    publish_endpoint(shell);
+    shell_turn_end(shell);
+}
+
+static void campaign(uv_timer_t *timer)
+{
+    struct shell *shell = timer->data;
+    log_info("leader.campaign", "holder=\"%s\"", shell->options.holder);
+    shell->store->ops->campaign(shell->store, shell->options.holder);
+}
+
+static void on_elected(void *context, uint32_t epoch)
+{
+    struct shell *shell = context;
+    log_info("leader.elected", "epoch=%u", epoch);
+    shell->phase = SHELL_LOADING;
+    shell->epoch = epoch;
+    state_create(shell);
+    restore_begin(shell, epoch);
+}
+
+static void on_server_closed(void *context)
+{
+    struct shell *shell = context;
+    if (shell->phase == SHELL_STANDBY) {
+        (void)uv_timer_start(&shell->campaign, campaign, CAMPAIGN_PAUSE_MS, 0);
+    }
+}
+
+static void stop_serving(struct shell *shell)
+{
+    if (shell->options.endpoint_file != NULL) {
+        (void)unlink(shell->options.endpoint_file);
+    }
+    state_drop(shell);
+    if (shell->server != NULL) {
+        net_server_close(&shell->server, on_server_closed, shell);
+    } else {
+        on_server_closed(shell);
+    }
+}
+
+static void on_deposed(void *context, const struct mlq_err *err)
+{
+    struct shell *shell = context;
+    log_warn("leader.deposed", "epoch=%u reason=\"%s\"", shell->epoch, err == NULL ? "" : err->text);
+    if (shell->phase == SHELL_STOPPING) {
+        return;
+    }
+    shell->phase = SHELL_STANDBY;
+    stop_serving(shell);
+}
+
+void shell_give_up(struct shell *shell, const struct mlq_err *err)
+{
+    log_error("leader.give_up", "epoch=%u error=\"%s\"", shell->epoch, err->text);
+    shell->store->ops->resign(shell->store); /* answers deposed */
+}
+
+/* ---- Life --------------------------------------------------------------------------------- */
+
+struct shell *shell_create(struct uv_loop_s *loop, const struct shell_options *options)
+{
+    struct shell *shell = mlq_alloc(sizeof *shell);
+    *shell = (struct shell){.loop = loop, .options = *options, .phase = SHELL_STANDBY};
+    shell->started_us = mlq_clock_wall_us();
+    shell->actions.items = mlq_alloc_array(CORE_ACTIONS_PER_EVENT, sizeof *shell->actions.items);
+    (void)uv_timer_init(loop, &shell->tick);
+    (void)uv_timer_init(loop, &shell->campaign);
+    shell->tick.data = shell;
+    shell->campaign.data = shell;
+    shell->store = store_pg_create(loop,
+                                   &(struct store_pg_options){.conninfo = options->conninfo,
+                                                              .migrations_dir = options->migrations_dir,
+                                                              .lease_ns = options->leader_lease_ns},
+                                   &(struct store_callbacks){.context = shell, .elected = on_elected, .deposed = on_deposed});
+    return shell;
+}
+
+void shell_start(struct shell *shell)
+{
+    (void)uv_timer_start(&shell->campaign, campaign, 0, 0);
+}
+
+static void on_part_closed(struct shell *shell)
+{
+    if (--shell->closing == 0) {
+        shell->stopped(shell->stopped_context);
+    }
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    on_part_closed(handle->data);
+}
+
+static void on_store_closed(void *context)
+{
+    on_part_closed(context);
+}
+
+static void on_server_closed_at_stop(void *context)
+{
+    struct shell *shell = context;
+    state_drop(shell);
+    uv_close((uv_handle_t *)&shell->tick, on_handle_closed);
+    uv_close((uv_handle_t *)&shell->campaign, on_handle_closed);
+    shell->store->ops->close(shell->store, on_store_closed, shell);
+}
+
+void shell_stop(struct shell *shell, void (*stopped)(void *context), void *context)
+{
+    if (shell->phase == SHELL_STOPPING) {
+        return;
+    }
+    bool leads = shell->phase == SHELL_SERVING || shell->phase == SHELL_LOADING;
+    shell->phase = SHELL_STOPPING;
+    shell->stopped = stopped;
+    shell->stopped_context = context;
+    shell->closing = 3;
+    if (leads) {
+        shell->store->ops->resign(shell->store);
+    }
+    if (shell->options.endpoint_file != NULL) {
+        (void)unlink(shell->options.endpoint_file);
+    }
+    if (shell->server != NULL) {
+        net_server_close(&shell->server, on_server_closed_at_stop, shell);
+    } else {
+        on_server_closed_at_stop(shell);
+    }
+}
+
+void shell_destroy(struct shell **shell)
+{
+    if (*shell != NULL) {
+        mlq_free((*shell)->actions.items);
+        mlq_free(*shell);
+        *shell = NULL;
+    }
+}

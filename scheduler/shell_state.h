@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * What the files of the shell share; not for others. One thread, one loop, no locks.
+ *
+ *   shell.c     the turn: events in, one transaction, actions out
+ *   restore.c   from the record to a core (at election, and for the retry of an ended job)
+ *   inbound.c   what workers say
+ *   clients.c   what clients ask
+ *   journal.c   facts and reports as rows
+ *   outbound.c  actions as messages
+ *   assign.c    a placed rank as the message that starts it
+ *   watch.c     clients that wait for a job to change
+ *   relay.c     logs and records on their way between workers and clients
+ *   status.c    JSON about the cluster
+ */
+#ifndef MLQ_SCHEDULER_SHELL_STATE_H
+#define MLQ_SCHEDULER_SHELL_STATE_H
+
+#include <uv.h>
+
+#include "lib/net/net.h"
+#include "scheduler/catalog.h"
+#include "scheduler/core/core.h"
+#include "scheduler/keybook.h"
+#include "scheduler/relay.h"
+#include "scheduler/roster.h"
+#include "scheduler/shell.h"
+#include "scheduler/store/store.h"
+#include "scheduler/turn.h"
+#include "scheduler/watch.h"
+
+enum shell_phase {
+    SHELL_STANDBY,  /* campaigning */
+    SHELL_LOADING,  /* elected, reading the record */
+    SHELL_SERVING,
+    SHELL_STOPPING,
+};
+
+struct shell {
+    uv_loop_t *loop;
+    struct shell_options options;
+    enum shell_phase phase;
+    uint32_t epoch;
+    struct store *store;
+    struct net_server *server; /* only while serving */
+    uv_timer_t tick;           /* the core's next deadline */
+    uv_timer_t campaign;       /* the pause before the next campaign */
+    /* The state of this leadership, dropped as a whole: */
+    void *core_memory;
+    struct core *core;
+    struct core_actions actions;
+    struct catalog *catalog;
+    struct roster *roster;
+    struct keybook *keys;
+    struct watch *watch;
+    struct relay *relay;
+    struct turn *open;       /* collects */
+    struct turn *committing; /* on its way to the disk, or NULL */
+    struct turn *spare;
+    struct catalog_job *submitting;  /* the job of the EV_SUBMIT being stepped */
+    const struct msg_request *request; /* and the request that brought it */
+    struct mlq_str submitter;
+    struct net_address asker;
+    uint64_t commits;
+    int64_t started_us;
+    void (*stopped)(void *context);
+    void *stopped_context;
+    int closing; /* handles still to close at stop */
+};
+
+int64_t shell_now_ns(void);
+int64_t shell_wall_us(const struct shell *shell, int64_t at_ns); /* from the core's line of time */
+int64_t shell_line_ns(int64_t wall_us);                           /* and to it */
+
+/* Step the core with one event and take its actions into the open turn. */
+void shell_step(struct shell *shell, struct core_event *event);
+/* End of a group of messages: commit or release what was collected, arm the timer. */
+void shell_turn_end(struct shell *shell);
+/* Leadership can be trusted right now. */
+bool shell_is_trusted(const struct shell *shell);
+/* Called by restore.c. */
+void shell_serve(struct shell *shell);
+void shell_give_up(struct shell *shell, const struct mlq_err *err);
+
+/* restore.c */
+void restore_begin(struct shell *shell, uint32_t epoch);
+void restore_job(struct shell *shell, uint64_t job, const struct net_address *to, uint64_t request_id);
+/* inbound.c */
+void inbound_worker(struct shell *shell, const struct net_peer *peer, const struct msg *msg);
+/* clients.c */
+void clients_request(struct shell *shell, const struct net_peer *peer, const struct msg_request *request);
+void clients_on_reply(struct shell *shell, const struct core_action *action);
+/* journal.c */
+void journal_fact(struct shell *shell, const struct core_fact *fact, uint32_t payload);
+void journal_note(struct shell *shell, const struct core_fact *member, uint32_t payload);
+/* outbound.c */
+void outbound_release(struct shell *shell, const struct turn *turn);
+void outbound_reply(struct shell *shell, const struct net_address *to, const struct msg_reply *reply);
+void outbound_worker(struct shell *shell, const struct roster_worker *worker, const struct msg *msg);
+/* assign.c */
+int assign_compose(struct shell *shell, const struct core_fact *fact, struct mlq_region *region,
+                   struct msg_assignment *assignment, struct mlq_err *err);
+/* status.c */
+struct mlq_str status_cluster(struct shell *shell, struct mlq_region *region);
+struct mlq_str status_nodes(struct shell *shell, struct mlq_region *region);
+
+#endif
