@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * mlq up: a whole cluster on this machine, and again whatever of it does not run. Each step is
+ * idempotent and done under the home's lock, so two of them, or one after a power cut, do no harm.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/cli/cmd.h"
+#include "client/cli/daemon.h"
+#include "client/cli/home.h"
+#include "client/cli/pg.h"
+#include "lib/net/net.h"
+#include "lib/sys/clock.h"
+#include "lib/sys/fs.h"
+#include "lib/sys/mem.h"
+#include "lib/sys/region.h"
+
+#define WORKERS_MAX 64
+#define SERVE_TIMEOUT_MS 60000
+
+static const char help[] =
+    "usage: mlq up [--home DIR] [--workers N] [--cpus N] [--memory SIZE]\n"
+    "\n"
+    "  mlq up                      a cluster with two workers in ~/.local/state/mlq\n"
+    "  mlq up --home ./c --workers 4 --cpus 2\n"
+    "\n"
+    "Starts a private PostgreSQL, a scheduler and workers, all on loopback with keys made on the spot.\n"
+    "Run it again at any time: what runs is left alone, what does not is started.\n"
+    "\n"
+    "  --home DIR     where the cluster lives (default: $MLQ_HOME, else ~/.local/state/mlq)\n"
+    "  --workers N    how many (default: 2)\n"
+    "  --cpus N       that each worker offers (default: this machine's, shared evenly, at least 1)\n"
+    "  --memory SIZE  that each worker offers, like 4Gi (default: half of this machine's, shared evenly)\n";
+
+struct up {
+    struct home home;
+    const char *home_flag;
+    int workers;
+    const char *cpus;
+    const char *memory;
+    char *bin_dir;
+    int lock;
+};
+
+static void step(const char *what)
+{
+    fprintf(stderr, "  %s\n", what);
+}
+
+/* ---- Layout and keys ---- */
+
+static int make_dir(const struct home *home, const char *name, mode_t mode, struct mlq_err *err)
+{
+    char *path = home_file(home, name);
+    int rc = mlq_fs_make_dirs(path, mode, err);
+    mlq_free(path);
+    return rc;
+}
+
+static int make_layout(struct up *up, struct mlq_err *err)
+{
+    static const struct {
+        const char *name;
+        mode_t mode;
+    } dirs[] = {{"keys", 0700}, {"store", 0755}, {"logs", 0755}, {"pids", 0755}};
+    int rc = mlq_fs_make_dirs(up->home.dir, 0755, err);
+    for (size_t i = 0; rc == MLQ_OK && i < sizeof dirs / sizeof dirs[0]; i++) {
+        rc = make_dir(&up->home, dirs[i].name, dirs[i].mode, err);
+    }
+    return rc == MLQ_OK ? rc : mlq_wrap(err, rc, "set up %s", up->home.dir);
+}
+
+static int lock_home(struct up *up, struct mlq_err *err)
+{
+    char *path = home_file(&up->home, "lock");
+    up->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int rc = up->lock < 0 ? mlq_fail(err, MLQ_EIO, "open %s: %s", path, strerror(errno)) : MLQ_OK;
+    if (rc == MLQ_OK && flock(up->lock, LOCK_EX | LOCK_NB) != 0) {
+        step("another mlq up or down is at work here: waiting for it");
+        if (flock(up->lock, LOCK_EX) != 0) {
+            rc = mlq_fail(err, MLQ_EIO, "lock %s: %s", path, strerror(errno));
+        }
+    }
+    mlq_free(path);
+    return rc;
+}
+
+/* Makes the pair when there is none. */
+static int ensure_key(const struct home *home, const char *name, struct net_keypair *pair, struct mlq_err *err)
+{
+    char *path = mlq_format("%s/keys/%s.key", home->dir, name);
+    int rc = MLQ_OK;
+    if (mlq_fs_exists(path)) {
+        rc = net_keys_load(path, pair, err);
+    } else {
+        rc = net_keys_generate(pair, err);
+        if (rc == MLQ_OK) {
+            rc = net_keys_save(path, pair, err);
+        }
+    }
+    mlq_free(path);
+    return rc;
+}
+
+static int enroll(const struct home *home, enum net_role role, const char *name, struct mlq_err *err)
+{
+    struct net_keypair pair;
+    int rc = ensure_key(home, name, &pair, err);
+    if (rc == MLQ_OK) {
+        char *path = home_file(home, "keys/enrolled");
+        rc = net_keys_enroll(path, role, name, pair.public_key, err);
+        mlq_free(path);
+    }
+    return rc;
+}
+
+static int ensure_keys(struct up *up, struct mlq_err *err)
+{
+    struct net_keypair server;
+    int rc = ensure_key(&up->home, "server", &server, err);
+    if (rc == MLQ_OK) {
+        mlq_free(up->home.server_key);
+        up->home.server_key = mlq_strdup(server.public_key);
+        rc = enroll(&up->home, NET_ROLE_CLIENT, "client", err);
+    }
+    for (int i = 1; rc == MLQ_OK && i <= up->workers; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "w%d", i);
+        rc = enroll(&up->home, NET_ROLE_WORKER, name, err);
+    }
+    return rc;
+}
+
+/* A port that is free now; it is kept in cluster.json, so that workers find a restarted scheduler again. */
+static int choose_endpoint(struct up *up, struct mlq_err *err)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    if (up->home.endpoint != NULL) {
+        return MLQ_OK;
+    }
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool bound = fd >= 0 && bind(fd, (struct sockaddr *)&address, len) == 0 &&
+                 getsockname(fd, (struct sockaddr *)&address, &len) == 0;
+    int rc = bound ? MLQ_OK : mlq_fail(err, MLQ_EIO, "find a free port: %s", strerror(errno));
+    if (fd >= 0) {
+        close(fd);
+    }
+    up->home.endpoint = mlq_format("tcp://127.0.0.1:%u", ntohs(address.sin_port));
+    return rc;
+}
+
+/* ---- Processes ---- */
+
+static char *program(const struct up *up, const char *name)
+{
+    return mlq_fs_join(up->bin_dir, name);
+}
+
+static char *find_migrations(const struct up *up)
+{
+    char *installed = mlq_fs_join(up->bin_dir, "../share/mlq/migrations");
+    if (mlq_fs_exists(installed)) {
+        return installed;
+    }
+    mlq_free(installed);
+    return mlq_strdup(MLQ_SOURCE_MIGRATIONS);
+}
+
+static int start_scheduler(struct up *up, struct mlq_err *err)
+{
+    if (daemon_pid(&up->home, "scheduler") != 0) {
+        return MLQ_OK;
+    }
+    char *path = program(up, "mlq-scheduler");
+    char *key = home_file(&up->home, "keys/server.key");
+    char *enrolled = home_file(&up->home, "keys/enrolled");
+    char *serving = home_file(&up->home, "serving");
+    char *conninfo = pg_conninfo(&up->home);
+    char *migrations = find_migrations(up);
+    const char *argv[] = {path,         "--listen",        up->home.endpoint, "--key",       key,
+                          "--enrolled", enrolled,          "--database",      conninfo,      "--migrations",
+                          migrations,   "--endpoint-file", serving,           "--cluster",   up->home.cluster, NULL};
+    (void)unlink(serving); /* of a scheduler that was killed */
+    int rc = daemon_start(&up->home, "scheduler", argv, err);
+    mlq_free(migrations);
+    mlq_free(conninfo);
+    mlq_free(serving);
+    mlq_free(enrolled);
+    mlq_free(key);
+    mlq_free(path);
+    return rc;
+}
+
+static int wait_for_serving(struct up *up, struct mlq_err *err)
+{
+    char *serving = home_file(&up->home, "serving");
+    int64_t deadline = mlq_clock_boot_ns() + SERVE_TIMEOUT_MS * MLQ_NS_PER_MS;
+    int rc = MLQ_OK;
+    while (rc == MLQ_OK && !mlq_fs_exists(serving)) {
+        bool gone = daemon_wait_gone(&up->home, "scheduler", 0);
+        if (gone || mlq_clock_boot_ns() > deadline) {
+            char *tail = daemon_log_tail(&up->home, "scheduler");
+            rc = mlq_fail(err, MLQ_ECONN, "the scheduler %s; its log (%s/logs/scheduler.log) ends with:\n%s",
+                          gone ? "stopped at once" : "does not serve", up->home.dir, tail);
+            mlq_free(tail);
+        } else {
+            (void)poll(NULL, 0, 10);
+        }
+    }
+    mlq_free(serving);
+    return rc;
+}
+
+static int start_worker(struct up *up, int number, struct mlq_err *err)
+{
+    char name[16];
+    char ports[32];
+    (void)snprintf(name, sizeof name, "w%d", number);
+    if (daemon_pid(&up->home, name) != 0) {
+        return MLQ_OK;
+    }
+    /* Below the kernel's ephemeral range, apart for each worker, and spread over homes. */
+    unsigned first = 10000 + (unsigned)(number - 1) * 200 + ((unsigned)getpid() % 40) * 100;
+    (void)snprintf(ports, sizeof ports, "%u-%u", first, first + 199);
+    char *path = program(up, "mlq-worker");
+    char *key = mlq_format("%s/keys/%s.key", up->home.dir, name);
+    char *dir = home_file(&up->home, name);
+    const char *argv[24] = {path,           "--name", name,      "--home",        dir,         "--endpoint", up->home.endpoint,
+                            "--server-key", up->home.server_key, "--key",         key,         "--store",    up->home.store,
+                            "--ports",      ports,    "--cpus",  up->cpus,        "--memory",  up->memory,   NULL};
+    int rc = daemon_start(&up->home, name, argv, err);
+    mlq_free(dir);
+    mlq_free(key);
+    mlq_free(path);
+    return rc;
+}
+
+/* How many workers the scheduler knows, or -1. */
+static int workers_up(struct net_caller *caller)
+{
+    struct mlq_region *region = mlq_region_create();
+    struct msg_request request = {.op = MSG_OP_STATUS};
+    struct msg_reply reply;
+    int count = -1;
+    if (net_caller_call(caller, &request, 5 * MLQ_NS_PER_S, region, &reply, NULL) == MLQ_OK && reply.code == MLQ_OK) {
+        const char *at = strstr(mlq_region_strndup(region, reply.blob), "\"workers\":");
+        count = at == NULL ? -1 : (int)strtol(at + strlen("\"workers\":"), NULL, 10);
+    }
+    mlq_region_destroy(&region);
+    return count;
+}
+
+static int wait_for_workers(struct up *up, struct mlq_err *err)
+{
+    struct net_keypair keys;
+    struct net_caller *caller = NULL;
+    char *path = home_file(&up->home, "keys/client.key");
+    int rc = net_keys_load(path, &keys, err);
+    mlq_free(path);
+    if (rc == MLQ_OK) {
+        struct net_peer_options options = {.endpoint = up->home.endpoint, .server_public_key = up->home.server_key, .keys = &keys};
+        rc = net_caller_open(&options, &caller, err);
+    }
+    int64_t deadline = mlq_clock_boot_ns() + SERVE_TIMEOUT_MS * MLQ_NS_PER_MS;
+    while (rc == MLQ_OK && workers_up(caller) < up->workers) {
+        if (mlq_clock_boot_ns() > deadline) {
+            char *tail = daemon_log_tail(&up->home, "w1");
+            rc = mlq_fail(err, MLQ_ETIMEOUT, "the workers did not report; the log of w1 ends with:\n%s", tail);
+            mlq_free(tail);
+        }
+        (void)poll(NULL, 0, 10);
+    }
+    net_caller_close(&caller);
+    return rc;
+}
+
+/* ---- The verb ---- */
+
+static char *share(long total, int workers, long least, const char *unit)
+{
+    long each = total / workers;
+    return mlq_format("%ld%s", each < least ? least : each, unit);
+}
+
+static char *own_dir(void)
+{
+    char path[4096];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[len < 0 ? 0 : len] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash != NULL) {
+        *slash = '\0';
+    }
+    return mlq_strdup(path);
+}
+
+static int bring_up(struct up *up, struct mlq_err *err)
+{
+    int rc = make_layout(up, err);
+    if (rc == MLQ_OK) {
+        rc = lock_home(up, err);
+    }
+    struct home saved;
+    if (rc == MLQ_OK && home_load(up->home.dir, &saved, NULL) == MLQ_OK) {
+        home_clear(&up->home);
+        up->home = saved;
+    }
+    if (rc == MLQ_OK) {
+        pg_choose_place(&up->home);
+        up->home.workers = up->workers > up->home.workers ? up->workers : up->home.workers;
+        up->workers = up->home.workers;
+        rc = ensure_keys(up, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = choose_endpoint(up, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = home_save(&up->home, err);
+    }
+    if (rc == MLQ_OK) {
+        step("PostgreSQL");
+        rc = pg_init(&up->home, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = pg_start(&up->home, err);
+    }
+    if (rc == MLQ_OK) {
+        step("scheduler");
+        rc = start_scheduler(up, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = wait_for_serving(up, err);
+    }
+    for (int i = 1; rc == MLQ_OK && i <= up->workers; i++) {
+        fprintf(stderr, "  worker w%d\n", i);
+        rc = start_worker(up, i, err);
+    }
+    return rc == MLQ_OK ? wait_for_workers(up, err) : rc;
+}
+
+static int parse(int argc, char **argv, struct up *up)
+{
+    static const struct option options[] = {
+        {"home", required_argument, NULL, 'h'},   {"workers", required_argument, NULL, 'w'},
+        {"cpus", required_argument, NULL, 'c'},   {"memory", required_argument, NULL, 'm'},
+        {"help", no_argument, NULL, '?' + 1},     {0},
+    };
+    int code;
+    while ((code = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        uint64_t number;
+        if (code == '?' + 1) {
+            fputs(help, stdout);
+            return 1;
+        }
+        if (code == 'h') {
+            up->home_flag = optarg;
+        } else if (code == 'c') {
+            up->cpus = optarg;
+        } else if (code == 'm') {
+            up->memory = optarg;
+        } else if (code == 'w' && mlq_str_u64(mlq_str_from(optarg), &number) && number >= 1 && number <= WORKERS_MAX) {
+            up->workers = (int)number;
+        } else {
+            fprintf(stderr, "mlq up: wrong usage%s (see mlq up --help)\n",
+                    code == 'w' ? ": --workers takes a number from 1 to 64" : "");
+            return 1 + CMD_USAGE;
+        }
+    }
+    return 0;
+}
+
+int cmd_up(int argc, char **argv)
+{
+    struct up up = {.workers = 2, .lock = -1};
+    struct mlq_err err = MLQ_ERR_INIT;
+    int done = parse(argc, argv, &up);
+    if (done != 0) {
+        return done - 1;
+    }
+    char *cpus = share(sysconf(_SC_NPROCESSORS_ONLN), up.workers, 1, "");
+    char *memory = share(sysconf(_SC_PHYS_PAGES) / 2 / 256 * (sysconf(_SC_PAGESIZE) / 4096), up.workers, 512, "Mi");
+    up.cpus = up.cpus == NULL ? cpus : up.cpus;
+    up.memory = up.memory == NULL ? memory : up.memory;
+    up.bin_dir = own_dir();
+    up.home.dir = home_path(up.home_flag);
+    up.home.cluster = mlq_strdup("mlq");
+    up.home.store = home_file(&up.home, "store");
+    fprintf(stderr, "mlq up: %s\n", up.home.dir);
+    int rc = bring_up(&up, &err);
+    if (rc == MLQ_OK) {
+        fprintf(stderr, "mlq is up at %s with %d workers.\n", up.home.endpoint, up.workers);
+    } else {
+        fprintf(stderr, "mlq up: %s\n", err.text);
+    }
+    if (up.lock >= 0) {
+        close(up.lock);
+    }
+    mlq_free(cpus);
+    mlq_free(memory);
+    mlq_free(up.bin_dir);
+    home_clear(&up.home);
+    return rc == MLQ_OK ? CMD_OK : rc == MLQ_EPERM || rc == MLQ_EFULL || rc == MLQ_ENOTSUP ? CMD_REFUSED : CMD_UNREACHABLE;
+}

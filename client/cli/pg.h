@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The private PostgreSQL of a home: made once, on a Unix socket that only its owner reaches, without
+ * passwords (peer authentication) and with fsync. As root it runs as the unprivileged user "postgres".
+ */
+#ifndef MLQ_CLI_PG_H
+#define MLQ_CLI_PG_H
+
+#include "lib/base/err.h"
+#include "lib/base/ownership.h"
+#include "client/cli/home.h"
+
+/* Chooses home->pg_data and home->pg_socket_dir where they are not yet set. */
+void pg_choose_place(struct home *home);
+
+/* Makes the data folder when there is none. */
+int pg_init(const struct home *home, struct mlq_err *err);
+
+/* Starts the server unless it runs, and waits until it accepts connections (after a crash it recovers first). */
+int pg_start(const struct home *home, struct mlq_err *err);
+void pg_stop(const struct home *home);
+
+/* For mlq-scheduler --database. */
+MLQ_OWNED_RETURN char *pg_conninfo(const struct home *home);
+
+#endif
