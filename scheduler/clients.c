@@ -39,17 +39,6 @@ static void submit(struct shell *shell, const struct net_peer *peer, const struc
     }
 }
 
-static void cancel(struct shell *shell, const struct net_peer *peer, const struct msg_request *request)
-{
-    if (!core_job_is_live(shell->core, request->job)) {
-        /* It may be unknown or have ended: the record tells. Cancelling what ended is not an error of the
-         * cluster, but the client is told. */
-        refuse(shell, peer, request, MLQ_ENOENT, "no such running job (ended jobs are listed by `mlq ls`)");
-        return;
-    }
-    shell_step(shell, &(struct core_event){.kind = EV_CANCEL, .request = 1, .job = request->job});
-}
-
 static void retry(struct shell *shell, const struct net_peer *peer, const struct msg_request *request)
 {
     if (core_job_is_live(shell->core, request->job)) {
@@ -108,7 +97,7 @@ void clients_request(struct shell *shell, const struct net_peer *peer, const str
         submit(shell, peer, request);
         break;
     case MSG_OP_CANCEL:
-        cancel(shell, peer, request);
+        shell_step(shell, &(struct core_event){.kind = EV_CANCEL, .request = 1, .job = request->job});
         break;
     case MSG_OP_RETRY:
         retry(shell, peer, request);
@@ -144,6 +133,7 @@ void clients_request(struct shell *shell, const struct net_peer *peer, const str
 void clients_on_reply(struct shell *shell, const struct core_action *action)
 {
     struct msg_reply reply = {.id = shell->request->id, .job = action->job};
+    bool request_is_retry = shell->request->op == MSG_OP_RETRY;
     switch (action->reply) {
     case REPLY_OK:
         break;
@@ -161,7 +151,8 @@ void clients_on_reply(struct shell *shell, const struct core_action *action)
         break;
     case REPLY_ENDED:
         reply.code = MLQ_EEXIST;
-        reply.text = MLQ_STR("the job is not in a state that allows this");
+        reply.text = request_is_retry ? MLQ_STR("the job has succeeded, or has not ended yet: there is nothing to retry")
+                                      : MLQ_STR("the job has ended already");
         break;
     }
     if (action->reply == REPLY_OK && shell->request->op == MSG_OP_SUBMIT) {

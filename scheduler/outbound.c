@@ -18,7 +18,7 @@
 struct parcel {
     struct shell *shell;
     struct mlq_region *region;
-    const struct roster_worker *worker; /* NULL: empty */
+    struct roster_worker *worker; /* NULL: empty */
     enum core_action_kind kind;
     uint64_t session;
     size_t count;
@@ -27,12 +27,15 @@ struct parcel {
     struct msg_member members[ITEMS_MAX];
 };
 
-void outbound_worker(struct shell *shell, const struct roster_worker *worker, const struct msg *msg)
+void outbound_worker(struct shell *shell, struct roster_worker *worker, const struct msg *msg)
 {
     struct msg stamped = *msg;
     struct mlq_err err = MLQ_ERR_INIT;
     stamped.epoch = shell->epoch;
     if (worker->connected && net_server_send(shell->server, &worker->address, &stamped, &err) != MLQ_OK) {
+        /* Within a session no message may be skipped: this one is over, and whatever the worker says next is
+         * answered with "say hello first" (inbound.c). */
+        worker->connected = false;
         log_warn("worker.send", "worker=%u kind=%d error=\"%s\"", worker->id, (int)msg->kind, err.text);
     }
 }
@@ -85,7 +88,7 @@ static void flush(struct parcel *parcel)
 }
 
 /* Make room for one more of this kind for this worker. */
-static void begin(struct parcel *parcel, const struct roster_worker *worker, const struct core_action *action)
+static void begin(struct parcel *parcel, struct roster_worker *worker, const struct core_action *action)
 {
     bool other = parcel->worker != worker || parcel->kind != action->kind ||
                  (action->kind == ACT_ASSIGN && parcel->session != action->session) || parcel->count == ITEMS_MAX;
@@ -116,7 +119,7 @@ static void fail_assignment(struct shell *shell, const struct core_fact *fact, c
                                            .payload = turn_add_payload(shell->open, &item)});
 }
 
-static void assign(struct parcel *parcel, const struct roster_worker *worker, const struct core_action *action)
+static void assign(struct parcel *parcel, struct roster_worker *worker, const struct core_action *action)
 {
     struct shell *shell = parcel->shell;
     const struct core_fact *fact = &action->fact;
@@ -132,7 +135,7 @@ static void assign(struct parcel *parcel, const struct roster_worker *worker, co
     parcel->count++;
 }
 
-static void welcome(struct shell *shell, const struct roster_worker *worker, const struct core_action *action)
+static void welcome(struct shell *shell, struct roster_worker *worker, const struct core_action *action)
 {
     struct msg msg = {.kind = MSG_WELCOME,
                       .welcome = {.cluster = mlq_str_from(shell->options.cluster),
@@ -145,7 +148,7 @@ static void welcome(struct shell *shell, const struct roster_worker *worker, con
 
 static void collect(struct parcel *parcel, const struct core_action *action)
 {
-    const struct roster_worker *worker = roster_find(parcel->shell->roster, action->worker);
+    struct roster_worker *worker = roster_find(parcel->shell->roster, action->worker);
     if (worker == NULL) {
         return;
     }

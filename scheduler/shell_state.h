@@ -97,7 +97,7 @@ void journal_note(struct shell *shell, const struct core_fact *member, uint32_t 
 /* outbound.c */
 void outbound_release(struct shell *shell, const struct turn *turn);
 void outbound_reply(struct shell *shell, const struct net_address *to, const struct msg_reply *reply);
-void outbound_worker(struct shell *shell, const struct roster_worker *worker, const struct msg *msg);
+void outbound_worker(struct shell *shell, struct roster_worker *worker, const struct msg *msg);
 /* assign.c */
 int assign_compose(struct shell *shell, const struct core_fact *fact, struct mlq_region *region,
                    struct msg_assignment *assignment, struct mlq_err *err);
