@@ -130,7 +130,7 @@ def names(tree):
         prefix = "mlq_" if library else stem + "_"
         for name, kind, _, section in o.symbols:
             exported = kind.isupper() and kind not in "UNWV" and section != "*UND*"
-            if not exported or name == "main" or name.startswith((prefix, "__odr_asan", "_Z", "DW.")):
+            if not exported or name in ("main", stem) or name.startswith((prefix, "__odr_asan", "_Z", "DW.")):
                 continue
             if name.startswith(base + "_") and re.search(rf"\b{re.escape(name)}\b", public):
                 continue
