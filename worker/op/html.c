@@ -162,7 +162,7 @@ void html_number(struct html *h, double value)
         html_count(h, (uint64_t)size);
     } else if (floor(size) == size && size < 1000.0) {
         html_addf(h, "%.0f", value);
-    } else if (size >= 1e-3 && size < 1e6) {
+    } else if (size >= 1e-2 && size < 1e6) {
         int decimals = size >= 1000.0 ? 1 : size >= 100.0 ? 2 : size >= 10.0 ? 3 : 4;
         html_addf(h, "%.*f", decimals, value);
     } else {

@@ -4,6 +4,10 @@
  * The report of a job: one HTML file without scripts and without anything to load. Each report_x.c
  * writes one section; report.c puts them together. Whatever is not there leaves its section out.
  *
+ * Of the record (`mlq show --json`) these are read where they are there: job.id, name, kind, state, submitted,
+ * ended, spec_digest, command; of each stage name, uses, state, needs (names), started, ended, tasks,
+ * attempts, metrics, artifacts; and history. A stage without times gets those of its attempts.
+ *
  * Pure but for memory: documents in, text out. Bounded: more than REPORT_..._MAX of a thing is cut, and the page
  * says so.
  */

@@ -102,6 +102,7 @@ static void write_check(const json_t *check, struct html *h)
     write_kwargs(kwargs, h);
     html_add(h, "</div></th><td>");
     write_outcome(jget_object(check, "result"), h);
+    html_cut(h, jget_text(jget_object(check, "exception_info"), "exception_message"), 200);
     html_add(h, "</td></tr>\n");
 }
 

@@ -271,6 +271,18 @@ static double y_of(const struct panel *p, double value)
     return PANEL_H - BOTTOM - (value - p->y0) / (p->y1 - p->y0) * (PANEL_H - TOP - BOTTOM);
 }
 
+/* The colour's class: the same part has the same colour in every panel. */
+static size_t colour_of(const struct panel *p, size_t index)
+{
+    static const char *const parts[] = {"train", "validation", "test"};
+    for (size_t i = 0; i < MLQ_COUNT_OF(parts); i++) {
+        if (strcmp(p->curves[index]->part, parts[i]) == 0) {
+            return i;
+        }
+    }
+    return index;
+}
+
 static void draw_y_label(const struct panel *p, double value, double y, struct html *h)
 {
     double most = fmax(fabs(p->y0), fabs(p->y1));
@@ -327,7 +339,7 @@ static void draw_curve(const struct panel *p, size_t index, struct html *h)
     const struct curve *curve = p->curves[index];
     bool pen_down = false;
     size_t bucket = (curve->count + REPORT_POINTS_MAX / 2 - 1) / (REPORT_POINTS_MAX / 2);
-    html_addf(h, "<path class=\"curve c%zu\" d=\"", index);
+    html_addf(h, "<path class=\"curve c%zu\" d=\"", colour_of(p, index));
     if (curve->count <= REPORT_POINTS_MAX) {
         bucket = 1;
     }
@@ -358,8 +370,8 @@ static void draw_best(const struct curves *c, const struct panel *p, struct html
         bool left = x > PANEL_W * 0.72;
         html_addf(h, "<line class=\"best\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x, x,
                   TOP - 4.0, PANEL_H - BOTTOM);
-        html_addf(h, "<circle class=\"dot c%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>", shown, x,
-                  y_of(p, curve->values[k]));
+        html_addf(h, "<circle class=\"dot c%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>",
+                  colour_of(p, shown), x, y_of(p, curve->values[k]));
         double y = y_of(p, curve->values[k]); /* the words keep away from the curve */
         y = y < (TOP + PANEL_H - BOTTOM) / 2.0 ? PANEL_H - BOTTOM - 9.0 : TOP + 6.0;
         html_addf(h, "<text class=\"note%s\" x=\"%.1f\" y=\"%.1f\">best: epoch %.0f, ",
@@ -384,7 +396,7 @@ static void draw_legend(const struct panel *p, struct html *h)
         html_cut(h, part, 16);
         html_addf(
             h, "</text><line class=\"curve c%zu\" x1=\"%.1f\" x2=\"%.1f\" y1=\"15\" y2=\"15\"/>\n",
-            k, x - 22.0, x - 6.0);
+            colour_of(p, k), x - 22.0, x - 6.0);
         x -= 36.0;
     }
 }
