@@ -3,8 +3,8 @@
  *
  * Facts and reports as rows of the open turn, and into the catalog.
  *
- * Metrics and outputs of a gang are those of its rank 0, as in every data-parallel framework; the other
- * ranks' files are kept under "rank<N>/".
+ * Metrics and outputs of a gang are those of its rank 0, as in every data-parallel framework; what the
+ * other ranks leave is recorded with their number, and feeds nothing.
  */
 #include <string.h>
 
@@ -33,26 +33,22 @@ static void record_metrics(struct shell *shell, const struct core_fact *member, 
 static void record_artifacts(struct shell *shell, const struct core_fact *fact, const struct msg_report_item *item)
 {
     struct catalog_job *job = catalog_find(shell->catalog, fact->job);
-    struct mlq_region *region = shell->open->region;
     for (size_t i = 0; i < item->artifact_count; i++) {
         const struct msg_artifact *artifact = &item->artifacts[i];
-        struct mlq_str name = artifact->name;
-        if (fact->rank != 0) {
-            name = mlq_str_from(mlq_region_format(region, "rank%u/%.*s", fact->rank, MLQ_STR_ARG(name)));
-        }
         turn_add_artifact(shell->open, &(struct store_artifact){.job = fact->job,
                                                                 .attempt = fact->attempt,
                                                                 .stage = fact->stage,
                                                                 .index = fact->index,
-                                                                .name = name,
+                                                                .rank = fact->rank,
+                                                                .name = artifact->name,
                                                                 .digest = artifact->digest,
                                                                 .bytes = artifact->bytes,
                                                                 .is_tree = artifact->is_tree});
-        bool is_output = fact->cause == CAUSE_NONE && fact->rank == 0 && !mlq_str_starts(name, ".");
+        bool is_output = fact->cause == CAUSE_NONE && fact->rank == 0 && !mlq_str_starts(artifact->name, ".");
         if (job != NULL && is_output) {
             catalog_put_artifact(job, &(struct catalog_artifact){.stage = fact->stage,
                                                                  .index = fact->index,
-                                                                 .name = name,
+                                                                 .name = artifact->name,
                                                                  .digest = artifact->digest,
                                                                  .bytes = artifact->bytes,
                                                                  .is_tree = artifact->is_tree});

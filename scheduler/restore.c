@@ -60,7 +60,7 @@ static void on_job(void *context, const struct store_job *row)
 
 static void load_artifact(struct catalog_job *job, const struct store_artifact *row)
 {
-    if (!mlq_str_starts(row->name, ".") && !mlq_str_starts(row->name, "rank")) {
+    if (row->rank == 0 && !mlq_str_starts(row->name, ".")) {
         catalog_put_artifact(job, &(struct catalog_artifact){.stage = row->stage,
                                                              .index = row->index,
                                                              .name = row->name,
