@@ -60,8 +60,8 @@ static inline struct msg sample_heartbeat(void)
 static inline struct msg sample_report(void)
 {
     static struct msg_metric metrics[5];
-    metrics[0] = (struct msg_metric){MLQ_STR("val_loss"), INT64_MIN, NAN, INT64_MAX};
-    metrics[1] = (struct msg_metric){MLQ_STR("loss"), INT64_MAX, -INFINITY, INT64_MIN};
+    metrics[0] = (struct msg_metric){MLQ_STR("val_loss"), INT64_MIN, (double)NAN, INT64_MAX};
+    metrics[1] = (struct msg_metric){MLQ_STR("loss"), INT64_MAX, -(double)INFINITY, INT64_MIN};
     metrics[2] = (struct msg_metric){MLQ_STR("a"), -1, -0.0, -1};
     metrics[3] = (struct msg_metric){MLQ_STR("b"), 1, 5e-324, 1};
     metrics[4] = (struct msg_metric){MLQ_STR("c"), 0, 0.1, 0};
