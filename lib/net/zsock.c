@@ -12,7 +12,7 @@
 #include "lib/net/limits.h"
 
 #define HEARTBEAT_MS 2000
-#define HEARTBEAT_LOST_MS 6000
+#define HEARTBEAT_LOST_MS 10000
 #define BACKLOG 1024
 
 /* libzmq counts what lies on the wire: command name, nonce, authenticator and flags around each
@@ -76,7 +76,8 @@ int zsock_create(void *context, int type, const char *endpoint, size_t frame_max
         {ZMQ_HANDSHAKE_IVL, ZSOCK_HANDSHAKE_MS},
         {ZMQ_RCVHWM, LIMIT_QUEUE_IN_MESSAGES},
         {ZMQ_SNDHWM, LIMIT_QUEUE_OUT_MESSAGES},
-        /* A dead peer is found by the I/O thread; a loop that is busy for long is not one. */
+        /* Answered by the I/O threads, so a busy loop is not taken for a dead one, unless its queue
+         * stays full for that long: then nothing is read from the connection, heartbeats neither. */
         {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
         {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_LOST_MS},
         {ZMQ_HEARTBEAT_TTL, HEARTBEAT_LOST_MS},
