@@ -9,6 +9,7 @@
 static const struct op ops[] = {
     /* data */
     {.name = "data.import", .run = op_import_run},
+    {.name = "data.split", .run = op_split_run},
     {.name = "data.validate", .run = op_validate_run},
 
     /* evaluate */
