@@ -94,7 +94,7 @@ static void stop(struct shim *shim, enum worker_cause cause, int64_t grace_ns)
     bool is_first = shim->stop_cause == WORKER_CAUSE_NONE;
     shim->stop_cause = is_first ? cause : shim->stop_cause;
     shim->kill_deadline_ns = deadline < shim->kill_deadline_ns ? deadline : shim->kill_deadline_ns;
-    if (grace_ns <= 0) {
+    if (grace_ns <= 0 || shim->child.pid <= 0) {
         shim->must_kill = true;
     } else if (is_first) {
         (void)kill(-shim->child.pid, SIGTERM);
@@ -131,7 +131,7 @@ static void check_deadlines(struct shim *shim)
     if (now >= shim->kill_deadline_ns) {
         shim->must_kill = true;
     }
-    if (shim->watch_deadline_ns != NEVER && !shim->is_child_gone) {
+    if (shim->watch_deadline_ns != NEVER && shim->child.pid > 0 && !shim->is_child_gone) {
         watch_memory(shim, now);
     }
 }
@@ -426,8 +426,10 @@ static void judge(struct shim *shim)
 {
     struct shimfile_end *end = &shim->end;
     char text[SHIMFILE_DETAIL_BYTES];
-    end->exit_code = WIFEXITED(shim->wait_status) ? WEXITSTATUS(shim->wait_status) : -1;
-    end->signal = WIFSIGNALED(shim->wait_status) ? WTERMSIG(shim->wait_status) : 0;
+    bool has_status = shim->is_child_gone;
+    end->exit_code =
+        has_status && WIFEXITED(shim->wait_status) ? WEXITSTATUS(shim->wait_status) : -1;
+    end->signal = has_status && WIFSIGNALED(shim->wait_status) ? WTERMSIG(shim->wait_status) : 0;
     bool is_success = end->exit_code == 0;
     if (shim->child.exec_errno != 0) {
         end->cause = WORKER_CAUSE_SPAWN;
@@ -545,7 +547,12 @@ static int run(struct shim *shim, struct mlq_err *err)
     shim->timeout_deadline_ns = shim->conf.timeout_ns > 0 ? now + shim->conf.timeout_ns : NEVER;
     shim->kill_deadline_ns = NEVER;
     shim->watch_deadline_ns = shim->conf.mem_bytes > 0 ? now : NEVER;
-    rc = shimchild_start(&shim->child, &shim->conf, err);
+    shim->child = (struct shimchild){.log_fd = -1, .exec_fd = -1};
+    if (shim->clients[0].fd >= 0) {
+        serve_client(shim, &shim->clients[0]); /* the lease as it is now, or an early kill */
+    }
+    check_deadlines(shim);
+    rc = shim->must_kill ? MLQ_OK : shimchild_start(&shim->child, &shim->conf, err);
     if (rc != MLQ_OK) {
         return rc;
     }

@@ -38,7 +38,7 @@
 #define SHIMFILE_DETAIL_BYTES 240
 
 struct shimfile_conf {
-    int64_t lease_deadline_ns; /* CLOCK_BOOTTIME */
+    int64_t lease_deadline_ns; /* CLOCK_BOOTTIME; the first client may have sent a later one before */
     int64_t timeout_ns;        /* 0: none */
     int64_t grace_ns;
     int64_t

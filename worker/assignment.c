@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ */
+#include "worker/assignment.h"
+
+#include <string.h>
+
+#include "lib/sys/fs.h"
+#include "lib/sys/mem.h"
+#include "worker/exec/kv.h"
+
+#define NOTE_FILE      "assign"
+#define NOTE_BYTES_MAX (64u << 10)
+#define ARGS_MAX       10000
+#define RANKS_MAX      4096
+
+static bool has_nul(struct mlq_str text)
+{
+    return text.len > 0 && memchr(text.ptr, '\0', text.len) != NULL;
+}
+
+static struct mlq_str keep(struct mlq_region *region, struct mlq_str text, bool *is_good)
+{
+    *is_good = *is_good && !has_nul(text);
+    const char *copy = mlq_region_strndup(region, text);
+    return (struct mlq_str){.ptr = copy, .len = text.len};
+}
+
+/* One part of a path: no slash. */
+static bool is_single_name(struct mlq_str name)
+{
+    return name.len > 0 && memchr(name.ptr, '/', name.len) == NULL && mlq_fs_is_inner_path(name);
+}
+
+static bool is_env_name(struct mlq_str name)
+{
+    return name.len > 0 && memchr(name.ptr, '=', name.len) == NULL;
+}
+
+static bool keep_texts(const struct mlq_str *from, size_t count, struct mlq_region *region,
+                       const struct mlq_str **to)
+{
+    bool is_good = true;
+    struct mlq_str *copy = mlq_region_array(region, count + 1, sizeof *copy);
+    for (size_t i = 0; i < count; i++) {
+        copy[i] = keep(region, from[i], &is_good);
+    }
+    *to = copy;
+    return is_good;
+}
+
+static bool keep_env(const struct msg_assignment *from, struct mlq_region *region,
+                     struct msg_assignment *to)
+{
+    bool is_good = true;
+    struct msg_env *env = mlq_region_array(region, from->env_count + 1, sizeof *env);
+    for (size_t i = 0; i < from->env_count; i++) {
+        env[i].name = keep(region, from->env[i].name, &is_good);
+        env[i].value = keep(region, from->env[i].value, &is_good);
+        is_good = is_good && is_env_name(env[i].name);
+    }
+    to->env = env;
+    return is_good;
+}
+
+static bool keep_inputs(const struct msg_assignment *from, struct mlq_region *region,
+                        struct msg_assignment *to)
+{
+    bool is_good = true;
+    struct msg_input *inputs = mlq_region_array(region, from->input_count + 1, sizeof *inputs);
+    for (size_t i = 0; i < from->input_count; i++) {
+        inputs[i] = from->inputs[i];
+        inputs[i].name = keep(region, from->inputs[i].name, &is_good);
+        inputs[i].file = keep(region, from->inputs[i].file, &is_good);
+        inputs[i].digest = keep(region, from->inputs[i].digest, &is_good);
+        is_good = is_good && is_single_name(inputs[i].name) && mlq_fs_is_inner_path(inputs[i].file);
+    }
+    to->inputs = inputs;
+    return is_good;
+}
+
+static const char *check_numbers(const struct msg_assignment *from)
+{
+    bool is_operator = from->uses.len > 0;
+    return from->member.attempt == 0                                    ? "no attempt number"
+           : from->ranks == 0 || from->ranks > RANKS_MAX                ? "number of ranks"
+           : from->member.rank >= from->ranks                           ? "rank"
+           : from->argc > ARGS_MAX || (from->argc == 0 && !is_operator) ? "no command"
+           : from->rank_address_count > RANKS_MAX                       ? "rank addresses"
+           : from->cpu_milli < 0 || from->mem_bytes < 0                 ? "resources"
+           : from->timeout_ns < 0 || from->grace_ns < 0                 ? "time limit or grace"
+           : is_operator && !is_single_name(from->uses)                 ? "operator's name"
+                                                                        : NULL;
+}
+
+int assignment_copy(const struct msg_assignment *from, struct mlq_region *region,
+                    struct msg_assignment *to, struct mlq_err *err)
+{
+    const char *wrong = check_numbers(from);
+    if (wrong != NULL) {
+        return mlq_fail(err, MLQ_EINVAL, "the scheduler's assignment is not usable: %s", wrong);
+    }
+    bool is_good = true;
+    *to = *from;
+    to->job_name = keep(region, from->job_name, &is_good);
+    to->stage_name = keep(region, from->stage_name, &is_good);
+    to->uses = keep(region, from->uses, &is_good);
+    to->with = keep(region, from->with, &is_good);
+    to->code = keep(region, from->code, &is_good);
+    to->master_addr = keep(region, from->master_addr, &is_good);
+    is_good = keep_texts(from->argv, from->argc, region, &to->argv) && is_good;
+    is_good =
+        keep_texts(from->rank_addresses, from->rank_address_count, region, &to->rank_addresses) &&
+        is_good;
+    is_good = keep_env(from, region, to) && is_good;
+    is_good = keep_inputs(from, region, to) && is_good;
+    return is_good ? MLQ_OK
+                   : mlq_fail(err, MLQ_EINVAL,
+                              "the scheduler's assignment is not usable: a name or a text in it");
+}
+
+int assignment_save_note(const char *dir, const struct assignment_note *note, struct mlq_err *err)
+{
+    struct kv kv = {0};
+    kv_put(&kv, "control", mlq_str_from(note->control));
+    kv_put(&kv, "checkpoint", mlq_str_from(note->checkpoint));
+    kv_put_i64(&kv, "grace_ns", note->grace_ns);
+    char *path = mlq_fs_join(dir, NOTE_FILE);
+    int rc = mlq_fs_write_durable(path, (struct mlq_str){.ptr = kv.data, .len = kv.len}, 0600, err);
+    mlq_free(path);
+    kv_fini(&kv);
+    return rc;
+}
+
+int assignment_load_note(const char *dir, struct mlq_region *region, struct assignment_note *note,
+                         struct mlq_err *err)
+{
+    char *path = mlq_fs_join(dir, NOTE_FILE);
+    char *data = NULL;
+    size_t len = 0;
+    *note = (struct assignment_note){0};
+    int rc = mlq_fs_read(path, NOTE_BYTES_MAX, &data, &len, err);
+    struct mlq_str rest = {.ptr = data, .len = len};
+    struct mlq_str key;
+    struct mlq_str value;
+    while (rc == MLQ_OK && kv_next(&rest, &key, &value)) {
+        if (mlq_str_eq_c(key, "control")) {
+            note->control = mlq_region_strndup(region, value);
+        } else if (mlq_str_eq_c(key, "checkpoint")) {
+            note->checkpoint = mlq_region_strndup(region, value);
+        } else if (mlq_str_eq_c(key, "grace_ns")) {
+            (void)mlq_str_i64(value, &note->grace_ns);
+        }
+    }
+    if (rc == MLQ_OK && (note->control == NULL || note->checkpoint == NULL)) {
+        rc = mlq_fail(err, MLQ_ECORRUPT, "%s is not complete", path);
+    }
+    mlq_free(data);
+    mlq_free(path);
+    return rc;
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * One member's folder, processes and results. Long work (fetching, hashing, deleting) runs on
+ * libuv's pool, one job of an attempt at a time; the agent asks for the next only after the last
+ * was answered.
+ */
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/panic.h"
+#include "lib/sys/clock.h"
+#include "lib/sys/fs.h"
+#include "lib/sys/log.h"
+#include "lib/sys/mem.h"
+#include "worker/assignment.h"
+#include "worker/worker.h"
+
+#define NOTES_DELAY_NS (100 * MLQ_NS_PER_MS) /* so that a burst of metrics is one message */
+
+struct attempt *attempt_find(struct worker *worker, uint64_t attempt, uint32_t rank)
+{
+    for (struct mlq_list *at = worker->attempts.next; at != &worker->attempts; at = at->next) {
+        struct attempt *found = MLQ_CONTAINER_OF(at, struct attempt, in_worker);
+        if (found->attempt == attempt && found->rank == rank) {
+            return found;
+        }
+    }
+    return NULL;
+}
+
+static struct attempt *must_find(struct worker *worker, const struct agent_action *action)
+{
+    struct attempt *attempt = attempt_find(worker, action->attempt, action->rank);
+    MLQ_ASSERT(attempt != NULL);
+    return attempt;
+}
+
+static struct attempt *create(struct worker *worker, uint64_t number, uint32_t rank)
+{
+    struct attempt *attempt = mlq_alloc(sizeof *attempt);
+    mlq_list_init(&attempt->in_worker);
+    mlq_list_push_back(&worker->attempts, &attempt->in_worker);
+    attempt->worker = worker;
+    attempt->attempt = number;
+    attempt->rank = rank;
+    attempt->region = mlq_region_create();
+    attempt->dir = home_attempt_dir(&worker->home, attempt->region, number, rank);
+    attempt->mark = mlq_region_format(attempt->region, "MLQ_OUTPUT=%s/out", attempt->dir);
+    return attempt;
+}
+
+static void destroy(struct attempt *attempt)
+{
+    mlq_list_remove(&attempt->in_worker);
+    shimlink_close(&attempt->shim);
+    control_close(&attempt->control);
+    notes_destroy(&attempt->notes);
+    mlq_region_destroy(&attempt->region);
+    mlq_free(attempt);
+}
+
+static void feed(struct attempt *attempt, enum agent_event_kind kind, enum worker_cause cause)
+{
+    worker_feed(attempt->worker, (struct agent_event){.kind = kind,
+                                                      .attempt = attempt->attempt,
+                                                      .rank = attempt->rank,
+                                                      .cause = cause,
+                                                      .exit_code = -1});
+}
+
+static void say_detail(struct attempt *attempt, const char *text)
+{
+    (void)snprintf(attempt->detail, sizeof attempt->detail, "%.*s", (int)sizeof attempt->detail - 1,
+                   text);
+}
+
+/* ---- Preparing ---- */
+
+static void prepare_work(uv_work_t *work)
+{
+    struct attempt *attempt = work->data;
+    prepare_run(&attempt->prepare);
+}
+
+static void prepared(uv_work_t *work, int status)
+{
+    struct attempt *attempt = work->data;
+    const struct prepare_job *job = &attempt->prepare;
+    (void)status;
+    attempt->worker->jobs--;
+    attempt->checkpoint = job->checkpoint;
+    if (job->cause != WORKER_CAUSE_NONE) {
+        say_detail(attempt, job->err.text);
+        log_warn("attempt.unprepared", "attempt=%llu rank=%u error=\"%s\"",
+                 (unsigned long long)attempt->attempt, attempt->rank, job->err.text);
+    }
+    feed(attempt, AGENT_EV_PREPARED, job->cause);
+}
+
+void attempt_prepare(struct worker *worker, const struct agent_action *action)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    const struct msg_assignment *from = worker->assigning;
+    MLQ_ASSERT(from != NULL && from->member.attempt == action->attempt);
+    struct attempt *attempt = create(worker, action->attempt, action->rank);
+    log_info("attempt.assigned", "attempt=%llu rank=%u job=%llu stage=%u index=%u",
+             (unsigned long long)action->attempt, action->rank, (unsigned long long)from->job,
+             from->stage, from->index);
+    int rc = assignment_copy(from, attempt->region, &attempt->assignment, &err);
+    if (rc == MLQ_OK && mlq_fs_exists(attempt->dir)) {
+        rc = mlq_fail(&err, MLQ_EEXIST, "%s is there already: a leftover that could not be removed",
+                      attempt->dir);
+    }
+    rc = rc == MLQ_OK
+             ? home_control_path(&worker->home, attempt->region, attempt->dir, attempt->attempt,
+                                 attempt->rank, &attempt->control_path, &err)
+             : rc;
+    if (rc != MLQ_OK) {
+        say_detail(attempt, err.text);
+        feed(attempt, AGENT_EV_PREPARED, rc == MLQ_EINVAL ? WORKER_CAUSE_SPAWN : WORKER_CAUSE_NODE);
+        return;
+    }
+    attempt->prepare = (struct prepare_job){
+        .dir = attempt->dir,
+        .store = worker->config->store,
+        .bin_dir = worker->config->bin_dir,
+        .control = attempt->control_path,
+        .assignment = &attempt->assignment,
+        .probe = &worker->probe,
+        .cgroups = &worker->cgroups,
+        .region = attempt->region,
+    };
+    attempt->work.data = attempt;
+    worker->jobs++;
+    MLQ_ASSERT(uv_queue_work(worker->loop, &attempt->work, prepare_work, prepared) == 0);
+}
+
+/* ---- What a task says on its control socket ---- */
+
+static int on_metric(void *context, struct mlq_str name, double value, int64_t step,
+                     struct mlq_err *err)
+{
+    struct attempt *attempt = context;
+    struct worker *worker = attempt->worker;
+    if (!loop_timer_is_set(worker->notes_timer)) {
+        loop_timer_set(worker->notes_timer, NOTES_DELAY_NS, 0);
+    }
+    return notes_add_metric(attempt->notes, name, value, step, mlq_clock_wall_us(), err);
+}
+
+static int on_progress(void *context, double fraction, struct mlq_str text, struct mlq_err *err)
+{
+    struct attempt *attempt = context;
+    (void)err;
+    notes_set_progress(attempt->notes, fraction, text);
+    return MLQ_OK;
+}
+
+static int on_checkpoint(void *context, struct mlq_str path, struct mlq_err *err)
+{
+    struct attempt *attempt = context;
+    char real[PATH_MAX];
+    char root[PATH_MAX];
+    char *given = mlq_strndup(path);
+    int rc = MLQ_OK;
+    if (attempt->checkpoint == NULL || realpath(attempt->checkpoint, root) == NULL ||
+        realpath(given, real) == NULL) {
+        rc = mlq_fail(err, MLQ_ENOENT, "checkpoint %.200s is not there", given);
+    } else if (strncmp(real, root, strlen(root)) != 0 || real[strlen(root)] != '/') {
+        rc = mlq_fail(err, MLQ_EINVAL, "checkpoint %.200s does not lie in MLQ_CHECKPOINT", given);
+    } else {
+        log_info("attempt.checkpoint", "attempt=%llu rank=%u", (unsigned long long)attempt->attempt,
+                 attempt->rank);
+    }
+    mlq_free(given);
+    return rc;
+}
+
+static bool on_must_stop(void *context)
+{
+    const struct attempt *attempt = context;
+    return attempt->must_stop;
+}
+
+static int on_record(void *context, uint64_t request, struct mlq_err *err)
+{
+    struct attempt *attempt = context;
+    struct worker *worker = attempt->worker;
+    struct worker_record *record = &worker->records[worker->record_next % WORKER_RECORDS_MAX];
+    *record = (struct worker_record){.request = ++worker->record_next,
+                                     .attempt = attempt->attempt,
+                                     .rank = attempt->rank,
+                                     .control_request = request};
+    struct msg msg = {
+        .kind = MSG_RECORD_REQUEST,
+        .record_request = {.request = record->request,
+                           .member = {.attempt = attempt->attempt, .rank = attempt->rank}},
+    };
+    if (worker->agent.link != AGENT_LINK_WELCOMED || !outbound_send(worker, &msg)) {
+        return mlq_fail(err, MLQ_ECONN, "the scheduler is away: try again later");
+    }
+    return MLQ_OK;
+}
+
+static int open_control(struct attempt *attempt, struct mlq_err *err)
+{
+    const struct control_callbacks callbacks = {
+        .context = attempt,
+        .metric = on_metric,
+        .progress = on_progress,
+        .checkpoint = on_checkpoint,
+        .must_stop = on_must_stop,
+        .record = on_record,
+    };
+    return control_create(attempt->worker->loop, attempt->control_path, &callbacks,
+                          &attempt->control, err);
+}
+
+/* ---- Running ---- */
+
+static void on_started(void *context)
+{
+    struct attempt *attempt = context;
+    feed(attempt, AGENT_EV_SHIM_STARTED, WORKER_CAUSE_NONE);
+}
+
+static void on_ended(void *context, const struct shimfile_end *end)
+{
+    struct attempt *attempt = context;
+    say_detail(attempt, end->detail);
+    attempt->has_ended = true;
+    log_info("attempt.ended", "attempt=%llu rank=%u cause=%d exit=%d signal=%d detail=\"%s\"",
+             (unsigned long long)attempt->attempt, attempt->rank, (int)end->cause, end->exit_code,
+             end->signal, end->detail);
+    shimlink_close(&attempt->shim);
+    control_close(&attempt->control); /* nobody is left to use it */
+    worker_feed(attempt->worker, (struct agent_event){.kind = AGENT_EV_SHIM_ENDED,
+                                                      .attempt = attempt->attempt,
+                                                      .rank = attempt->rank,
+                                                      .cause = end->cause,
+                                                      .exit_code = end->exit_code,
+                                                      .signal = end->signal});
+}
+
+static int open_shim(struct attempt *attempt, const char *program, int64_t lease_deadline_ns,
+                     struct mlq_err *err)
+{
+    const struct shimlink_options options = {
+        .dir = attempt->dir,
+        .program = program,
+        .lease_deadline_ns = lease_deadline_ns,
+        .mark = attempt->mark,
+    };
+    const struct shimlink_callbacks callbacks = {
+        .context = attempt, .started = on_started, .ended = on_ended};
+    return shimlink_create(attempt->worker->loop, &options, &callbacks, &attempt->shim, err);
+}
+
+void attempt_spawn(struct worker *worker, const struct agent_action *action)
+{
+    struct attempt *attempt = must_find(worker, action);
+    struct mlq_err err = MLQ_ERR_INIT;
+    char *program = mlq_fs_join(worker->config->bin_dir, "mlq-shim");
+    attempt->notes = notes_create(attempt->dir);
+    int rc = open_control(attempt, &err);
+    rc = rc == MLQ_OK ? open_shim(attempt, program, action->deadline_ns, &err) : rc;
+    mlq_free(program);
+    if (rc != MLQ_OK) {
+        struct shimfile_end end = {.cause = WORKER_CAUSE_NODE, .exit_code = -1};
+        (void)snprintf(end.detail, sizeof end.detail, "%.*s", (int)sizeof end.detail - 1, err.text);
+        on_ended(attempt, &end);
+    }
+}
+
+void attempt_stop(struct worker *worker, const struct agent_action *action)
+{
+    struct attempt *attempt = must_find(worker, action);
+    attempt->must_stop = true;
+    if (attempt->shim == NULL) {
+        return; /* it has ended; the agent is about to hear of it */
+    }
+    if (action->kind == AGENT_ACT_STOP) {
+        shimlink_stop(attempt->shim, action->cause, action->grace_ns);
+    } else {
+        shimlink_kill(attempt->shim, action->cause);
+    }
+}
+
+void attempt_lease_all(struct worker *worker, int64_t deadline_ns)
+{
+    for (struct mlq_list *at = worker->attempts.next; at != &worker->attempts; at = at->next) {
+        struct attempt *attempt = MLQ_CONTAINER_OF(at, struct attempt, in_worker);
+        if (attempt->shim != NULL) {
+            shimlink_lease(attempt->shim, deadline_ns);
+        }
+    }
+}
+
+void attempt_adopt(struct worker *worker, uint64_t number, uint32_t rank)
+{
+    struct attempt *attempt = create(worker, number, rank);
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct assignment_note note;
+    attempt->notes = notes_create(attempt->dir);
+    int rc = assignment_load_note(attempt->dir, attempt->region, &note, &err);
+    if (rc == MLQ_OK) {
+        attempt->control_path = note.control;
+        attempt->checkpoint = note.checkpoint;
+        rc = open_control(attempt, &err);
+    }
+    if (rc != MLQ_OK) {
+        /* It was killed while it was prepared: nothing of it runs, which the lock will prove. */
+        log_info("attempt.incomplete", "attempt=%llu rank=%u note=\"%s\"",
+                 (unsigned long long)number, rank, err.text);
+    }
+    log_info("attempt.found", "attempt=%llu rank=%u", (unsigned long long)number, rank);
+    worker_feed(worker,
+                (struct agent_event){
+                    .kind = AGENT_EV_FOUND, .attempt = number, .rank = rank, .is_live = true});
+    if (agent_find(&worker->agent, number, rank) == NULL) {
+        destroy(attempt); /* no room: its shim lives as long as its lease */
+        return;
+    }
+    MLQ_ASSERT(open_shim(attempt, NULL, 0, NULL) == MLQ_OK);
+}
+
+/* ---- Collecting and removing ---- */
+
+static void collect_work(uv_work_t *work)
+{
+    struct attempt *attempt = work->data;
+    collect_run(&attempt->collect);
+}
+
+static void collected(uv_work_t *work, int status)
+{
+    struct attempt *attempt = work->data;
+    const struct collect_job *job = &attempt->collect;
+    (void)status;
+    attempt->worker->jobs--;
+    if (job->cause != WORKER_CAUSE_NONE) {
+        log_warn("attempt.outputs", "attempt=%llu rank=%u error=\"%s\"",
+                 (unsigned long long)attempt->attempt, attempt->rank, job->err.text);
+        if (attempt->detail[0] == '\0') {
+            say_detail(attempt, job->err.text);
+        }
+    }
+    feed(attempt, AGENT_EV_COLLECTED, job->cause);
+}
+
+void attempt_collect(struct worker *worker, const struct agent_action *action)
+{
+    struct attempt *attempt = must_find(worker, action);
+    attempt->collect = (struct collect_job){
+        .dir = attempt->dir, .store = worker->config->store, .region = attempt->region};
+    attempt->work.data = attempt;
+    worker->jobs++;
+    MLQ_ASSERT(uv_queue_work(worker->loop, &attempt->work, collect_work, collected) == 0);
+}
+
+struct removal {
+    uv_work_t work;
+    struct worker *worker;
+    char *dir; /* owned */
+    struct mlq_err err;
+};
+
+static void remove_work(uv_work_t *work)
+{
+    struct removal *removal = work->data;
+    shimlink_clean_groups(removal->dir);
+    (void)mlq_fs_remove_tree(removal->dir, &removal->err);
+}
+
+static void removed(uv_work_t *work, int status)
+{
+    struct removal *removal = work->data;
+    (void)status;
+    removal->worker->jobs--;
+    if (removal->err.code != MLQ_OK) {
+        log_warn("attempt.unremoved", "dir=\"%s\" error=\"%s\"", removal->dir, removal->err.text);
+    }
+    mlq_free(removal->dir);
+    mlq_free(removal);
+}
+
+void attempt_remove(struct worker *worker, const struct agent_action *action)
+{
+    struct attempt *attempt = must_find(worker, action);
+    struct removal *removal = mlq_alloc(sizeof *removal);
+    removal->work.data = removal;
+    removal->worker = worker;
+    removal->dir = mlq_strdup(attempt->dir);
+    destroy(attempt);
+    logs_serve(worker); /* who waits for its log hears that it is gone */
+    worker->jobs++;
+    MLQ_ASSERT(uv_queue_work(worker->loop, &removal->work, remove_work, removed) == 0);
+}
+
+void attempt_release_all(struct worker *worker)
+{
+    while (!mlq_list_empty(&worker->attempts)) {
+        destroy(MLQ_CONTAINER_OF(worker->attempts.next, struct attempt, in_worker));
+    }
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ */
+#include "worker/collect.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <jansson.h>
+
+#include "lib/artifact/cas.h"
+#include "lib/sys/clock.h"
+#include "lib/sys/fs.h"
+#include "lib/sys/mem.h"
+#include "worker/exec/joblog.h"
+
+#define LOG_NAME              ".log"
+#define METRICS_NAME          "metrics.json"
+#define METRICS_BYTES_MAX     (4u << 20)
+#define METRIC_NAME_BYTES_MAX 128
+
+/* The first failure is told; the rest is still collected. */
+static void fail(struct collect_job *job, const struct mlq_err *err)
+{
+    if (job->cause == WORKER_CAUSE_NONE) {
+        job->cause = WORKER_CAUSE_OUTPUT;
+        job->err = *err;
+    }
+}
+
+static void add(struct collect_job *job, const char *name, const struct cas_digest *digest,
+                uint64_t bytes, bool is_tree)
+{
+    char text[CAS_DIGEST_TEXT_BYTES];
+    cas_digest_format(digest, text);
+    job->artifacts[job->artifact_count++] = (struct msg_artifact){
+        .name = mlq_str_from(mlq_region_strdup(job->region, name)),
+        .digest = mlq_str_from(mlq_region_strdup(job->region, text)),
+        .bytes = bytes,
+        .is_tree = is_tree,
+    };
+}
+
+/* A link to something inside the output folder stands for it; a link out of it could make any file
+ * of this machine an artifact. */
+static int resolve(const char *out, const char *path, char *real, struct mlq_err *err)
+{
+    char root[PATH_MAX];
+    if (realpath(out, root) == NULL || realpath(path, real) == NULL) {
+        return mlq_fail(err, MLQ_ENOENT, "output %s: %s", path, strerror(errno));
+    }
+    size_t len = strlen(root);
+    if (strncmp(real, root, len) != 0 || real[len] != '/') {
+        return mlq_fail(err, MLQ_EPERM, "output %s is a link that leads out of the output folder",
+                        path);
+    }
+    return MLQ_OK;
+}
+
+static int store_entry(struct collect_job *job, struct cas *cas, const char *out, const char *name,
+                       struct mlq_err *err)
+{
+    struct stat status;
+    struct cas_digest digest;
+    uint64_t bytes = 0;
+    char real[PATH_MAX];
+    const char *path = mlq_region_format(job->region, "%s/%s", out, name);
+    if (!mlq_fs_is_inner_path(mlq_str_from(name)) || !mlq_str_is_utf8(mlq_str_from(name)) ||
+        strcmp(name, LOG_NAME) == 0) {
+        return mlq_fail(err, MLQ_EINVAL, "output '%.200s': an artifact cannot have that name",
+                        name);
+    }
+    int rc = resolve(out, path, real, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    if (stat(real, &status) != 0 || !(S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))) {
+        return mlq_fail(err, MLQ_EINVAL, "output %s is neither a file nor a folder", name);
+    }
+    bool is_tree = S_ISDIR(status.st_mode);
+    rc = is_tree ? cas_put_tree(cas, real, NULL, NULL, &digest, &bytes, err)
+                 : cas_put_file(cas, real, &digest, &bytes, NULL, NULL, err);
+    if (rc != MLQ_OK) {
+        return mlq_wrap(err, rc, "output %s", name);
+    }
+    add(job, name, &digest, bytes, is_tree);
+    return MLQ_OK;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The names in a folder, sorted. A folder that was never made has none. */
+static int list_names(struct collect_job *job, const char *out, const char ***names, size_t *count,
+                      struct mlq_err *err)
+{
+    *names = mlq_region_array(job->region, COLLECT_ARTIFACTS_MAX, sizeof **names);
+    *count = 0;
+    int rc = MLQ_OK;
+    DIR *folder = opendir(out);
+    for (struct dirent *entry = folder == NULL ? NULL : readdir(folder);
+         entry != NULL && rc == MLQ_OK; entry = readdir(folder)) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
+            continue;
+        }
+        if (*count == COLLECT_ARTIFACTS_MAX) {
+            rc = mlq_fail(err, MLQ_EFULL,
+                          "more than %d entries in MLQ_OUTPUT: put them into a folder there",
+                          COLLECT_ARTIFACTS_MAX);
+        } else {
+            (*names)[(*count)++] = mlq_region_strdup(job->region, entry->d_name);
+        }
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+    qsort(*names, *count, sizeof **names, compare_names);
+    return rc;
+}
+
+static void store_outputs(struct collect_job *job, struct cas *cas, const char *out)
+{
+    const char **names;
+    size_t count;
+    struct mlq_err err = MLQ_ERR_INIT;
+    if (list_names(job, out, &names, &count, &err) != MLQ_OK) {
+        fail(job, &err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (store_entry(job, cas, out, names[i], &err) != MLQ_OK) {
+            fail(job, &err);
+        }
+    }
+}
+
+static void store_log(struct collect_job *job, struct cas *cas)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct cas_digest digest;
+    uint64_t bytes;
+    const char *flat = mlq_region_format(job->region, "%s/log.flat", job->dir);
+    int rc = joblog_flatten(job->dir, flat, &err);
+    rc = rc == MLQ_OK ? cas_put_file(cas, flat, &digest, &bytes, NULL, NULL, &err) : rc;
+    if (rc == MLQ_OK) {
+        add(job, LOG_NAME, &digest, bytes, false);
+    } else {
+        (void)mlq_wrap(&err, rc, "log");
+        fail(job, &err);
+    }
+}
+
+/* Top-level numbers count; everything else in the file is the task's own business. */
+static void take_metrics(struct collect_job *job, const json_t *root)
+{
+    const char *name;
+    json_t *value;
+    int64_t now_us = mlq_clock_wall_us();
+    json_object_foreach((json_t *)(uintptr_t)root, name, value)
+    {
+        size_t len = strlen(name);
+        if (!json_is_number(value) || len == 0 || len > METRIC_NAME_BYTES_MAX ||
+            job->metric_count == COLLECT_METRICS_MAX) {
+            continue;
+        }
+        job->metrics[job->metric_count++] = (struct msg_metric){
+            .name = mlq_str_from(mlq_region_strdup(job->region, name)),
+            .step = INT64_MIN,
+            .value = json_number_value(value),
+            .at_us = now_us,
+        };
+    }
+}
+
+/* A metrics.json that is no JSON is an artifact like any other. */
+static void read_metrics(struct collect_job *job, const char *out)
+{
+    char *data = NULL;
+    size_t len;
+    char real[PATH_MAX];
+    const char *path = mlq_region_format(job->region, "%s/" METRICS_NAME, out);
+    if (mlq_fs_exists(path) && resolve(out, path, real, NULL) == MLQ_OK &&
+        mlq_fs_read(real, METRICS_BYTES_MAX, &data, &len, NULL) == MLQ_OK) {
+        json_t *root = json_loadb(data, len, JSON_REJECT_DUPLICATES, NULL);
+        if (json_is_object(root)) {
+            take_metrics(job, root);
+        }
+        json_decref(root);
+    }
+    mlq_free(data);
+}
+
+void collect_run(struct collect_job *job)
+{
+    struct cas *cas = NULL;
+    struct mlq_err err = MLQ_ERR_INIT;
+    const char *out = mlq_region_format(job->region, "%s/out", job->dir);
+    job->cause = WORKER_CAUSE_NONE;
+    job->artifacts =
+        mlq_region_array(job->region, COLLECT_ARTIFACTS_MAX + 1, sizeof *job->artifacts);
+    job->metrics = mlq_region_array(job->region, COLLECT_METRICS_MAX, sizeof *job->metrics);
+    if (cas_open(job->store, &cas, &err) != MLQ_OK) {
+        fail(job, &err);
+        return;
+    }
+    store_outputs(job, cas, out);
+    store_log(job, cas);
+    read_metrics(job, out);
+    cas_close(&cas);
+}

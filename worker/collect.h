@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Takes what an ended task left behind: each entry of its output folder becomes an artifact, the
+ * numbers of metrics.json become metrics, the log becomes the artifact ".log". Also after a failure,
+ * since a report of why it failed is an output. Blocks on disks; runs on libuv's pool and touches
+ * nothing but its job. Doing it again gives the same.
+ */
+#ifndef MLQ_WORKER_COLLECT_H
+#define MLQ_WORKER_COLLECT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/net/msg.h"
+#include "lib/sys/region.h"
+#include "worker/agent/cause.h"
+
+#define COLLECT_ARTIFACTS_MAX 1000 /* top-level entries of MLQ_OUTPUT */
+#define COLLECT_METRICS_MAX 1000   /* names of one attempt */
+
+struct collect_job {
+    const char *dir;
+    const char *store;
+    struct mlq_region *region; /* used by this job alone until it is done */
+    /* Results. What could be kept is there also when something else could not. */
+    enum worker_cause cause; /* NONE or OUTPUT */
+    struct msg_artifact *artifacts;
+    size_t artifact_count;
+    struct msg_metric *metrics; /* of metrics.json */
+    size_t metric_count;
+    struct mlq_err err; /* the first failure */
+};
+
+void collect_run(struct collect_job *job);
+
+#endif

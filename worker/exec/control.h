@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The worker's side of MLQ_CONTROL (the protocol is in lib/task/task.h): one listening socket per
+ * attempt, a few connections, lines checked before anything is done with them.
+ */
+#ifndef MLQ_WORKER_EXEC_CONTROL_H
+#define MLQ_WORKER_EXEC_CONTROL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/base/ownership.h"
+#include "lib/base/str.h"
+
+#define CONTROL_CLIENTS_MAX 16 /* per attempt; one more is hung up on */
+
+struct control;
+struct uv_loop_s;
+
+/* Slices live during the call. Each returns 0, or an error whose text goes back to the task. */
+struct control_callbacks {
+    void *context;
+    int (*metric)(void *context, struct mlq_str name, double value, int64_t step, struct mlq_err *err);
+    int (*progress)(void *context, double fraction, struct mlq_str text, struct mlq_err *err);
+    int (*checkpoint)(void *context, struct mlq_str path, struct mlq_err *err);
+    bool (*must_stop)(void *context);
+    /* Ask the scheduler; control_answer brings it. `request` is not 0. */
+    int (*record)(void *context, uint64_t request, struct mlq_err *err);
+};
+
+int control_create(struct uv_loop_s *loop,
+                   const char *path,
+                   const struct control_callbacks *callbacks,
+                   MLQ_OWNED_RETURN struct control **control,
+                   struct mlq_err *err);
+
+/* The answer to a record request: a document, or why not. False: nobody here waits for it. */
+bool control_answer(struct control *control, uint64_t request, int code, struct mlq_str json);
+
+/* Hangs up on all and removes the socket. Takes NULL, nulls. */
+void control_close(struct control **control);
+
+#endif

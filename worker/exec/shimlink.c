@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The connection is a hint, the lock and the journal are the truth: when the connection ends, the
+ * journal says how the task ended, and if there is none, holding the lock proves that the shim is
+ * gone. Until one of the two is so, it is looked at again soon.
+ */
+#include "worker/exec/shimlink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "lib/loop/loop.h"
+#include "lib/sys/clock.h"
+#include "lib/sys/fs.h"
+#include "lib/sys/log.h"
+#include "lib/sys/mem.h"
+#include "worker/exec/cgroup.h"
+#include "worker/exec/joblog.h"
+#include "worker/exec/tree.h"
+#include "worker/exec/unixsock.h"
+
+#define LOOK_PERIOD_NS (20 * MLQ_NS_PER_MS)
+#define READ_BYTES     256
+
+struct shimlink {
+    struct shimlink_callbacks callbacks;
+    char *dir;
+    char *mark;
+    uv_loop_t *loop;
+    uv_poll_t poll;
+    struct loop_timer *timer;
+    pid_t pid;   /* of a shim that is our child, to be reaped; 0: found, or reaped */
+    int fd;      /* -1: no connection */
+    int lock_fd; /* -1: not held. While held, no shim can start here */
+    int64_t lease_deadline_ns;
+    bool is_started;
+};
+
+static void look(void *context);
+
+/* ---- Words to the shim ---- */
+
+static void say(struct shimlink *link, const char *text)
+{
+    /* Lines are short and few; a socket that does not take them belongs to a shim that hangs, whose
+     * lease ends. */
+    if (link->fd >= 0 && send(link->fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+        log_warn("shim.deaf", "dir=\"%s\" error=\"%s\"", link->dir, strerror(errno));
+    }
+}
+
+void shimlink_lease(struct shimlink *link, int64_t deadline_ns)
+{
+    char text[64];
+    link->lease_deadline_ns = deadline_ns;
+    (void)snprintf(text, sizeof text, "lease %lld\n", (long long)deadline_ns);
+    say(link, text);
+}
+
+void shimlink_stop(struct shimlink *link, enum worker_cause cause, int64_t grace_ns)
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "stop %lld %d\n", (long long)grace_ns, (int)cause);
+    say(link, text);
+}
+
+void shimlink_kill(struct shimlink *link, enum worker_cause cause)
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "kill %d\n", (int)cause);
+    say(link, text);
+}
+
+void shimlink_checkpoint(struct shimlink *link)
+{
+    say(link, "usr1\n");
+}
+
+/* ---- What comes from it ---- */
+
+static void poll_closed(uv_handle_t *handle)
+{
+    struct shimlink *link = handle->data;
+    mlq_free(link->dir);
+    mlq_free(link->mark);
+    mlq_free(link);
+}
+
+static void disconnect(struct shimlink *link)
+{
+    if (link->fd >= 0) {
+        (void)uv_poll_stop(&link->poll);
+        close(link->fd);
+        link->fd = -1;
+    }
+}
+
+static void on_readable(uv_poll_t *handle, int status, int events)
+{
+    struct shimlink *link = handle->data;
+    (void)status;
+    (void)events;
+    char text[READ_BYTES];
+    ssize_t got = recv(link->fd, text, sizeof text - 1, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    if (got <= 0) {
+        disconnect(link);
+        look(link);
+        return;
+    }
+    text[got] = '\0';
+    bool says_so = strstr(text, "started ") != NULL || strstr(text, "running ") != NULL ||
+                   strstr(text, "stopping ") != NULL; /* lines are short: none comes in two parts */
+    if (says_so && !link->is_started) {
+        link->is_started = true;
+        link->callbacks.started(link->callbacks.context);
+    }
+}
+
+static int watch(struct shimlink *link, int fd, struct mlq_err *err)
+{
+    link->fd = fd;
+    int rc = uv_poll_init(link->loop, &link->poll, fd);
+    if (rc == 0) {
+        link->poll.data = link;
+        rc = uv_poll_start(&link->poll, UV_READABLE, on_readable);
+    }
+    return rc == 0 ? MLQ_OK : mlq_fail(err, MLQ_EIO, "watch a shim: %s", uv_strerror(rc));
+}
+
+/* ---- Whether it lives ---- */
+
+static void reap(struct shimlink *link)
+{
+    if (link->pid > 0 && waitpid(link->pid, NULL, WNOHANG) == link->pid) {
+        link->pid = 0;
+    }
+}
+
+static void end(struct shimlink *link, const struct shimfile_end *result)
+{
+    if (link->pid > 0) {
+        (void)waitpid(link->pid, NULL,
+                      0); /* its journal is written: it is at its last instructions */
+        link->pid = 0;
+    }
+    link->callbacks.ended(link->callbacks.context, result);
+}
+
+/* The lock is ours: no shim lives here and none will. */
+static void end_without_journal(struct shimlink *link)
+{
+    struct shimfile_end result = {
+        .cause = WORKER_CAUSE_NODE, .exit_code = -1, .ended_us = mlq_clock_wall_us()};
+    char *log = mlq_fs_join(link->dir, JOBLOG_FILE); /* the first thing that a shim makes */
+    bool was_started = mlq_fs_exists(log);
+    mlq_free(log);
+    (void)snprintf(result.detail, sizeof result.detail, "%s",
+                   was_started ? "its shim was killed"
+                               : "the worker stopped before it was started");
+    end(link, &result);
+}
+
+int shimlink_clean_groups(const char *dir)
+{
+    struct mlq_region *region = mlq_region_create();
+    struct shimfile_conf conf;
+    int seen = 0;
+    if (shimfile_load_conf(dir, region, &conf, NULL) == MLQ_OK) {
+        for (int i = 0; conf.cgroups[i] != NULL; i++) {
+            seen += cgroup_kill(conf.cgroups[i]);
+            cgroup_remove(conf.cgroups[i]);
+        }
+    }
+    mlq_region_destroy(&region);
+    return seen;
+}
+
+static void look(void *context)
+{
+    struct shimlink *link = context;
+    struct shimfile_end result;
+    struct mlq_err err = MLQ_ERR_INIT;
+    int fd;
+    reap(link);
+    int rc = shimfile_load_end(link->dir, &result, &err);
+    if (rc == MLQ_OK) {
+        end(link, &result);
+        return;
+    }
+    if (rc != MLQ_ENOENT) {
+        log_error("shim.journal", "error=\"%s\"", err.text);
+    }
+    if (link->lock_fd >= 0 || shimfile_lock(link->dir, &link->lock_fd, NULL) == MLQ_OK) {
+        if (mlq_fs_exists(link->dir) && shimfile_load_end(link->dir, &result, NULL) == MLQ_OK) {
+            end(link, &result); /* it came between the two looks */
+        } else if (shimlink_clean_groups(link->dir) + tree_sweep(link->mark) == 0) {
+            end_without_journal(link);
+        } else {
+            loop_timer_set(link->timer, LOOK_PERIOD_NS, 0);
+        }
+        return;
+    }
+    char *path = mlq_fs_join(link->dir, SHIMFILE_SOCKET);
+    bool was_connected = link->poll.data != NULL; /* then it hung up, and is about to end */
+    if (!was_connected && unixsock_connect(path, &fd, NULL) == MLQ_OK &&
+        watch(link, fd, NULL) == MLQ_OK) {
+        say(link, "status\n");
+        if (link->lease_deadline_ns > 0) {
+            shimlink_lease(link, link->lease_deadline_ns);
+        }
+    } else {
+        loop_timer_set(link->timer, LOOK_PERIOD_NS, 0); /* it starts, or ends, this very moment */
+    }
+    mlq_free(path);
+}
+
+/* ---- Start ---- */
+
+static int spawn(struct shimlink *link, const char *program, int fd, struct mlq_err *err)
+{
+    char *log = mlq_fs_join(link->dir, "shim.log");
+    const char *argv[] = {"mlq-shim", link->dir, NULL};
+    const char *env[] = {"PATH=/usr/bin:/bin", NULL}; /* the task's environment is in shim.conf */
+    posix_spawn_file_actions_t actions;
+    int rc = posix_spawn_file_actions_init(&actions);
+    if (rc == 0) {
+        (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+        (void)posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+        (void)posix_spawn_file_actions_addopen(&actions, 2, log, O_WRONLY | O_CREAT | O_APPEND,
+                                               0600);
+        (void)posix_spawn_file_actions_adddup2(&actions, fd, SHIMFILE_FIRST_CLIENT_FD);
+        rc = posix_spawn(&link->pid, program, &actions, NULL, (char **)(uintptr_t)argv,
+                         (char **)(uintptr_t)env);
+        (void)posix_spawn_file_actions_destroy(&actions);
+    }
+    mlq_free(log);
+    return rc == 0 ? MLQ_OK : mlq_fail(err, MLQ_EIO, "start %s: %s", program, strerror(rc));
+}
+
+/* A new shim, its first client connected and told the lease before it runs. */
+static int start(struct shimlink *link, const struct shimlink_options *options, struct mlq_err *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
+        return mlq_fail(err, MLQ_EIO, "socketpair: %s", strerror(errno));
+    }
+    /* dup2 onto the same number would leave it closed on exec. */
+    int theirs = fcntl(pair[1], F_DUPFD_CLOEXEC, SHIMFILE_FIRST_CLIENT_FD + 1);
+    close(pair[1]);
+    link->fd = pair[0];
+    shimlink_lease(link, options->lease_deadline_ns);
+    int rc = theirs >= 0 ? spawn(link, options->program, theirs, err)
+                         : mlq_fail(err, MLQ_EIO, "dup: %s", strerror(errno));
+    if (theirs >= 0) {
+        close(theirs);
+    }
+    if (rc == MLQ_OK) {
+        rc = watch(link, pair[0], err);
+    }
+    if (rc != MLQ_OK) {
+        close(pair[0]);
+        link->fd = -1;
+    }
+    return rc;
+}
+
+int shimlink_create(struct uv_loop_s *loop, const struct shimlink_options *options,
+                    const struct shimlink_callbacks *callbacks, struct shimlink **link,
+                    struct mlq_err *err)
+{
+    struct shimlink *made = mlq_alloc(sizeof *made);
+    made->callbacks = *callbacks;
+    made->dir = mlq_strdup(options->dir);
+    made->mark = mlq_strdup(options->mark);
+    made->loop = loop;
+    made->fd = -1;
+    made->lock_fd = -1;
+    made->timer = loop_timer_create(loop, look, made);
+    if (options->program == NULL) {
+        loop_timer_set(made->timer, 0, 0);
+        *link = made;
+        return MLQ_OK;
+    }
+    int rc = start(made, options, err);
+    *link = made;
+    if (rc != MLQ_OK) {
+        shimlink_close(link);
+    }
+    return rc;
+}
+
+void shimlink_close(struct shimlink **link)
+{
+    struct shimlink *closing = *link;
+    *link = NULL;
+    if (closing == NULL) {
+        return;
+    }
+    loop_timer_close(&closing->timer);
+    if (closing->lock_fd >= 0) {
+        close(closing->lock_fd);
+    }
+    disconnect(closing);
+    if (closing->poll.data == closing) {
+        uv_close((uv_handle_t *)&closing->poll, poll_closed);
+    } else {
+        closing->poll.data = closing;
+        poll_closed((uv_handle_t *)&closing->poll);
+    }
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ */
+#include "worker/prepare.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/artifact/cas.h"
+#include "lib/base/prng.h"
+#include "lib/sys/clock.h"
+#include "lib/sys/fs.h"
+#include "lib/sys/mem.h"
+#include "worker/assignment.h"
+#include "worker/exec/joblog.h"
+#include "worker/exec/shimfile.h"
+#include "worker/taskenv.h"
+
+#define PIDS_MAX        4096  /* processes and threads of one task, where a cgroup counts them */
+#define NPROC_MAX       16384 /* of the whole user, where none does */
+#define FENCE_BYTES_MAX 32
+
+static int make_dir(struct prepare_job *job, const char *name, const char **path)
+{
+    *path = mlq_region_format(job->region, "%s/%s", job->dir, name);
+    return mlq_fs_make_dirs(*path, 0700, &job->err);
+}
+
+static int make_dirs(struct prepare_job *job, struct taskenv_paths *paths)
+{
+    paths->dir = job->dir;
+    paths->bin_dir = job->bin_dir;
+    paths->control = job->control;
+    int rc = make_dir(job, "work", &paths->work);
+    rc = rc == MLQ_OK ? make_dir(job, "in", &paths->in) : rc;
+    rc = rc == MLQ_OK ? make_dir(job, "out", &paths->out) : rc;
+    return rc == MLQ_OK ? make_dir(job, "tmp", &paths->tmp) : rc;
+}
+
+/* ---- Inputs ---- */
+
+static int fetch(struct prepare_job *job, struct cas *cas, struct mlq_str text, bool is_tree,
+                 bool is_writable, const char *path)
+{
+    struct cas_digest digest;
+    if (!cas_digest_parse(text, &digest)) {
+        return mlq_fail(&job->err, MLQ_EINVAL, "'%.*s' is not a digest", MLQ_STR_ARG(text));
+    }
+    return is_tree ? cas_fetch_tree(cas, &digest, path, is_writable, &job->err)
+                   : cas_fetch(cas, &digest, path, &job->err);
+}
+
+static int make_parent(struct prepare_job *job, const char *path)
+{
+    char *parent = mlq_strdup(path);
+    *strrchr(parent, '/') = '\0';
+    int rc = mlq_fs_make_dirs(parent, 0700, &job->err);
+    mlq_free(parent);
+    return rc;
+}
+
+static int fetch_all(struct prepare_job *job, struct cas *cas, const struct taskenv_paths *paths)
+{
+    const struct msg_assignment *a = job->assignment;
+    int rc = MLQ_OK;
+    if (a->code.len > 0) {
+        rc = fetch(job, cas, a->code, true, true, paths->work);
+        rc = rc == MLQ_OK ? rc : mlq_wrap(&job->err, rc, "code");
+    }
+    for (size_t i = 0; rc == MLQ_OK && i < a->input_count; i++) {
+        const struct msg_input *input = &a->inputs[i];
+        const char *path = taskenv_input_path(paths->in, input, job->region);
+        rc = make_parent(job, path);
+        rc = rc == MLQ_OK ? fetch(job, cas, input->digest, input->is_tree, false, path) : rc;
+        rc = rc == MLQ_OK ? rc : mlq_wrap(&job->err, rc, "input '%.*s'", MLQ_STR_ARG(input->name));
+    }
+    return rc;
+}
+
+static int fetch_inputs(struct prepare_job *job, const struct taskenv_paths *paths)
+{
+    struct cas *cas = NULL;
+    int rc = cas_open(job->store, &cas, &job->err);
+    rc = rc == MLQ_OK ? fetch_all(job, cas, paths) : rc;
+    cas_close(&cas);
+    return rc;
+}
+
+/* ---- Checkpoints ---- */
+
+/* In the shared store and named by the task, so that its next attempt finds it, wherever it runs.
+ * The fence in it is the highest attempt that was let in. */
+static int open_checkpoint(struct prepare_job *job)
+{
+    const struct msg_assignment *a = job->assignment;
+    job->checkpoint = mlq_region_format(job->region, "%s/checkpoints/%llu-%u-%u", job->store,
+                                        (unsigned long long)a->job, a->stage, a->index);
+    const char *fence = mlq_region_format(job->region, "%s/.fence", job->checkpoint);
+    char *data = NULL;
+    size_t len;
+    uint64_t highest = 0;
+    int rc = mlq_fs_make_dirs(job->checkpoint, 0700, &job->err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    rc = mlq_fs_read(fence, FENCE_BYTES_MAX, &data, &len, &job->err);
+    if (rc == MLQ_OK && !mlq_str_u64(mlq_str_trim(mlq_str_from(data)), &highest)) {
+        rc = mlq_fail(&job->err, MLQ_ECORRUPT, "%s does not hold an attempt's number", fence);
+    }
+    mlq_free(data);
+    if (rc != MLQ_OK && rc != MLQ_ENOENT) {
+        return rc;
+    }
+    if (highest > a->member.attempt) {
+        return mlq_fail(&job->err, MLQ_EFENCED, "attempt %llu has taken over from %llu",
+                        (unsigned long long)highest, (unsigned long long)a->member.attempt);
+    }
+    if (highest == a->member.attempt) {
+        return MLQ_OK; /* another rank of this gang was here first */
+    }
+    char text[FENCE_BYTES_MAX];
+    (void)snprintf(text, sizeof text, "%llu\n", (unsigned long long)a->member.attempt);
+    return mlq_fs_write_durable(fence, mlq_str_from(text), 0600, &job->err);
+}
+
+/* ---- What the shim is told ---- */
+
+static const char **build_argv(struct prepare_job *job)
+{
+    const struct msg_assignment *a = job->assignment;
+    const char **argv = mlq_region_array(job->region, a->argc + 3, sizeof *argv);
+    if (a->uses.len > 0) {
+        argv[0] = mlq_region_format(job->region, "%s/mlq-op", job->bin_dir);
+        argv[1] = a->uses.ptr;
+        return argv;
+    }
+    for (size_t i = 0; i < a->argc; i++) {
+        argv[i] = a->argv[i].ptr;
+    }
+    return argv;
+}
+
+static int describe(struct prepare_job *job, const struct taskenv_paths *paths)
+{
+    const struct msg_assignment *a = job->assignment;
+    struct cgroup_bounds bounds = {
+        .mem_bytes = a->mem_bytes, .cpu_milli = a->cpu_milli, .pids_max = PIDS_MAX};
+    bool is_mem_bounded;
+    struct shimfile_conf conf = {
+        .timeout_ns = a->timeout_ns,
+        .grace_ns = a->grace_ns,
+        .nproc_max = job->cgroups->parents[CGROUP_PIDS][0] == '\0' ? NPROC_MAX : 0,
+        .log_head_bytes = JOBLOG_HEAD_BYTES_DEFAULT,
+        .log_tail_bytes = JOBLOG_TAIL_BYTES_DEFAULT,
+        .workdir = paths->work,
+        .argv = build_argv(job),
+        .env = taskenv_build(a, paths, job->probe, mlq_clock_wall_us(), job->region),
+    };
+    /* Another cluster's worker on this machine may run an attempt of the same number. */
+    uint64_t hash = 0;
+    for (const char *at = job->dir; *at != '\0'; at++) {
+        hash = mlq_hash_u64(hash ^ (uint64_t)(unsigned char)*at);
+    }
+    const char *name =
+        mlq_region_format(job->region, "mlq-%016llx-%llu-%u", (unsigned long long)hash,
+                          (unsigned long long)a->member.attempt, a->member.rank);
+    cgroup_make(job->cgroups, name, &bounds, job->region, conf.cgroups, &is_mem_bounded);
+    conf.mem_bytes = is_mem_bounded ? 0 : a->mem_bytes;
+    const struct assignment_note note = {
+        .control = job->control, .checkpoint = job->checkpoint, .grace_ns = a->grace_ns};
+    int rc = assignment_save_note(job->dir, &note, &job->err);
+    return rc == MLQ_OK ? shimfile_save_conf(job->dir, &conf, &job->err) : rc;
+}
+
+static int write_with(struct prepare_job *job, struct taskenv_paths *paths)
+{
+    if (job->assignment->uses.len == 0) {
+        return MLQ_OK;
+    }
+    struct mlq_str with = job->assignment->with;
+    paths->with = mlq_region_format(job->region, "%s/with.json", job->dir);
+    return mlq_fs_write_durable(paths->with, with.len > 0 ? with : MLQ_STR("{}"), 0600, &job->err);
+}
+
+void prepare_run(struct prepare_job *job)
+{
+    struct taskenv_paths paths = {0};
+    job->cause = WORKER_CAUSE_NODE;
+    if (make_dirs(job, &paths) != MLQ_OK) {
+        return;
+    }
+    if (fetch_inputs(job, &paths) != MLQ_OK) {
+        job->cause = WORKER_CAUSE_INPUT;
+        return;
+    }
+    if (open_checkpoint(job) != MLQ_OK) {
+        return;
+    }
+    paths.checkpoint = job->checkpoint;
+    if (write_with(job, &paths) != MLQ_OK || describe(job, &paths) != MLQ_OK) {
+        return;
+    }
+    job->cause = WORKER_CAUSE_NONE;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Makes the folder of an attempt ready to run: inputs from the store, code, parameters, checkpoint
+ * folder, limits, and the shim's description. Blocks on disks; runs on libuv's pool and touches
+ * nothing but its job.
+ *
+ *     work/        the task starts here; holds the code
+ *     in/<name>/   each input, read-only
+ *     out/         MLQ_OUTPUT
+ *     tmp/         TMPDIR
+ */
+#ifndef MLQ_WORKER_PREPARE_H
+#define MLQ_WORKER_PREPARE_H
+
+#include "lib/base/err.h"
+#include "lib/net/msg.h"
+#include "lib/sys/region.h"
+#include "worker/agent/cause.h"
+#include "worker/exec/cgroup.h"
+#include "worker/probe.h"
+
+struct prepare_job {
+    const char *dir;
+    const char *store;
+    const char *bin_dir;
+    const char *control;
+    const struct msg_assignment *assignment; /* made by assignment_copy */
+    const struct probe *probe;
+    const struct cgroup_host *cgroups;
+    struct mlq_region *region; /* used by this job alone until it is done */
+    /* Results. */
+    enum worker_cause cause; /* NONE: ready */
+    const char *checkpoint;
+    struct mlq_err err;
+};
+
+void prepare_run(struct prepare_job *job);
+
+#endif

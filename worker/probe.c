@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ */
+#include "worker/probe.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/sys/fs.h"
+#include "lib/sys/mem.h"
+
+#define TEXT_BYTES_MAX (256u << 10)
+#define GPU_FOLDER     "/proc/driver/nvidia/gpus"
+
+static bool read_line(const char *path, char *line, size_t room)
+{
+    char *data = NULL;
+    size_t len;
+    if (mlq_fs_read(path, TEXT_BYTES_MAX, &data, &len, NULL) != MLQ_OK) {
+        return false;
+    }
+    (void)snprintf(line, room, "%.*s", (int)strcspn(data, "\n"), data);
+    mlq_free(data);
+    return true;
+}
+
+/* A container shows its own group at the mount point; that is where its limits are read. */
+static int64_t cgroup_number(const char *v2, const char *v1)
+{
+    char line[64];
+    int64_t number;
+    if ((read_line(v2, line, sizeof line) || read_line(v1, line, sizeof line)) &&
+        mlq_str_i64(mlq_str_from(line), &number) && number > 0) {
+        return number;
+    }
+    return INT64_MAX;
+}
+
+static int64_t quota_milli(void)
+{
+    char line[64];
+    long long quota;
+    long long period;
+    if (read_line("/sys/fs/cgroup/cpu.max", line, sizeof line) &&
+        sscanf(line, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0) {
+        return quota * 1000 / period;
+    }
+    int64_t v1_quota = cgroup_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/dev/null");
+    int64_t v1_period = cgroup_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "/dev/null");
+    if (v1_quota != INT64_MAX && v1_period != INT64_MAX) {
+        return v1_quota * 1000 / v1_period;
+    }
+    return INT64_MAX;
+}
+
+void probe_machine(struct probe *probe, struct mlq_region *region)
+{
+    (void)region;
+    *probe = (struct probe){.gpu_source = "none found"};
+    cpu_set_t set;
+    int64_t cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                               : sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t quota = quota_milli();
+    probe->cpu_milli = cpus * 1000 < quota ? cpus * 1000 : quota;
+    int64_t physical = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    int64_t limit =
+        cgroup_number("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes");
+    probe->mem_bytes = physical < limit ? physical : limit;
+    if (gethostname(probe->host, sizeof probe->host - 1) != 0) {
+        (void)snprintf(probe->host, sizeof probe->host, "localhost");
+    }
+}
+
+static void add_gpu(struct probe *probe, struct mlq_str uuid, struct mlq_region *region)
+{
+    if (mlq_str_starts(uuid, "GPU-") && uuid.len < 64 && probe->gpu_count < PROBE_GPUS_MAX) {
+        probe->gpu_uuids[probe->gpu_count++] = mlq_region_copy(region, uuid);
+    }
+}
+
+void probe_parse_smi(struct probe *probe, struct mlq_str text, struct mlq_region *region)
+{
+    static const char key[] = "(UUID: ";
+    while (text.len > 0) {
+        struct mlq_str line;
+        struct mlq_str rest;
+        (void)mlq_str_cut(text, '\n', &line, &rest);
+        text = rest;
+        const char *at = mlq_str_starts(line, "GPU ") /* MIG lines are indented */
+                             ? memmem(line.ptr, line.len, key, sizeof key - 1)
+                             : NULL;
+        if (at != NULL) {
+            at += sizeof key - 1;
+            struct mlq_str uuid = {.ptr = at, .len = (size_t)(line.ptr + line.len - at)};
+            struct mlq_str after;
+            (void)mlq_str_cut(uuid, ')', &uuid, &after);
+            add_gpu(probe, uuid, region);
+        }
+    }
+}
+
+/* The driver's own folder, one per GPU, where nvidia-smi is not installed. */
+static void read_driver(struct probe *probe, struct mlq_region *region)
+{
+    DIR *folder = opendir(GPU_FOLDER);
+    for (struct dirent *entry = folder == NULL ? NULL : readdir(folder); entry != NULL;
+         entry = readdir(folder)) {
+        char *path = mlq_format(GPU_FOLDER "/%s/information", entry->d_name);
+        char *data = NULL;
+        size_t len = 0;
+        if (mlq_fs_read(path, TEXT_BYTES_MAX, &data, &len, NULL) == MLQ_OK) {
+            const char *at = strstr(data, "GPU UUID:");
+            at = at == NULL ? NULL : at + strlen("GPU UUID:");
+            if (at != NULL) {
+                add_gpu(probe, mlq_str_trim((struct mlq_str){.ptr = at, .len = strcspn(at, "\n")}),
+                        region);
+            }
+        }
+        mlq_free(data);
+        mlq_free(path);
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+}
+
+/* What `nvidia-smi -L` prints, or nothing when it is absent or fails. It hangs on a broken driver,
+ * hence timeout(1). */
+static size_t run_smi(char *text, size_t room)
+{
+    const char *argv[] = {"timeout", "20", "nvidia-smi", "-L", NULL};
+    posix_spawn_file_actions_t actions;
+    int ends[2];
+    pid_t pid;
+    int status = 1;
+    size_t used = 0;
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return 0;
+    }
+    bool good = posix_spawn_file_actions_init(&actions) == 0;
+    if (good) {
+        (void)posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+        (void)posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+        good = posix_spawnp(&pid, argv[0], &actions, NULL, (char **)(uintptr_t)argv, environ) == 0;
+        (void)posix_spawn_file_actions_destroy(&actions);
+    }
+    close(ends[1]);
+    for (ssize_t got = 1; good && got > 0 && used<room; used += got> 0 ? (size_t)got : 0) {
+        got = read(ends[0], text + used, room - used);
+    }
+    close(ends[0]);
+    good = good && waitpid(pid, &status, 0) == pid && status == 0;
+    return good ? used : 0;
+}
+
+void probe_gpus(struct probe *probe, struct mlq_region *region)
+{
+    char text[8192];
+    size_t len = run_smi(text, sizeof text);
+    probe_parse_smi(probe, (struct mlq_str){.ptr = text, .len = len}, region);
+    if (probe->gpu_count > 0) {
+        probe->gpu_source = "nvidia-smi";
+        return;
+    }
+    read_driver(probe, region);
+    if (probe->gpu_count > 0) {
+        probe->gpu_source = GPU_FOLDER;
+    }
+}
