@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * train.native and eval.metrics as processes: the same bits over ranks, stops, kills and damaged
+ * checkpoints; what they refuse; and that what is trained predicts.
+ */
+#include "tests/unit/op_run.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <jansson.h>
+#include <math.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "lib/artifact/safetensors.h"
+#include "lib/base/ownership.h"
+#include "lib/base/prng.h"
+#include "lib/sys/clock.h"
+#include "worker/ml/model.h"
+#include "worker/op/table.h"
+
+#define TRAIN_ROWS 403u /* no multiple of a batch */
+#define OTHER_ROWS 300u /* more than one chunk of validation */
+#define NUMBERS 4u
+#define SMALL "\"model\": {\"mlp\": {\"hidden\": [16, 8]}}, \"batch\": 64, \"seed\": 3"
+#define QUICK "{" SMALL ", \"epochs\": 6, \"early_stop\": {\"patience\": 50}}"
+#define LONG "{" SMALL ", \"epochs\": 400, \"early_stop\": {\"patience\": 1000}}"
+
+/* ---- Tables ---- */
+
+static const char *const shapes[] = {"disc", "ring", "star"};
+static const char *const colours[] = {"blue", "green", "red"};
+static const char *const more_shapes[] = {"blob", "disc", "ring", "star"};
+
+static double uniform(uint64_t key, uint64_t at)
+{
+    return (double)(mlq_hash_keyed(key, at, 0) >> 11) * 0x1.0p-53;
+}
+
+struct table_plan {
+    uint64_t key; /* of the rows: another key gives other rows of the same kind */
+    uint64_t rows;
+    bool no_target;
+    bool one_class;
+    bool missing_target;
+    bool foreign_class; /* a label that other tables do not have */
+    bool numeric_target;
+};
+
+/* The class follows from the numbers and the colour, with some noise; some cells are missing. */
+static void write_table(const char *path, struct table_plan plan)
+{
+    static double numbers[NUMBERS][1000], target[1000];
+    static int32_t colour[1000], shape[1000];
+    for (uint64_t i = 0; i < plan.rows; i++) {
+        double sum = 0;
+        for (uint64_t j = 0; j < NUMBERS; j++) {
+            double u = uniform(plan.key + j, i);
+            sum += u * ((double)j - 1);
+            numbers[j][i] = uniform(plan.key + 50 + j, i) < 0.03 ? (double)NAN : 100 * u + 1000 * (double)j;
+        }
+        colour[i] = (int32_t)(uniform(plan.key + 20, i) * 3);
+        sum += colour[i] == 1 ? 0.7 : 0;
+        target[i] = 40 * sum + 5;
+        sum += 0.05 * uniform(plan.key + 30, i);
+        shape[i] = plan.one_class ? 1 : sum < 0.7 ? 0 : sum < 1.4 ? 1 : 2;
+        colour[i] = uniform(plan.key + 40, i) < 0.02 ? -1 : colour[i];
+    }
+    shape[2] = plan.missing_target ? -1 : plan.foreign_class ? 0 : shape[2];
+    if (plan.foreign_class) {
+        for (uint64_t i = 3; i < plan.rows; i++) {
+            shape[i]++;
+        }
+        shape[0]++, shape[1]++;
+    }
+    enum table_role role = plan.no_target ? TABLE_FEATURE : TABLE_TARGET;
+    struct table_column columns[NUMBERS + 2] = {
+        {.name = "a", .kind = TABLE_NUMBER}, {.name = "b", .kind = TABLE_NUMBER},
+        {.name = "c", .kind = TABLE_NUMBER}, {.name = "d", .kind = TABLE_NUMBER},
+        {.name = "colour", .kind = TABLE_CATEGORY, .dictionary = colours, .dictionary_count = 3},
+        {.name = "shape", .kind = TABLE_CATEGORY, .role = role,
+         .dictionary = plan.foreign_class ? more_shapes : shapes, .dictionary_count = plan.foreign_class ? 4 : 3},
+    };
+    if (plan.numeric_target) {
+        columns[NUMBERS + 1] = (struct table_column){.name = "weight", .kind = TABLE_NUMBER, .role = role};
+    }
+    struct table_schema schema = {.rows = plan.rows, .columns = columns, .column_count = NUMBERS + 2};
+    struct table_writer *writer = NULL;
+    assert_int_equal(table_writer_create(path, &schema, &writer, NULL), 0);
+    for (size_t j = 0; j < NUMBERS; j++) {
+        assert_int_equal(table_write_numbers(writer, j, numbers[j], plan.rows, NULL), 0);
+    }
+    assert_int_equal(table_write_codes(writer, NUMBERS, colour, plan.rows, NULL), 0);
+    assert_int_equal(plan.numeric_target ? table_write_numbers(writer, NUMBERS + 1, target, plan.rows, NULL)
+                                         : table_write_codes(writer, NUMBERS + 1, shape, plan.rows, NULL), 0);
+    assert_int_equal(table_writer_finish(&writer, NULL), 0);
+}
+
+static int write_tables(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {"ckpt", "ckpt-kill", "ckpt-gang", "ckpt-flip", "ckpt-quick"};
+    for (size_t i = 0; i < MLQ_COUNT_OF(folders); i++) {
+        assert_int_equal(mlq_fs_remove_tree(folders[i], NULL), 0);
+    }
+    write_table("train.safetensors", (struct table_plan){.key = 1000, .rows = TRAIN_ROWS});
+    write_table("validation.safetensors", (struct table_plan){.key = 2000, .rows = OTHER_ROWS});
+    write_table("test.safetensors", (struct table_plan){.key = 3000, .rows = OTHER_ROWS});
+    return 0;
+}
+
+static struct op_run training(const char *with, const char *output)
+{
+    return (struct op_run){.op = "train.native", .with = with, .output = output,
+                           .train = "train.safetensors", .validation = "validation.safetensors"};
+}
+
+/* The model of `with` without ranks, stops or checkpoints. */
+static void train_reference(const char *with, const char *output)
+{
+    struct op_run run = training(with, output);
+    op_run_expect(&run, 0, NULL);
+}
+
+static uint16_t free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    (void)close(fd);
+    return ntohs(address.sin_port);
+}
+
+#define RANKS_MAX 4u
+
+struct gang {
+    uint32_t ranks;
+    pid_t pids[RANKS_MAX];
+};
+
+/* Rank 0 writes to `output`, the others to folders of their own that must stay empty. */
+static struct gang start_gang(const char *with, const char *output, const char *checkpoint, uint32_t ranks)
+{
+    struct gang gang = {.ranks = ranks};
+    uint16_t port = free_port();
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        char *folder = rank == 0 ? mlq_strdup(output) : mlq_format("%s.rank%u", output, rank);
+        struct op_run run = training(with, folder);
+        run.checkpoint = checkpoint;
+        run.rank = rank;
+        run.ranks = ranks;
+        run.port = port;
+        gang.pids[rank] = op_run_start(&run);
+        mlq_free(folder);
+    }
+    return gang;
+}
+
+/* ---- The same bits ---- */
+
+static void the_seed_decides_every_byte(void **state)
+{
+    (void)state;
+    train_reference(QUICK, "out-a");
+    train_reference(QUICK, "out-b");
+    assert_true(op_run_same_file("out-a/model.safetensors", "out-b/model.safetensors"));
+    train_reference("{\"model\": {\"mlp\": {\"hidden\": [16, 8]}}, \"batch\": 64, \"seed\": 4, \"epochs\": 6}",
+                    "out-c");
+    assert_false(op_run_same_file("out-a/model.safetensors", "out-c/model.safetensors"));
+}
+
+static void any_number_of_ranks_gives_the_same_model(void **state)
+{
+    (void)state;
+    static const char *const withs[] = {
+        QUICK,
+        "{\"model\": \"softmax\", \"optimizer\": {\"sgd\": {\"momentum\": 0.9, \"nesterov\": true, \"lr\": 0.05}}, "
+        "\"l2\": 0.001, \"epochs\": 4, \"batch\": 50, \"shards\": 4, \"seed\": 1}",
+    };
+    for (size_t i = 0; i < MLQ_COUNT_OF(withs); i++) {
+        train_reference(withs[i], "out-one");
+        for (uint32_t ranks = 2; ranks <= RANKS_MAX; ranks++) {
+            struct gang gang = start_gang(withs[i], "out-gang", NULL, ranks);
+            for (uint32_t rank = 0; rank < ranks; rank++) {
+                assert_int_equal(op_run_wait(gang.pids[rank]), 0);
+            }
+            assert_true(op_run_same_file("out-one/model.safetensors", "out-gang/model.safetensors"));
+            assert_false(mlq_fs_exists("out-gang.rank1/model.safetensors"));
+        }
+    }
+}
+
+/* ---- Stops, kills and checkpoints ---- */
+
+static size_t count_checkpoints(const char *folder, char newest[300])
+{
+    size_t count = 0;
+    newest[0] = '\0';
+    DIR *dir = opendir(folder);
+    if (dir == NULL) {
+        return 0;
+    }
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        if (strncmp(entry->d_name, "train-", 6) == 0 && strstr(entry->d_name, ".tmp") == NULL) {
+            count++;
+            if (strcmp(entry->d_name, newest) > 0) {
+                (void)snprintf(newest, 300, "%s", entry->d_name);
+            }
+        }
+    }
+    (void)closedir(dir);
+    return count;
+}
+
+/* Waits until another checkpoint than `before` is there, or the process has ended. */
+static void await_checkpoint(const char *folder, const char *before, pid_t pid)
+{
+    char newest[300];
+    siginfo_t info = {.si_pid = 0};
+    int64_t deadline_ns = mlq_clock_boot_ns() + 30 * MLQ_NS_PER_S;
+    do {
+        assert_true(mlq_clock_boot_ns() < deadline_ns);
+        (void)poll(NULL, 0, 2);
+        (void)count_checkpoints(folder, newest);
+        assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+    } while (info.si_pid == 0 && (newest[0] == '\0' || strcmp(newest, before) == 0));
+}
+
+/* Runs with `signal` sent after each new checkpoint, at most `times`, then to the end. */
+static void train_interrupted(const char *folder, const char *output, int with_signal, int times)
+{
+    int interrupted = 0, status = 1;
+    while (status != 0) {
+        char before[300];
+        struct op_run run = training(LONG, output);
+        run.checkpoint = folder;
+        (void)count_checkpoints(folder, before);
+        pid_t pid = op_run_start(&run);
+        if (interrupted < times) {
+            await_checkpoint(folder, before, pid);
+            (void)kill(pid, with_signal);
+        }
+        status = op_run_wait(pid);
+        interrupted += status != 0;
+        if (status != 0) {
+            assert_int_equal(status, with_signal == SIGKILL ? 128 + SIGKILL : 75);
+        }
+        assert_true(count_checkpoints(folder, before) <= 3);
+    }
+    assert_int_equal(interrupted, times);
+}
+
+static void a_stopped_training_ends_with_the_same_bits(void **state)
+{
+    (void)state;
+    train_reference(LONG, "out-whole");
+    train_interrupted("ckpt", "out-stopped", SIGTERM, 3);
+    assert_true(op_run_same_file("out-whole/model.safetensors", "out-stopped/model.safetensors"));
+    json_t *history = json_load_file("out-stopped/history.json", 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(history, "epochs")), 400);
+    assert_true(json_is_true(json_object_get(history, "resumed")));
+    json_decref(history);
+}
+
+static void a_killed_training_ends_with_the_same_bits(void **state)
+{
+    (void)state;
+    train_interrupted("ckpt-kill", "out-killed", SIGKILL, 3);
+    assert_true(op_run_same_file("out-whole/model.safetensors", "out-killed/model.safetensors"));
+}
+
+/* A gang loses rank 1; rank 0 saves and leaves with 75; the same gang, run again, ends as if nothing was. */
+static void a_gang_that_lost_a_rank_ends_with_the_same_bits(void **state)
+{
+    (void)state;
+    struct gang gang = start_gang(LONG, "out-lost", "ckpt-gang", 3);
+    await_checkpoint("ckpt-gang", "", gang.pids[0]);
+    assert_int_equal(kill(gang.pids[1], SIGKILL), 0);
+    assert_int_equal(op_run_wait(gang.pids[0]), 75);
+    assert_int_equal(op_run_wait(gang.pids[1]), 128 + SIGKILL);
+    assert_int_equal(op_run_wait(gang.pids[2]), 75);
+    gang = start_gang(LONG, "out-lost", "ckpt-gang", 2); /* and with another size */
+    assert_int_equal(op_run_wait(gang.pids[0]), 0);
+    assert_int_equal(op_run_wait(gang.pids[1]), 0);
+    assert_true(op_run_same_file("out-whole/model.safetensors", "out-lost/model.safetensors"));
+}
+
+/* One rank is asked to stop: all stop at the same step. */
+static void a_gang_stops_together(void **state)
+{
+    (void)state;
+    assert_int_equal(mlq_fs_remove_tree("ckpt-gang", NULL), 0);
+    struct gang gang = start_gang(LONG, "out-together", "ckpt-gang", 2);
+    await_checkpoint("ckpt-gang", "", gang.pids[0]);
+    assert_int_equal(kill(gang.pids[1], SIGTERM), 0);
+    assert_int_equal(op_run_wait(gang.pids[0]), 75);
+    assert_int_equal(op_run_wait(gang.pids[1]), 75);
+    struct op_run run = training(LONG, "out-together");
+    run.checkpoint = "ckpt-gang";
+    op_run_expect(&run, 0, "train.resume");
+    assert_true(op_run_same_file("out-whole/model.safetensors", "out-together/model.safetensors"));
+}
+
+static void flip_a_bit(const char *path)
+{
+    int fd = open(path, O_RDWR);
+    off_t at = lseek(fd, -5, SEEK_END);
+    uint8_t byte;
+    assert_true(fd >= 0 && at > 0);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= 4;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    (void)close(fd);
+}
+
+static void a_damaged_checkpoint_is_passed_over(void **state)
+{
+    (void)state;
+    char newest[300];
+    struct op_run run = training(LONG, "out-flip");
+    run.checkpoint = "ckpt-flip";
+    pid_t pid = op_run_start(&run);
+    await_checkpoint("ckpt-flip", "", pid);
+    (void)count_checkpoints("ckpt-flip", newest);
+    await_checkpoint("ckpt-flip", newest, pid);
+    assert_int_equal(kill(pid, SIGTERM), 0);
+    assert_int_equal(op_run_wait(pid), 75);
+    assert_int_equal(count_checkpoints("ckpt-flip", newest), 2);
+    char *path = mlq_fs_join("ckpt-flip", newest);
+    flip_a_bit(path);
+    op_run_expect(&run, 0, "train.checkpoint_damaged");
+    assert_true(op_run_same_file("out-whole/model.safetensors", "out-flip/model.safetensors"));
+    mlq_free(path);
+}
+
+static void a_checkpoint_of_another_training_is_refused(void **state)
+{
+    (void)state;
+    struct op_run run = training(QUICK, "out-foreign");
+    run.checkpoint = "ckpt-quick";
+    op_run_expect(&run, 0, NULL);
+    run.with = "{" SMALL ", \"epochs\": 6, \"l2\": 0.5, \"early_stop\": {\"patience\": 50}}";
+    op_run_expect(&run, 1, "other parameters");
+    run.with = QUICK;
+    run.train = "test.safetensors";
+    op_run_expect(&run, 1, "other rows");
+    run.train = "train.safetensors";
+    op_run_expect(&run, 0, "train.resume"); /* its own still goes on */
+}
+
+/* ---- What is learned ---- */
+
+static double metric(const char *path, const char *name)
+{
+    json_t *json = json_load_file(path, 0, NULL);
+    const json_t *value = json_object_get(json, name);
+    double number = json_is_number(value) ? json_number_value(value) : (double)NAN;
+    json_decref(json);
+    return number;
+}
+
+static void classes_are_learned_and_judged(void **state)
+{
+    (void)state;
+    struct op_run eval = {.op = "eval.metrics", .output = "out-eval", .model = "out-model/model.safetensors",
+                          .data = "test.safetensors"};
+    train_reference("{" SMALL ", \"epochs\": 60, \"optimizer\": {\"adamw\": {\"lr\": 0.01}}}", "out-model");
+    op_run_expect(&eval, 0, "accuracy");
+    double accuracy = metric("out-eval/metrics.json", "accuracy");
+    assert_true(accuracy > 0.85 && accuracy < 1);
+    assert_true(metric("out-eval/metrics.json", "roc_auc") > 0.95);
+    /* The predictions are those that the metrics are about. */
+    struct safetensors *file = NULL;
+    assert_int_equal(safetensors_open("out-eval/predictions.safetensors", &file, NULL), 0);
+    const struct safetensors_tensor *truth = safetensors_find(file, "true");
+    const struct safetensors_tensor *guess = safetensors_find(file, "predicted");
+    const struct safetensors_tensor *p = safetensors_find(file, "probabilities");
+    assert_string_equal(safetensors_metadata(file, "classes"), "[\"disc\",\"ring\",\"star\"]");
+    uint32_t correct = 0;
+    for (uint32_t i = 0; i < OTHER_ROWS; i++) {
+        const double *row = (const double *)p->data + 3 * i;
+        assert_true(fabs(row[0] + row[1] + row[2] - 1) < 1e-12);
+        int32_t t = ((const int32_t *)truth->data)[i], g = ((const int32_t *)guess->data)[i];
+        assert_true(row[g] >= row[0] && row[g] >= row[1] && row[g] >= row[2]);
+        correct += t == g;
+    }
+    assert_true(fabs(accuracy - (double)correct / OTHER_ROWS) < 1e-12);
+    safetensors_close(&file);
+}
+
+static void numbers_are_learned_and_judged(void **state)
+{
+    (void)state;
+    write_table("numbers.safetensors", (struct table_plan){.key = 1000, .rows = 900, .numeric_target = true});
+    write_table("numbers-test.safetensors", (struct table_plan){.key = 3000, .rows = OTHER_ROWS,
+                                                                .numeric_target = true});
+    struct op_run run = {.op = "train.native", .output = "out-numbers", .train = "numbers.safetensors",
+                         .with = "{\"model\": {\"linear\": {}}, \"epochs\": 60, \"optimizer\": {\"adamw\": "
+                                 "{\"lr\": 0.01, \"weight_decay\": 0}}}"};
+    struct op_run eval = {.op = "eval.metrics", .output = "out-numbers-eval",
+                          .model = "out-numbers/model.safetensors", .data = "numbers-test.safetensors"};
+    op_run_expect(&run, 0, "task=regression");
+    op_run_expect(&eval, 0, NULL);
+    assert_true(metric("out-numbers-eval/metrics.json", "r2") > 0.9);
+    assert_true(isnan(metric("out-numbers-eval/metrics.json", "accuracy")));
+}
+
+static void early_stopping_keeps_the_best_epoch(void **state)
+{
+    (void)state;
+    train_reference("{" SMALL ", \"epochs\": 500, \"optimizer\": {\"adamw\": {\"lr\": 0.02}}, \"early_stop\": "
+                    "{\"patience\": 4}}", "out-early");
+    json_t *history = json_load_file("out-early/history.json", 0, NULL);
+    const json_t *epochs = json_object_get(history, "epochs");
+    size_t best = (size_t)json_integer_value(json_object_get(history, "best_epoch"));
+    assert_true(json_is_true(json_object_get(history, "stopped_early")));
+    assert_int_equal(json_array_size(epochs), best + 4);
+    double least = json_number_value(json_object_get(json_array_get(epochs, best - 1), "val_loss"));
+    for (size_t i = 0; i < json_array_size(epochs); i++) {
+        assert_true(json_number_value(json_object_get(json_array_get(epochs, i), "val_loss")) >= least);
+    }
+    json_decref(history);
+    /* The saved weights are those of the best epoch: they score its validation loss. */
+    struct op_run eval = {.op = "eval.metrics", .output = "out-early-eval",
+                          .model = "out-early/model.safetensors", .data = "validation.safetensors"};
+    op_run_expect(&eval, 0, NULL);
+    assert_true(fabs(metric("out-early-eval/metrics.json", "log_loss") - least) < 1e-5);
+}
+
+/* Nothing of the validation rows is in the model: other ones change no byte of it. */
+static void preprocessing_is_fitted_on_the_training_rows(void **state)
+{
+    (void)state;
+    static const char with[] = "{" SMALL ", \"epochs\": 3}";
+    struct op_run run = training(with, "out-other-validation");
+    train_reference(with, "out-fit");
+    run.validation = "test.safetensors";
+    op_run_expect(&run, 0, NULL);
+    assert_true(op_run_same_file("out-fit/model.safetensors", "out-other-validation/model.safetensors"));
+    struct model *model = NULL;
+    assert_int_equal(model_load("out-fit/model.safetensors", &model, NULL), 0);
+    assert_int_equal(model->feature_count, 5); /* not the target */
+    assert_true(model->features[3].mean > 3000 && model->features[3].mean < 3100);
+    model_destroy(&model);
+}
+
+/* ---- Refusals ---- */
+
+static void bad_parameters_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *with;
+        const char *text;
+    } cases[] = {
+        {"{\"shards\": 6}", "power of two"},
+        {"{\"shards\": 2048}", "shards"},
+        {"{\"epochs\": 0}", "epochs"},
+        {"{\"batch\": 1.5}", "batch"},
+        {"{\"model\": {\"mlp\": {\"hidden\": [0]}}}", "hidden[0]"},
+        {"{\"model\": {\"mlp\": {\"hidden\": 7}}}", "hidden"},
+        {"{\"model\": {\"forest\": {}}}", "forest"},
+        {"{\"model\": {\"mlp\": {}, \"linear\": {}}}", "exactly one"},
+        {"{\"optimizer\": {\"adamw\": {\"lr\": 0}}}", "optimizer.adamw.lr"},
+        {"{\"optimizer\": {\"sgd\": {\"momentum\": 1}}}", "optimizer.sgd.momentum"},
+        {"{\"optimizer\": {\"sgd\": {\"momentum\": 0, \"nesterov\": true}}}", "nesterov"},
+        {"{\"optimizer\": \"lion\"}", "lion"},
+        {"{\"task\": \"guess\"}", "guess"},
+        {"{\"task\": \"regression\"}", "category"},
+        {"{\"shards\": 512}", "fewer than shards"},
+    };
+    for (size_t i = 0; i < MLQ_COUNT_OF(cases); i++) {
+        struct op_run run = training(cases[i].with, "out-refused");
+        op_run_expect(&run, 1, cases[i].text);
+        assert_false(mlq_fs_exists("out-refused/model.safetensors"));
+    }
+}
+
+static void bad_tables_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        struct table_plan plan;
+        const char *text;
+    } cases[] = {
+        {{.key = 1, .rows = 100, .no_target = true}, "no target column"},
+        {{.key = 1, .rows = 100, .one_class = true}, "one class"},
+        {{.key = 1, .rows = 100, .missing_target = true}, "row 2"},
+        {{.key = 1000, .rows = 7}, "7 rows, fewer than shards (8)"},
+    };
+    for (size_t i = 0; i < MLQ_COUNT_OF(cases); i++) {
+        struct op_run run = training("{}", "out-refused");
+        write_table("bad.safetensors", cases[i].plan);
+        run.train = "bad.safetensors";
+        op_run_expect(&run, 1, cases[i].text);
+    }
+    struct op_run run = training("{}", "out-refused");
+    write_table("foreign.safetensors", (struct table_plan){.key = 1, .rows = 100, .foreign_class = true});
+    run.validation = "foreign.safetensors";
+    op_run_expect(&run, 1, "'blob' of 'shape' was never seen in training");
+    run.validation = NULL;
+    run.with = "{\"early_stop\": {}}";
+    op_run_expect(&run, 1, "early_stop needs validation rows");
+    run.train = NULL;
+    op_run_expect(&run, 1, "train");
+    run.train = "out-refused.log";
+    op_run_expect(&run, 1, "out-refused.log");
+}
+
+static void a_loss_that_is_no_number_stops_the_training(void **state)
+{
+    (void)state;
+    write_table("numbers.safetensors", (struct table_plan){.key = 1000, .rows = 400, .numeric_target = true});
+    struct op_run run = {.op = "train.native", .output = "out-nan", .train = "numbers.safetensors",
+                         .with = "{\"optimizer\": {\"sgd\": {\"lr\": 100}}, \"epochs\": 50}"};
+    op_run_expect(&run, 1, "the loss is not a finite number (first in the");
+    assert_false(mlq_fs_exists("out-nan/model.safetensors"));
+}
+
+static void gangs_that_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    struct op_run run = training("{\"shards\": 2}", "out-refused");
+    run.ranks = 4;
+    run.port = 1;
+    op_run_expect(&run, 1, "4 ranks, but only 2 shards");
+    run.with = "{}";
+    run.port = 0;
+    op_run_expect(&run, 1, "MASTER_PORT");
+}
+
+static void a_model_is_not_judged_on_what_does_not_fit_it(void **state)
+{
+    (void)state;
+    struct op_run eval = {.op = "eval.metrics", .output = "out-eval-bad", .model = "out-fit/model.safetensors",
+                          .data = "numbers.safetensors"};
+    op_run_expect(&eval, 1, "no column 'shape'");
+    eval.data = "foreign.safetensors";
+    op_run_expect(&eval, 1, "'blob'");
+    eval.data = "test.safetensors";
+    eval.with = "{\"positive\": \"ring\"}";
+    op_run_expect(&eval, 1, "two classes");
+    eval.with = "{\"threshold\": 2}";
+    op_run_expect(&eval, 1, "threshold");
+    eval.with = NULL;
+    eval.model = "test.safetensors";
+    op_run_expect(&eval, 1, "is not a model");
+    assert_false(mlq_fs_exists("out-eval-bad/metrics.json"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_seed_decides_every_byte),
+        cmocka_unit_test(any_number_of_ranks_gives_the_same_model),
+        cmocka_unit_test(a_stopped_training_ends_with_the_same_bits),
+        cmocka_unit_test(a_killed_training_ends_with_the_same_bits),
+        cmocka_unit_test(a_gang_that_lost_a_rank_ends_with_the_same_bits),
+        cmocka_unit_test(a_gang_stops_together),
+        cmocka_unit_test(a_damaged_checkpoint_is_passed_over),
+        cmocka_unit_test(a_checkpoint_of_another_training_is_refused),
+        cmocka_unit_test(classes_are_learned_and_judged),
+        cmocka_unit_test(numbers_are_learned_and_judged),
+        cmocka_unit_test(early_stopping_keeps_the_best_epoch),
+        cmocka_unit_test(preprocessing_is_fitted_on_the_training_rows),
+        cmocka_unit_test(bad_parameters_are_refused),
+        cmocka_unit_test(bad_tables_are_refused),
+        cmocka_unit_test(a_loss_that_is_no_number_stops_the_training),
+        cmocka_unit_test(gangs_that_do_not_fit_are_refused),
+        cmocka_unit_test(a_model_is_not_judged_on_what_does_not_fit_it),
+    };
+    return cmocka_run_group_tests(tests, write_tables, NULL);
+}
