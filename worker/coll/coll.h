@@ -38,7 +38,8 @@ struct coll_gang {
 
 struct coll;
 
-/* Meets the others. MLQ_ETIMEOUT names the ranks that did not come, as far as rank 0 knows them. */
+/* Meets the others. From now on the process ignores SIGPIPE: a peer's death is an error of a call, not a
+ * signal. MLQ_ETIMEOUT names the ranks that did not come, as far as rank 0 knows them. */
 int coll_open(const struct coll_gang *gang,
               int64_t timeout_ns,
               MLQ_OWNED_RETURN struct coll **coll,

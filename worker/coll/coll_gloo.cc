@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include <signal.h>
+
 #include <gloo/allgatherv.h>
 #include <gloo/barrier.h>
 #include <gloo/broadcast.h>
@@ -152,6 +154,9 @@ int meet(const coll_gang *gang, int64_t deadline_ns, Gloo *gloo_state, mlq_err *
 int gloo_open(const coll_gang *gang, int64_t timeout_ns, void **state, mlq_err *err)
 {
     *state = nullptr;
+    // Gloo writes to sockets whose peer may have died; without this the signal ends the process before
+    // the error is seen.
+    (void)signal(SIGPIPE, SIG_IGN);
     int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
     coll_store_server *server = nullptr;
     if (gang->rank == 0) {
