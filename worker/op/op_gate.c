@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * gate: passes or fails on metrics. verdict.json is written whatever the verdict.
+ * gate: passes or fails on metrics. verdict.json is written whatever the verdict; a requirement or an
+ * input that cannot be read is an error, and has none.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include "worker/op/gate_judge.h"
 #include "worker/op/jget.h"
 #include "worker/op/op.h"
+#include "worker/op/op_facts.h"
 #include "worker/op/op_table.h"
 
 struct gate {
@@ -112,15 +114,9 @@ static int read_metrics(struct op_context *ctx, struct gate *gate, struct mlq_er
 /* A record that cannot be had is not an error: what it would have told is inconclusive. */
 static void read_record(struct op_context *ctx, struct gate *gate)
 {
-    char *json = NULL;
-    size_t len = 0;
-    int rc = task_record(op_task(ctx), &json, &len, &gate->record_err);
-    if (rc == 0) {
-        rc = jget_bytes("the job's record", json, len, &gate->record, &gate->record_err);
-        mlq_free(json);
-    }
+    gate->record = op_facts_record(ctx, &gate->record_err);
     gate->evidence.record = gate->record;
-    gate->evidence.record_lack = rc == 0 ? NULL : gate->record_err.text;
+    gate->evidence.record_lack = gate->record != NULL ? NULL : gate->record_err.text;
     gate->evidence.own_stage = task_env("STAGE");
 }
 

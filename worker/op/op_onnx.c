@@ -4,47 +4,15 @@
  * package.onnx: model.safetensors as model.onnx, and its card README.md. The card takes what it can
  * get: a missing record or an input that cannot be read costs its sections, and the log says which.
  */
-#include <stdio.h>
-
 #include "lib/sys/fs.h"
-#include "lib/sys/mem.h"
 #include "lib/task/task.h"
 #include "worker/ml/model.h"
 #include "worker/op/card.h"
 #include "worker/op/jget.h"
 #include "worker/op/onnx_model.h"
 #include "worker/op/op.h"
+#include "worker/op/op_facts.h"
 #include "worker/op/op_table.h"
-
-static json_t *read_input(struct op_context *ctx, const char *name)
-{
-    const char *path = op_input(ctx, name);
-    struct mlq_err err = MLQ_ERR_INIT;
-    json_t *document = NULL;
-    if (path != NULL && jget_file(path, &document, &err) != 0) {
-        (void)fprintf(stderr, "package.onnx: the card goes without the input '%s': %s\n", name,
-                      err.text);
-    }
-    return document;
-}
-
-static json_t *read_record(struct op_context *ctx)
-{
-    struct mlq_err err = MLQ_ERR_INIT;
-    json_t *record = NULL;
-    char *json = NULL;
-    size_t len = 0;
-    int rc = task_record(op_task(ctx), &json, &len, &err);
-    if (rc == 0) {
-        rc = jget_bytes("the job's record", json, len, &record, &err);
-        mlq_free(json);
-    }
-    if (rc != 0) {
-        (void)fprintf(stderr, "package.onnx: the card goes without the job's record: %s\n",
-                      err.text);
-    }
-    return record;
-}
 
 static int write_model(struct op_context *ctx, const struct card_inputs *card, struct mlq_err *err)
 {
@@ -86,15 +54,16 @@ int op_onnx_run(struct op_context *ctx, struct mlq_err *err)
     struct card_inputs card = {.own_stage = task_env("STAGE")};
     struct model *model = NULL;
     const char *path = NULL;
+    struct mlq_err unread = MLQ_ERR_INIT;
     int rc = read_with(ctx, &card, err);
     rc = rc != 0 ? rc : op_need_input(ctx, "model", &path, err);
     rc = rc != 0 ? rc : model_load(path, &model, err);
     if (rc != 0) {
         return rc;
     }
-    json_t *record = read_record(ctx);
-    json_t *metrics = read_input(ctx, "metrics");
-    json_t *profile = read_input(ctx, "profile");
+    json_t *record = op_facts_record(ctx, &unread);
+    json_t *metrics = op_facts_input(ctx, "metrics");
+    json_t *profile = op_facts_input(ctx, "profile");
     card.model = model;
     card.record = record;
     card.metrics = metrics;
