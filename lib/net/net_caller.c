@@ -51,17 +51,17 @@ void net_caller_close(struct net_caller **caller)
     *caller = NULL;
 }
 
-/* Until something happens to the connection, or with `messages` until one arrives; at most until
- * the deadline. */
-static void wait_any(struct net_caller *caller, bool messages, int64_t deadline_ns)
+/* Until something happens to the connection, or the socket is ready for `events` (0: for nothing);
+ * at most until the deadline. */
+static void wait_any(struct net_caller *caller, short events, int64_t deadline_ns)
 {
     zmq_pollitem_t items[] = {
         {.socket = caller->peer.monitor, .events = ZMQ_POLLIN},
-        {.socket = caller->peer.socket, .events = ZMQ_POLLIN},
+        {.socket = caller->peer.socket, .events = events},
     };
     int64_t left_ns = deadline_ns - mlq_clock_boot_ns();
     long left_ms = left_ns <= 0 ? 0 : (long)((left_ns + MLQ_NS_PER_MS - 1) / MLQ_NS_PER_MS);
-    (void)zmq_poll(items, messages ? 2 : 1, left_ms); /* EINTR: the callers look at the clock */
+    (void)zmq_poll(items, events != 0 ? 2 : 1, left_ms); /* EINTR: the callers look at the clock */
 }
 
 static int not_reached(const struct net_caller *caller, struct mlq_err *err)
@@ -96,7 +96,7 @@ static int wait_connected(struct net_caller *caller, int64_t deadline_ns, struct
             }
         }
         int64_t stuck_ns = began_ns + STUCK_NS;
-        wait_any(caller, false, deadline_ns < stuck_ns ? deadline_ns : stuck_ns);
+        wait_any(caller, 0, deadline_ns < stuck_ns ? deadline_ns : stuck_ns);
         enum peer_event event;
         while ((event = peer_next(peer)) != PEER_NOTHING) {
             if (event == PEER_NOT_ENROLLED) {
@@ -169,7 +169,7 @@ static int wait_answer(struct net_caller *caller, uint64_t id, int64_t deadline_
         if (mlq_clock_boot_ns() >= deadline_ns) {
             return unknown(caller, "did not answer in time", err);
         }
-        wait_any(caller, true, deadline_ns);
+        wait_any(caller, ZMQ_POLLIN, deadline_ns);
     }
 }
 
@@ -200,6 +200,6 @@ int net_caller_call(struct net_caller *caller, struct msg_request *request, int6
         if (mlq_clock_boot_ns() >= deadline_ns) {
             return not_reached(caller, err);
         }
-        wait_any(caller, false, deadline_ns);
+        wait_any(caller, ZMQ_POLLOUT, deadline_ns);
     }
 }

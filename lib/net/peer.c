@@ -143,6 +143,11 @@ enum peer_event peer_next(struct peer *peer)
         return PEER_NOTHING;
     }
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+        /* The I/O thread has told the socket of its new connection before it told us, but a send
+         * may put off reading such news (libzmq's max_command_delay). This does not. */
+        int events;
+        size_t size = sizeof events;
+        (void)zmq_getsockopt(peer->socket, ZMQ_EVENTS, &events, &size);
         peer->connected = true;
         peer->last_failure = PEER_NOTHING;
         return PEER_CONNECTED;

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 
 #include "lib/base/prng.h"
+#include "lib/net/enrolled.h"
+#include "lib/net/zap.h"
 #include "lib/sys/fs.h"
 #include "tests/unit/net_fixture.h"
 
@@ -396,6 +398,29 @@ static void test_start_is_refused(void **state)
     fixture_prove_alive(f);
 }
 
+static void on_zap_closed(void *context)
+{
+    *(bool *)context = true;
+}
+
+/* The place of the handler can be had once in a context: a second server there does not start. */
+static void test_no_handler_no_server(void **state)
+{
+    struct fixture *f = *state;
+    struct enrolled *enrolled;
+    struct zap *first;
+    struct zap *second;
+    struct mlq_err err = MLQ_ERR_INIT;
+    bool closed = false;
+    assert_int_equal(enrolled_create("enrolled", &enrolled, NULL), MLQ_OK);
+    assert_int_equal(zap_create(f->loop, f->context, enrolled, &first, &err), MLQ_OK);
+    assert_int_equal(zap_create(f->loop, f->context, enrolled, &second, &err), MLQ_EPERM);
+    assert_non_null(strstr(err.text, "anyone could connect"));
+    zap_close(&first, on_zap_closed, &closed);
+    FIXTURE_WAIT(f, closed);
+    enrolled_destroy(&enrolled);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -416,6 +441,7 @@ int main(void)
         TEST(test_send_to_who_is_gone),
         TEST(test_full_queue),
         TEST(test_start_is_refused),
+        TEST(test_no_handler_no_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
