@@ -113,7 +113,7 @@ struct counts {
 #define CITY "\"column\": \"city\""
 #define ID   "\"column\": \"id\""
 
-/* By the rules of expect.h, counted by hand. */
+/* great_expectations 0.18.22 (pandas engine) gives these for the same rows, index and arguments. */
 static const struct counts golden[] = {
     {E("expect_column_values_to_not_be_null", AGE), false, -1, 2, "1 8"},
     {E("expect_column_values_to_not_be_null", AGE ", \"mostly\": 0.75"), true, -1, 2, "1 8"},

@@ -11,8 +11,10 @@
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
 
-#define SLOTS       (2u * PROFILE_DISTINCT_MAX)
-#define SAMPLE_SEED 1
+#define SLOTS        (2u * PROFILE_DISTINCT_MAX)
+#define SAMPLE_SEED  1
+#define BLOCK_VALUES 1024u
+#define TRIES_MAX    (16u * PROFILE_SAMPLE_MAX)
 
 struct tally {
     double value;
@@ -24,11 +26,10 @@ struct numbers {
     double min;
     double max;
     double mean;
-    double squares; /* Welford's sum of squared differences from the mean */
+    double squares; /* sum of squared differences from the mean */
     struct tally *slots;
     uint32_t distinct; /* PROFILE_DISTINCT_MAX + 1: more than we count */
     double *sample;
-    struct mlq_prng prng;
 };
 
 static void add_distinct(struct numbers *numbers, double value)
@@ -54,30 +55,73 @@ static void add_distinct(struct numbers *numbers, double value)
     }
 }
 
-/* Vitter's algorithm R: each of the values so far is in the sample with the same chance. */
-static void add_sample(struct numbers *numbers, double value)
+/* Mean and squares of a block, then both joined to what was before (Chan, Golub and LeVeque, 1979):
+ * as sound as one value at a time, without a division for each. */
+static void add_block(struct numbers *numbers, const double *values, size_t count)
 {
-    if (numbers->count <= PROFILE_SAMPLE_MAX) {
-        numbers->sample[numbers->count - 1] = value;
-        return;
+    double sum = 0;
+    double min = values[0];
+    double max = values[0];
+    for (size_t i = 0; i < count; i++) {
+        sum += values[i];
+        min = values[i] < min ? values[i] : min;
+        max = values[i] > max ? values[i] : max;
     }
-    uint64_t at = mlq_prng_below(&numbers->prng, numbers->count);
-    if (at < PROFILE_SAMPLE_MAX) {
-        numbers->sample[at] = value;
+    double mean = sum / (double)count;
+    double squares = 0;
+    for (size_t i = 0; i < count; i++) {
+        squares += (values[i] - mean) * (values[i] - mean);
+    }
+    double before = (double)numbers->count;
+    double after = before + (double)count;
+    double difference = mean - numbers->mean;
+    numbers->min = numbers->count == 0 || min < numbers->min ? min : numbers->min;
+    numbers->max = numbers->count == 0 || max > numbers->max ? max : numbers->max;
+    numbers->mean += difference * ((double)count / after);
+    numbers->squares += squares + difference * difference * (before * (double)count / after);
+    numbers->count += count;
+}
+
+static void add_all(struct numbers *numbers, const double *column, uint64_t rows)
+{
+    double block[BLOCK_VALUES];
+    for (uint64_t row = 0; row < rows;) {
+        size_t used = 0;
+        for (; row < rows && used < BLOCK_VALUES; row++) {
+            block[used] = column[row] + 0.0; /* -0 becomes 0, so that both are one value */
+            used += isnan(column[row]) ? 0 : 1;
+        }
+        if (used > 0) {
+            add_block(numbers, block, used);
+        }
+        for (size_t i = 0; i < used && numbers->distinct <= PROFILE_DISTINCT_MAX; i++) {
+            add_distinct(numbers, block[i]);
+        }
     }
 }
 
-static void add_number(struct numbers *numbers, double value)
+/* All values when they fit, else as many drawn by chance, with replacement. Returns how many. */
+static size_t draw_sample(struct numbers *numbers, const double *column, uint64_t rows)
 {
-    value += 0.0; /* -0 becomes 0, so that both are one value */
-    numbers->count++;
-    numbers->min = numbers->count == 1 || value < numbers->min ? value : numbers->min;
-    numbers->max = numbers->count == 1 || value > numbers->max ? value : numbers->max;
-    double difference = value - numbers->mean;
-    numbers->mean += difference / (double)numbers->count;
-    numbers->squares += difference * (value - numbers->mean);
-    add_distinct(numbers, value);
-    add_sample(numbers, value);
+    size_t used = 0;
+    if (numbers->count <= PROFILE_SAMPLE_MAX) {
+        for (uint64_t row = 0; row < rows; row++) {
+            if (!isnan(column[row])) {
+                numbers->sample[used++] = column[row] + 0.0;
+            }
+        }
+        return used;
+    }
+    struct mlq_prng prng;
+    mlq_prng_seed(&prng, SAMPLE_SEED);
+    /* A column that is nearly all missing gives a smaller sample rather than a long search. */
+    for (uint32_t tries = 0; tries < TRIES_MAX && used < PROFILE_SAMPLE_MAX; tries++) {
+        double value = column[mlq_prng_below(&prng, rows)];
+        if (!isnan(value)) {
+            numbers->sample[used++] = value + 0.0;
+        }
+    }
+    return used;
 }
 
 static int compare_values(const void *a, const void *b)
@@ -105,15 +149,16 @@ static void set_number(json_t *out, const char *key, double value)
     }
 }
 
-static void add_quantiles(json_t *out, struct numbers *numbers)
+static void add_quantiles(json_t *out, struct numbers *numbers, size_t count)
 {
     static const struct {
         const char *text;
         double share;
     } wanted[] = {{"0.01", 0.01}, {"0.05", 0.05}, {"0.25", 0.25}, {"0.5", 0.5},
                   {"0.75", 0.75}, {"0.95", 0.95}, {"0.99", 0.99}};
-    size_t count =
-        numbers->count < PROFILE_SAMPLE_MAX ? (size_t)numbers->count : PROFILE_SAMPLE_MAX;
+    if (count == 0) {
+        return;
+    }
     qsort(numbers->sample, count, sizeof(double), compare_values);
     json_t *quantiles = json_object();
     for (size_t i = 0; i < MLQ_COUNT_OF(wanted); i++) {
@@ -151,13 +196,8 @@ static void profile_numbers(json_t *out, const struct table *table,
 {
     struct numbers numbers = {.slots = mlq_alloc_array(SLOTS, sizeof(struct tally)),
                               .sample = mlq_alloc_array(PROFILE_SAMPLE_MAX, sizeof(double))};
-    mlq_prng_seed(&numbers.prng, SAMPLE_SEED);
     uint64_t rows = table_rows(table);
-    for (uint64_t i = 0; i < rows; i++) {
-        if (!isnan(column->numbers[i])) {
-            add_number(&numbers, column->numbers[i]);
-        }
-    }
+    add_all(&numbers, column->numbers, rows);
     bool exact = numbers.distinct <= PROFILE_DISTINCT_MAX;
     (void)json_object_set_new(out, "integer", json_boolean(column->integer));
     (void)json_object_set_new(out, "count", json_integer((json_int_t)numbers.count));
@@ -172,7 +212,7 @@ static void profile_numbers(json_t *out, const struct table *table,
         if (numbers.count > 1) {
             set_number(out, "std", sqrt(numbers.squares / (double)(numbers.count - 1)));
         }
-        add_quantiles(out, &numbers);
+        add_quantiles(out, &numbers, draw_sample(&numbers, column->numbers, rows));
     }
     if (exact) {
         add_top_numbers(out, &numbers);
