@@ -59,17 +59,18 @@ float *net_inputs(struct net *net)
 }
 
 static void add_bias_and_activate(const struct model_layer *layer,
-                                  const float *bias,
+                                  const float *restrict bias,
                                   uint32_t rows,
-                                  float *out)
+                                  float *restrict out)
 {
+    size_t outputs = layer->outputs;
     for (size_t row = 0; row < rows; row++) {
-        float *y = out + row * layer->outputs;
-        for (size_t j = 0; j < layer->outputs; j++) {
+        float *y = out + row * outputs;
+        for (size_t j = 0; j < outputs; j++) {
             y[j] += bias[j];
         }
         if (layer->activation == MODEL_RELU) {
-            for (size_t j = 0; j < layer->outputs; j++) {
+            for (size_t j = 0; j < outputs; j++) {
                 /* A NaN must come through, to be seen in the loss: fmaxf would hide it. */
                 y[j] = y[j] < 0.0f ? 0.0f : y[j];
             }
@@ -91,13 +92,22 @@ float *net_forward(struct net *net)
 }
 
 /* Sums over rows, from the first to the last: a fixed order. */
-static void sum_rows(const float *values, uint32_t rows, uint32_t columns, float *sums)
+static void sum_rows(const float *restrict values, size_t rows, size_t columns, float *restrict sums)
 {
     memset(sums, 0, columns * sizeof(float));
     for (size_t row = 0; row < rows; row++) {
         for (size_t j = 0; j < columns; j++) {
             sums[j] += values[row * columns + j];
         }
+    }
+}
+
+/* The gradient of ReLU: nothing passes where the activation is 0. */
+static void mask_negative(const float *restrict activation, size_t count, float *restrict delta)
+{
+    for (size_t j = 0; j < count; j++) {
+        float value = delta[j];
+        delta[j] = activation[j] > 0.0f ? value : 0.0f;
     }
 }
 
@@ -118,9 +128,7 @@ void net_backward(struct net *net, const float *output_gradient, float *gradient
         gemm_nn((struct gemm_size){.m = net->rows, .n = layer->inputs, .k = layer->outputs},
                 delta, model->parameters + layer->weight_at, below);
         if (model->layers[i - 1].activation == MODEL_RELU) {
-            for (size_t j = 0; j < (size_t)net->rows * layer->inputs; j++) {
-                below[j] = in[j] > 0.0f ? below[j] : 0.0f;
-            }
+            mask_negative(in, (size_t)net->rows * layer->inputs, below);
         }
         delta = below;
     }

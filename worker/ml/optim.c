@@ -39,11 +39,12 @@ struct range {
     uint64_t end;
 };
 
-static void sgd_range(struct optim *optim, struct range range, double decay, float *w, const float *g)
+static void sgd_range(struct optim *optim, struct range range, double decay, float *restrict w,
+                      const float *restrict g)
 {
     const struct optim_options *options = &optim->options;
     float lr = (float)options->lr, momentum = (float)options->momentum, shrink = (float)decay;
-    float *v = optim->first;
+    float *restrict v = optim->first;
     for (uint64_t i = range.begin; i < range.end; i++) {
         float step = g[i] + shrink * w[i];
         if (v != NULL) {
@@ -55,8 +56,8 @@ static void sgd_range(struct optim *optim, struct range range, double decay, flo
 }
 
 /* The corrections depend on the step alone, so they are taken in double, once. */
-static void adamw_range(struct optim *optim, struct range range, double l2, double decay, float *w,
-                        const float *g)
+static void adamw_range(struct optim *optim, struct range range, double l2, double decay,
+                        float *restrict w, const float *restrict g)
 {
     const struct optim_options *options = &optim->options;
     double t = (double)optim->steps;
@@ -66,7 +67,7 @@ static void adamw_range(struct optim *optim, struct range range, double l2, doub
     float b1 = (float)options->beta1, c1 = (float)(1 - options->beta1);
     float b2 = (float)options->beta2, c2 = (float)(1 - options->beta2);
     float epsilon = (float)options->epsilon;
-    float *m = optim->first, *v = optim->second;
+    float *restrict m = optim->first, *restrict v = optim->second;
     for (uint64_t i = range.begin; i < range.end; i++) {
         float slope = g[i] + shrink * w[i];
         m[i] = b1 * m[i] + c1 * slope;
