@@ -203,10 +203,13 @@ MLQ_OWNED_RETURN struct store *store_pg_create(struct uv_loop_s *loop,
                                                const struct store_pg_options *options,
                                                const struct store_callbacks *callbacks);
 
-/* Durable against nothing; several stores may share one record to play leader and standby. */
+/* Durable against nothing; several stores may share one record to play leader and standby. Views are
+ * MLQ_ENOTSUP: their documents are made in SQL. */
 struct store_mem_record;
 MLQ_OWNED_RETURN struct store_mem_record *store_mem_record_create(void);
 void store_mem_record_destroy(struct store_mem_record **record);
+/* Of leadership, for all stores of this record; 6 s unless set. */
+void store_mem_record_set_lease_ns(struct store_mem_record *record, int64_t lease_ns);
 MLQ_OWNED_RETURN struct store *store_mem_create(struct uv_loop_s *loop,
                                                 struct store_mem_record *record,
                                                 const struct store_callbacks *callbacks);
