@@ -70,7 +70,7 @@ CREATE TABLE mlq.job (
     CHECK ((ended_at IS NULL) = (state IN ('pending', 'running'))),
     CHECK (state <> 'running' OR started_at IS NOT NULL)
 ) PARTITION BY RANGE (id);
-CREATE INDEX job_live ON mlq.job (id) WHERE ended_at IS NULL;
+CREATE INDEX job_live ON mlq.job (id) WHERE state IN ('pending', 'running');
 CREATE INDEX job_unhappy ON mlq.job (id) WHERE state IN ('failed', 'cancelled');
 CREATE INDEX job_name ON mlq.job (name, id);
 CREATE INDEX job_labels ON mlq.job USING gin ((labels::jsonb) jsonb_path_ops) WHERE labels IS NOT NULL;

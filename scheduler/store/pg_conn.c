@@ -382,6 +382,9 @@ static void on_poll(uv_poll_t *handle, int status, int events)
         return;
     }
     uint64_t generation = conn->generation;
+    if (status < 0) {
+        conn->polled = 0; /* libuv stopped it (POLLERR); what was received may be still to read */
+    }
     if (status < 0 || (events & UV_READABLE) != 0) {
         if (PQconsumeInput(conn->pg) != 1) {
             /* What arrived before the end is still there, for instance the reason. */

@@ -67,7 +67,8 @@ const char *const pg_sql_bootstrap =
     "       f.exit_code, f.signal, f.kind, f.cause, f.state, f.detail"                             \
     "  FROM (" ids ") ids JOIN mlq.fact f ON f.job = ids.id ORDER BY f.seq"
 
-#define LIVE_JOBS "SELECT id FROM mlq.job WHERE ended_at IS NULL"
+/* As the index job_live says it. */
+#define LIVE_JOBS "SELECT id FROM mlq.job WHERE state IN ('pending', 'running')"
 #define ONE_JOB   "SELECT $1::bigint AS id"
 
 static const struct pg_sql pg_statements[PG_SQL_COUNT] = {

@@ -126,6 +126,7 @@ static void on_commit(void *context, int rc, const struct mlq_err *err)
     if (rc != MLQ_OK) {
         assert_int_equal(err->code, rc);
         assert_true(err->text[0] != '\0');
+        print_message("commit %d: %s\n", call->number, err->text);
     }
     client->commit_rc[client->commit_answers++ % SUITE_COMMITS_MAX] = rc;
     mlq_free(call);
