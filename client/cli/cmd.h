@@ -2,7 +2,7 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * The verbs. Each lies in a file of its own, cmd_<verb>.c, gets the arguments from its own name on, and
- * returns the exit code of the program.
+ * returns the exit code of the program. main.c prints the help before it is called.
  */
 #ifndef MLQ_CLI_CMD_H
 #define MLQ_CLI_CMD_H
@@ -21,7 +21,40 @@ enum cmd_exit {
     CMD_INTERRUPTED = 130,
 };
 
-int cmd_up(int argc, char **argv);
+int cmd_artifacts(int argc, char **argv);
+int cmd_cancel(int argc, char **argv);
+int cmd_completion(int argc, char **argv);
 int cmd_down(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
+int cmd_help(int argc, char **argv);
+int cmd_logs(int argc, char **argv);
+int cmd_ls(int argc, char **argv);
+int cmd_metrics(int argc, char **argv);
+int cmd_nodes(int argc, char **argv);
+int cmd_retry(int argc, char **argv);
+int cmd_show(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_submit(int argc, char **argv);
+int cmd_up(int argc, char **argv);
+int cmd_version(int argc, char **argv);
+int cmd_wait(int argc, char **argv);
+
+extern const char cmd_artifacts_help[];
+extern const char cmd_cancel_help[];
+extern const char cmd_completion_help[];
+extern const char cmd_down_help[];
+extern const char cmd_explain_help[];
+extern const char cmd_help_help[];
+extern const char cmd_logs_help[];
+extern const char cmd_ls_help[];
+extern const char cmd_metrics_help[];
+extern const char cmd_nodes_help[];
+extern const char cmd_retry_help[];
+extern const char cmd_show_help[];
+extern const char cmd_status_help[];
+extern const char cmd_submit_help[];
+extern const char cmd_up_help[];
+extern const char cmd_version_help[];
+extern const char cmd_wait_help[];
 
 #endif

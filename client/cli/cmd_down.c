@@ -23,7 +23,7 @@
 #define WORKER_TIMEOUT_MS 75000 /* tasks have 60 s of grace */
 #define SCHEDULER_TIMEOUT_MS 20000
 
-static const char help[] =
+const char cmd_down_help[] =
     "usage: mlq down [--home DIR] [--purge] [-y]\n"
     "\n"
     "Stops the cluster that `mlq up` started: workers (their tasks get SIGTERM and their grace), scheduler,\n"
@@ -95,7 +95,7 @@ int cmd_down(int argc, char **argv)
     int code;
     while ((code = getopt_long(argc, argv, "y", options, NULL)) != -1) {
         if (code == '?' + 1) {
-            fputs(help, stdout);
+            fputs(cmd_down_help, stdout);
             return CMD_OK;
         }
         if (code == '?') {

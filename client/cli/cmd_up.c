@@ -32,7 +32,7 @@
 #define WORKERS_MAX 64
 #define SERVE_TIMEOUT_MS 60000
 
-static const char help[] =
+const char cmd_up_help[] =
     "usage: mlq up [--home DIR] [--workers N] [--cpus N] [--memory SIZE]\n"
     "\n"
     "  mlq up                      a cluster with two workers in ~/.local/state/mlq\n"
@@ -364,7 +364,7 @@ static int parse(int argc, char **argv, struct up *up)
     while ((code = getopt_long(argc, argv, "", options, NULL)) != -1) {
         uint64_t number;
         if (code == '?' + 1) {
-            fputs(help, stdout);
+            fputs(cmd_up_help, stdout);
             return 1;
         }
         if (code == 'h') {
