@@ -347,6 +347,10 @@ static void a_checkpoint_of_another_training_is_refused(void **state)
     run.with = QUICK;
     run.train = "test.safetensors";
     op_run_expect(&run, 1, "other rows");
+    /* In a gang rank 0 says so and fails; the others have nothing to say. */
+    struct gang gang = start_gang(LONG, "out-foreign", "ckpt-quick", 2);
+    assert_int_equal(op_run_wait(gang.pids[0]), 1);
+    assert_int_equal(op_run_wait(gang.pids[1]), 75);
     run.train = "train.safetensors";
     op_run_expect(&run, 0, "train.resume"); /* its own still goes on */
 }

@@ -112,6 +112,18 @@ static int share_state(struct op_train *train, struct mlq_err *err)
     return rc;
 }
 
+/* A peer that goes after the gang has met has its own reason and its own exit status: this rank is only to
+ * be run again. */
+static int leave_if_alone(int rc, struct mlq_err *err)
+{
+    if (rc != MLQ_ECONN && rc != MLQ_ETIMEOUT) {
+        return rc;
+    }
+    log_warn("train.peer_lost", "reason=\"%s\"", err == NULL ? "" : err->text);
+    return OP_STOPPED;
+}
+
+/* Everything but the steps. OP_STOPPED when a peer was lost. */
 static int prepare(struct op_train *train, struct mlq_err *err)
 {
     int rc = op_train_config_read(train->ctx, &train->config, err);
@@ -122,7 +134,7 @@ static int prepare(struct op_train *train, struct mlq_err *err)
         rc = open_gang(train, err);
     }
     if (rc == 0) {
-        rc = compare_ranks(train, err);
+        rc = leave_if_alone(compare_ranks(train, err), err);
     }
     if (rc != 0) {
         return rc;
@@ -136,7 +148,7 @@ static int prepare(struct op_train *train, struct mlq_err *err)
         rc = op_train_checkpoint_load(train, &train->resumed, err);
     }
     if (rc == 0) {
-        rc = share_state(train, err);
+        rc = leave_if_alone(share_state(train, err), err);
     }
     log_info("train.start", "task=%s rows=%u validation=%u inputs=%u parameters=%" PRIu64
              " ranks=%u shards=%u blas=\"%s\" core=%s threads=%d", model_task_text(model->task),
