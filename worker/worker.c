@@ -265,7 +265,7 @@ static int start(struct worker *worker, struct mlq_err *err)
         return rc;
     }
     probe_all(worker);
-    agent_init(&worker->agent, worker->home.session, worker->home.epoch);
+    agent_init(&worker->agent, worker->home.session, worker->home.epoch, mlq_clock_boot_ns());
     worker->tick = loop_timer_create(worker->loop, on_tick, worker);
     worker->notes_timer = loop_timer_create(worker->loop, outbound_notes, worker);
     worker->logs_timer = loop_timer_create(worker->loop, logs_serve, worker);
@@ -277,6 +277,7 @@ static int start(struct worker *worker, struct mlq_err *err)
     worker->quit_signal.data = worker;
     (void)uv_signal_start(&worker->quit_signal, on_quit_signal, SIGQUIT);
     rc = home_each_attempt(&worker->home, adopt, worker, err);
+    set_tick(worker);
     return rc == MLQ_OK ? open_link(worker) : rc;
 }
 

@@ -60,7 +60,7 @@ struct heard_end {
 struct fake {
     uv_loop_t *loop;
     struct net_server *server;
-    char endpoint[128];
+    char endpoint[256];
     char server_public[NET_KEY_TEXT_BYTES];
     bool is_closed;
     pid_t worker;
@@ -76,6 +76,7 @@ struct fake {
     unsigned heartbeats;
     unsigned leavings;
     unsigned started;
+    uint16_t port_first;
     size_t claim_count;
     struct msg_member claims[16];
     char software[200];
@@ -173,6 +174,7 @@ static inline void hear_hello(struct fake *f, const struct msg_hello *hello)
     assert_true(hello->session > f->session);
     f->session = hello->session;
     f->claim_count = hello->claim_count;
+    f->port_first = hello->port_first;
     copy_text(f->software, sizeof f->software, hello->software);
     for (size_t i = 0; i < hello->claim_count && i < 16; i++) {
         f->claims[i] = hello->claims[i];

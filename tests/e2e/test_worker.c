@@ -321,6 +321,47 @@ static void test_environment(void **state)
     fake_close(&fake);
 }
 
+/* Two ranks of examples/gang find each other and agree on a model. */
+static void test_gang(void **state)
+{
+    (void)state;
+    begin();
+    struct cas *cas;
+    struct cas_digest digest;
+    char code[CAS_DIGEST_TEXT_BYTES];
+    char *folder = mlq_format("%s/examples/gang", getenv("MLQ_SOURCE_DIR"));
+    assert_int_equal(cas_open("store", &cas, NULL), 0);
+    assert_int_equal(cas_put_tree(cas, folder, NULL, NULL, &digest, NULL, NULL), 0);
+    cas_digest_format(&digest, code);
+    cas_close(&cas);
+    mlq_free(folder);
+    const struct mlq_str argv[] = {MLQ_STR("python3"), MLQ_STR("allreduce.py")};
+    struct msg_assignment ranks[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        ranks[i] = assignment(125);
+        ranks[i].member.rank = i;
+        ranks[i].ranks = 2;
+        ranks[i].local_rank = i;
+        ranks[i].local_ranks = 2;
+        ranks[i].master_addr = MLQ_STR("127.0.0.1");
+        ranks[i].master_port = fake.port_first;
+        ranks[i].argv = argv;
+        ranks[i].argc = 2;
+        ranks[i].code = mlq_str_from(code);
+    }
+    send_assignment(ranks, 2);
+    FAKE_WAIT(&fake, fake.end_count == 2);
+    const struct heard_end *first = fake_end(&fake, 125, 0);
+    assert_int_equal(first->exit_code, 0);
+    assert_int_equal(fake_end(&fake, 125, 1)->exit_code, 0);
+    assert_true(find_metric(first->metrics, first->metric_count, "ranks")->value == 2);
+    assert_true(find_metric(first->metrics, first->metric_count, "loss")->value < 0.001);
+    char *log = read_artifact(fake_end(&fake, 125, 1), ".log");
+    assert_non_null(strstr(log, "rank 1 of 2: weights "));
+    mlq_free(log);
+    fake_close(&fake);
+}
+
 /* ---- The control socket ---- */
 
 static void test_control(void **state)
@@ -328,6 +369,7 @@ static void test_control(void **state)
     (void)state;
     begin();
     assign_shell(130,
+                 "trap '' TERM;" /* it hears of the stop by asking only */
                  "mlq-task metric loss=0.25 acc=0.5 step=7 || exit 11;"
                  "mlq-task metric loss=0.125 step=8 || exit 12;"
                  "mlq-task progress 0.5 'half way' || exit 13;"
@@ -350,6 +392,7 @@ static void test_control(void **state)
     send_kill(130, 30 * MLQ_NS_PER_S);
     const struct heard_end *end = wait_end(130);
     assert_int_equal(end->cause, WORKER_CAUSE_CANCEL);
+    assert_int_equal(end->exit_code, 75);
     expect_artifact(end, "record", "{\"a\":1}\n");
     const struct heard_metric *loss = find_metric(end->metrics, end->metric_count, "loss");
     assert_true(loss->value == 0.125 && loss->step == 8);
@@ -542,6 +585,26 @@ static void test_quit(void **state)
     fake_close(&fake);
 }
 
+/* The first of its endpoints is dead: it tries the next. */
+static void test_standby(void **state)
+{
+    (void)state;
+    fake_open(&fake);
+    char *both = mlq_format("tcp://127.0.0.1:9,%s", fake.endpoint);
+    (void)snprintf(fake.endpoint, sizeof fake.endpoint, "%s", both);
+    mlq_free(both);
+    fake_start_worker(&fake);
+    FAKE_WAIT(&fake, fake.heartbeats >= 1);
+    /* And when the scheduler does not answer any more, it goes on looking. */
+    unsigned hellos = fake.hellos;
+    fake.is_deaf = true;
+    FAKE_WAIT(&fake, fake.hellos > hellos);
+    fake.is_deaf = false;
+    unsigned beats = fake.heartbeats;
+    FAKE_WAIT(&fake, fake.heartbeats > beats);
+    fake_close(&fake);
+}
+
 static void test_single_instance(void **state)
 {
     (void)state;
@@ -591,6 +654,7 @@ int main(void)
         cmocka_unit_test_teardown(test_failures, clean),
         cmocka_unit_test_teardown(test_inputs_and_code, clean),
         cmocka_unit_test_teardown(test_environment, clean),
+        cmocka_unit_test_teardown(test_gang, clean),
         cmocka_unit_test_teardown(test_control, clean),
         cmocka_unit_test_teardown(test_checkpoint_survives, clean),
         cmocka_unit_test_teardown(test_logs, clean),
@@ -600,6 +664,7 @@ int main(void)
         cmocka_unit_test_teardown(test_fenced, clean),
         cmocka_unit_test_teardown(test_epoch_is_kept, clean),
         cmocka_unit_test_teardown(test_quit, clean),
+        cmocka_unit_test_teardown(test_standby, clean),
         cmocka_unit_test_teardown(test_single_instance, clean),
         cmocka_unit_test_teardown(test_shim_killed, clean),
     };

@@ -71,8 +71,8 @@ static struct agent_event did(enum agent_event_kind kind, uint64_t attempt)
 
 static void welcome(void)
 {
-    agent_init(&agent, 100, 0);
     now = 1000 * SECOND;
+    agent_init(&agent, 100, 0, now);
     step(did(AGENT_EV_CONNECTED, 0));
     assert_int_equal(only(AGENT_ACT_HELLO)->session, 101);
     now += SECOND;
@@ -170,7 +170,7 @@ static void test_epochs(void **state)
     step(event);
     assert_non_null(has(AGENT_ACT_REPORT_STARTED));
     /* Also not after a restart. */
-    agent_init(&agent, 200, 5);
+    agent_init(&agent, 200, 5, now);
     step(did(AGENT_EV_CONNECTED, 0));
     step(said(AGENT_EV_WELCOME, 0));
     nothing();
@@ -228,6 +228,18 @@ static void test_silence(void **state)
     (void)only(AGENT_ACT_HELLO);
     step(did(AGENT_EV_REFUSED, 0)); /* a standby */
     nothing();
+    now = agent_next_deadline_ns(&agent);
+    step(did(AGENT_EV_TICK, 0));
+    (void)only(AGENT_ACT_ROTATE);
+}
+
+static void test_first_endpoint_dead(void **state)
+{
+    (void)state;
+    now = 5 * SECOND;
+    agent_init(&agent, 1, 0, now);
+    assert_true(agent_next_deadline_ns(&agent) > now &&
+                agent_next_deadline_ns(&agent) < 60 * SECOND);
     now = agent_next_deadline_ns(&agent);
     step(did(AGENT_EV_TICK, 0));
     (void)only(AGENT_ACT_ROTATE);
@@ -295,8 +307,8 @@ static void test_fenced(void **state)
 static void test_restart(void **state)
 {
     (void)state;
-    agent_init(&agent, 1000, 1);
     now = 5 * SECOND;
+    agent_init(&agent, 1000, 1, now);
     struct agent_event live = did(AGENT_EV_FOUND, 7);
     live.is_live = true;
     step(live);
@@ -503,8 +515,8 @@ static void random_stream(uint64_t seed)
     struct mlq_prng prng;
     mlq_prng_seed(&prng, seed);
     memset(models, 0, sizeof models);
-    agent_init(&agent, 0, 1);
     now = SECOND;
+    agent_init(&agent, 0, 1, now);
     int64_t lease = 0;
     uint32_t epoch = agent.epoch;
     for (int i = 0; i < 2000; i++) {
@@ -556,12 +568,13 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_life),     cmocka_unit_test(test_stale_and_repeated),
-        cmocka_unit_test(test_epochs),   cmocka_unit_test(test_lease),
-        cmocka_unit_test(test_silence),  cmocka_unit_test(test_kill),
-        cmocka_unit_test(test_fenced),   cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_failures), cmocka_unit_test(test_full),
-        cmocka_unit_test(test_quit),     cmocka_unit_test(test_random),
+        cmocka_unit_test(test_life),    cmocka_unit_test(test_stale_and_repeated),
+        cmocka_unit_test(test_epochs),  cmocka_unit_test(test_lease),
+        cmocka_unit_test(test_silence), cmocka_unit_test(test_first_endpoint_dead),
+        cmocka_unit_test(test_kill),    cmocka_unit_test(test_fenced),
+        cmocka_unit_test(test_restart), cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_full),    cmocka_unit_test(test_quit),
+        cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -521,12 +521,12 @@ static void step(struct agent *agent, const struct agent_event *event,
     }
 }
 
-void agent_init(struct agent *agent, uint64_t session, uint32_t epoch)
+void agent_init(struct agent *agent, uint64_t session, uint32_t epoch, int64_t now_ns)
 {
     memset(agent, 0, sizeof *agent);
     agent->session = session;
     agent->epoch = epoch;
-    agent->link_deadline_ns = NEVER;
+    agent->link_deadline_ns = now_ns + CONNECT_WAIT_NS;
     agent->heartbeat_deadline_ns = NEVER;
     agent->leave_deadline_ns = NEVER;
 }

@@ -164,8 +164,9 @@ struct agent {
     int64_t leave_deadline_ns;     /* INT64_MAX: stays */
 };
 
-/* `session` is above every session that this worker ever used; `epoch` is the highest kept. */
-void agent_init(struct agent *agent, uint64_t session, uint32_t epoch);
+/* `session` is above every session that this worker ever used; `epoch` is the highest kept. The shell
+ * connects to the first endpoint by itself. */
+void agent_init(struct agent *agent, uint64_t session, uint32_t epoch, int64_t now_ns);
 void agent_step(struct agent *agent,
                 const struct agent_event *event,
                 struct agent_actions *actions);
