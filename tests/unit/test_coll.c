@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Collectives among real processes on loopback: what they move, and what happens when a rank does not
- * come, belongs to another gang, dies, or stands still.
+ * Collectives among real processes on loopback: what they move, and what happens when a rank does
+ * not come, belongs to another gang, dies, or stands still.
  */
 #include "tests/unit/cm.h"
 
@@ -22,8 +22,8 @@
 #include "worker/coll/coll_store.h"
 #include "worker/coll/coll_watchdog.h"
 
-#define LIMIT_NS (20 * MLQ_NS_PER_S)
-#define SHORT_NS (1 * MLQ_NS_PER_S)
+#define LIMIT_NS  (20 * MLQ_NS_PER_S)
+#define SHORT_NS  (1 * MLQ_NS_PER_S)
 #define RANKS_MAX 4u
 
 /* A port that was free a moment ago. */
@@ -40,10 +40,12 @@ static uint16_t free_port(void)
 
 static struct coll_gang gang_of(uint32_t rank, uint32_t size, uint16_t port)
 {
-    return (struct coll_gang){.rank = rank, .size = size, .address = "127.0.0.1", .port = port, .name = "test/1"};
+    return (struct coll_gang){
+        .rank = rank, .size = size, .address = "127.0.0.1", .port = port, .name = "test/1"};
 }
 
-/* Runs `body` once per rank, each in a process of its own; the exit statuses are the bodies' results. */
+/* Runs `body` once per rank, each in a process of its own; the exit statuses are the bodies'
+ * results. */
 typedef int (*rank_fn)(struct coll_gang gang);
 
 static void run_ranks(rank_fn body, uint32_t size, pid_t pids[RANKS_MAX])
@@ -69,7 +71,7 @@ static int status_of(pid_t pid)
 
 #define CHECK(condition)                                                                           \
     if (!(condition)) {                                                                            \
-        (void)fprintf(stderr, "rank %u, line %d: %s\n", gang.rank, __LINE__, #condition);         \
+        (void)fprintf(stderr, "rank %u, line %d: %s\n", gang.rank, __LINE__, #condition);          \
         return 1;                                                                                  \
     }
 
@@ -177,7 +179,8 @@ static struct coll_store_client *join(const struct coll_gang *gang)
 {
     struct coll_store_client *client = NULL;
     char local[COLL_STORE_ADDRESS_BYTES];
-    assert_int_equal(coll_store_client_open(gang, mlq_clock_boot_ns() + LIMIT_NS, &client, local, NULL), 0);
+    assert_int_equal(
+        coll_store_client_open(gang, mlq_clock_boot_ns() + LIMIT_NS, &client, local, NULL), 0);
     assert_string_equal(local, "127.0.0.1");
     return client;
 }
@@ -205,8 +208,9 @@ static void values_are_set_once_and_waited_for(void **state)
     size_t len = 1;
     assert_int_equal(coll_store_client_get(a, "other", value, &len, deadline_ns, NULL), 0);
     assert_int_equal(len, 0);
-    assert_int_equal(coll_store_client_get(a, "never", value, &len, mlq_clock_boot_ns() + SHORT_NS / 10, NULL),
-                     MLQ_ETIMEOUT);
+    assert_int_equal(
+        coll_store_client_get(a, "never", value, &len, mlq_clock_boot_ns() + SHORT_NS / 10, NULL),
+        MLQ_ETIMEOUT);
     struct mlq_err err = MLQ_ERR_INIT;
     struct coll_store_client *again = join(&meeting.gang);
     assert_int_equal(coll_store_client_set(again, "key", "x", 1, deadline_ns, &err), MLQ_EPERM);
@@ -248,7 +252,8 @@ static void a_rank_of_another_gang_is_refused(void **state)
         struct coll_store_client *client = NULL;
         struct mlq_err err = MLQ_ERR_INIT;
         char local[COLL_STORE_ADDRESS_BYTES];
-        int rc = coll_store_client_open(&others[i], mlq_clock_boot_ns() + LIMIT_NS, &client, local, &err);
+        int rc = coll_store_client_open(&others[i], mlq_clock_boot_ns() + LIMIT_NS, &client, local,
+                                        &err);
         assert_int_equal(rc, MLQ_EPERM);
         assert_non_null(strstr(err.text, "another gang"));
     }
@@ -290,7 +295,8 @@ static void strangers_are_turned_away(void **state)
     expect_closed_after(meeting.gang.port, http, sizeof(http) - 1);
     expect_closed_after(meeting.gang.port, long_name, sizeof(long_name) - 1);
     for (size_t i = 0; i < MLQ_COUNT_OF(requests); i++) {
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(meeting.gang.port),
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_port = htons(meeting.gang.port),
                                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         int fd = socket(AF_INET, SOCK_STREAM, 0);
         uint8_t reply[8];
@@ -352,7 +358,8 @@ static void pause_ms(int ms)
     (void)poll(NULL, 0, ms);
 }
 
-/* A killed or a stopped rank: the others fail within the call's limit, or the watchdog ends them. */
+/* A killed or a stopped rank: the others fail within the call's limit, or the watchdog ends
+ * them. */
 static void lose_rank(int with_signal)
 {
     pid_t pids[RANKS_MAX];

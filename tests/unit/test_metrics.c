@@ -22,7 +22,8 @@ static void assert_score(const char *file, const json_t *expected, const char *n
     const json_t *json = json_object_get(expected, name);
     assert_non_null(json);
     double wanted = json_number_value(json);
-    if (json_is_null(json) ? !isnan(value) : !(fabs(value - wanted) <= TOLERANCE * fmax(1, fabs(wanted)))) {
+    if (json_is_null(json) ? !isnan(value)
+                           : !(fabs(value - wanted) <= TOLERANCE * fmax(1, fabs(wanted)))) {
         fail_msg("%s: %s is %.17g, scikit-learn says %.17g", file, name, value, wanted);
     }
 }
@@ -56,7 +57,8 @@ static double *read_matrix(const json_t *rows, size_t width)
     return values;
 }
 
-static void check_scores(const char *file, const json_t *expected, const struct metrics_classification *m)
+static void
+check_scores(const char *file, const json_t *expected, const struct metrics_classification *m)
 {
     assert_score(file, expected, "accuracy", m->accuracy);
     assert_score(file, expected, "balanced_accuracy", m->balanced_accuracy);
@@ -95,9 +97,12 @@ static void check_classification(const char *file, const json_t *golden)
     const json_t *confusion = json_object_get(golden, "confusion");
     for (uint32_t k = 0; k < classes; k++) {
         const json_t *row = json_array_get(per_class, k);
-        assert_true(fabs(m->per_class[k].precision - json_number_value(json_array_get(row, 0))) <= TOLERANCE);
-        assert_true(fabs(m->per_class[k].recall - json_number_value(json_array_get(row, 1))) <= TOLERANCE);
-        assert_true(fabs(m->per_class[k].f1 - json_number_value(json_array_get(row, 2))) <= TOLERANCE);
+        assert_true(fabs(m->per_class[k].precision - json_number_value(json_array_get(row, 0))) <=
+                    TOLERANCE);
+        assert_true(fabs(m->per_class[k].recall - json_number_value(json_array_get(row, 1))) <=
+                    TOLERANCE);
+        assert_true(fabs(m->per_class[k].f1 - json_number_value(json_array_get(row, 2))) <=
+                    TOLERANCE);
         assert_true((double)m->per_class[k].support == json_number_value(json_array_get(row, 3)));
         for (uint32_t j = 0; j < classes; j++) {
             assert_int_equal(m->confusion[k * classes + j],
@@ -160,8 +165,12 @@ static void roc_and_calibration_are_those_of_the_rows(void **state)
     (void)state;
     const uint32_t labels[] = {1, 1, 0, 0, 0}, predicted[] = {1, 1, 1, 0, 0};
     const double p[] = {0.1, 0.9, 0.2, 0.8, 0.2, 0.8, 0.6, 0.4, 0.9, 0.1};
-    struct metrics_rows rows = {.rows = 5, .class_count = 2, .positive = 1, .labels = labels,
-                                .predicted = predicted, .probabilities = p};
+    struct metrics_rows rows = {.rows = 5,
+                                .class_count = 2,
+                                .positive = 1,
+                                .labels = labels,
+                                .predicted = predicted,
+                                .probabilities = p};
     struct metrics_classification *m = NULL;
     assert_int_equal(metrics_classify(&rows, &m, NULL), 0);
     const double x[] = {0, 0, 1 / 3.0, 2 / 3.0, 1}, y[] = {0, 0.5, 1, 1, 1};

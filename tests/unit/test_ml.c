@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The numerics: products, gradients against differences in double, optimizers against numbers worked out
- * in double, orders, and the canonical tree.
+ * The numerics: products, gradients against differences in double, optimizers against numbers
+ * worked out in double, orders, and the canonical tree.
  */
 #include "tests/unit/cm.h"
 
@@ -44,7 +44,9 @@ static void products_equal_the_definition(void **state)
     for (int kind = 0; kind < 3; kind++) {
         memset(c, 0x7f, sizeof(c)); /* what was there must not count */
         struct gemm_size size = {.m = M, .n = N, .k = K};
-        kind == 0 ? gemm_nn(size, a, b, c) : kind == 1 ? gemm_nt(size, a, bt, c) : gemm_tn(size, at, b, c);
+        kind == 0   ? gemm_nn(size, a, b, c)
+        : kind == 1 ? gemm_nt(size, a, bt, c)
+                    : gemm_tn(size, at, b, c);
         for (int i = 0; i < M; i++) {
             for (int j = 0; j < N; j++) {
                 double sum = 0;
@@ -82,12 +84,13 @@ static void a_better_core_is_asked_for_only_where_it_runs(void **state)
     assert_null(gemm_better_core("Prescott", plain));
     assert_null(gemm_better_core("SkylakeX", avx512));
     assert_null(gemm_better_core("Cooperlake", avx512));
-    assert_null(gemm_better_core("neoversen1", avx512)); /* a name that we do not know is left alone */
+    assert_null(
+        gemm_better_core("neoversen1", avx512)); /* a name that we do not know is left alone */
 }
 
 /* ---- Gradients ---- */
 
-#define ROWS 6u
+#define ROWS   6u
 #define PADDED 8u
 #define INPUTS 5u
 
@@ -110,8 +113,12 @@ static struct model *small_model(enum model_task task, uint32_t classes, uint32_
 }
 
 /* The mean loss, in double from the definition, with parameter `nudged` moved by `by`. */
-static double reference_loss(const struct model *model, const float *inputs, const uint32_t *labels,
-                             const float *targets, uint64_t nudged, double by)
+static double reference_loss(const struct model *model,
+                             const float *inputs,
+                             const uint32_t *labels,
+                             const float *targets,
+                             uint64_t nudged,
+                             double by)
 {
     double total = 0;
     for (uint32_t row = 0; row < ROWS; row++) {
@@ -164,18 +171,22 @@ static void check_gradient(struct model *model)
     memset(gradient, 0x7f, model->parameter_count * sizeof(float)); /* it must be overwritten */
     memcpy(net_inputs(net), inputs, sizeof(inputs));
     const float *outputs = net_forward(net);
-    struct loss_shape shape = {.rows = ROWS, .rows_padded = PADDED, .outputs = model_output_count(model)};
+    struct loss_shape shape = {
+        .rows = ROWS, .rows_padded = PADDED, .outputs = model_output_count(model)};
     double loss = regression ? loss_squared(shape, outputs, targets, 1.0f / ROWS, output_gradient)
                              : loss_softmax(shape, outputs, labels, 1.0f / ROWS, output_gradient);
     net_backward(net, output_gradient, gradient);
     const uint32_t *classes = regression ? NULL : labels;
-    assert_true(fabs(loss / ROWS - reference_loss(model, inputs, classes, targets, UINT64_MAX, 0)) < 1e-5);
+    assert_true(fabs(loss / ROWS - reference_loss(model, inputs, classes, targets, UINT64_MAX, 0)) <
+                1e-5);
     for (uint64_t i = 0; i < model->parameter_count; i++) {
         double h = 1e-6;
         double slope = (reference_loss(model, inputs, classes, targets, i, h) -
-                        reference_loss(model, inputs, classes, targets, i, -h)) / (2 * h);
+                        reference_loss(model, inputs, classes, targets, i, -h)) /
+                       (2 * h);
         if (fabs(slope - (double)gradient[i]) > 1e-5 + 1e-4 * fabs(slope)) {
-            fail_msg("parameter %lu: gradient %g, difference %g", (unsigned long)i, (double)gradient[i], slope);
+            fail_msg("parameter %lu: gradient %g, difference %g", (unsigned long)i,
+                     (double)gradient[i], slope);
         }
     }
     mlq_free(gradient);
@@ -245,7 +256,8 @@ static void weights_start_with_hes_variance(void **state)
 
 static void check_optimizer(struct optim_options options, const double expected[3])
 {
-    static const float gradients[3][3] = {{0.1f, -0.2f, 0.3f}, {0.4f, 0, -0.6f}, {-0.05f, 0.25f, 1.5f}};
+    static const float gradients[3][3] = {
+        {0.1f, -0.2f, 0.3f}, {0.4f, 0, -0.6f}, {-0.05f, 0.25f, 1.5f}};
     struct model *model = model_create();
     model->task = MODEL_REGRESSION;
     model->input_count = 3;
@@ -269,16 +281,24 @@ static void check_optimizer(struct optim_options options, const double expected[
 static void optimizers_make_the_golden_steps(void **state)
 {
     (void)state;
-    check_optimizer((struct optim_options){.kind = OPTIM_SGD, .lr = 0.1}, (double[]){0.455, -1.255, 1.88});
-    check_optimizer((struct optim_options){.kind = OPTIM_SGD, .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01},
-                    (double[]){0.3991753895, -1.21386947875, 1.871543568});
-    check_optimizer((struct optim_options){.kind = OPTIM_SGD, .lr = 0.1, .momentum = 0.9, .l2 = 0.01},
-                    (double[]){0.3991753895, -1.21386947875, 1.871543568});
-    check_optimizer((struct optim_options){.kind = OPTIM_SGD, .lr = 0.1, .momentum = 0.9, .nesterov = true,
-                                           .weight_decay = 0.01},
-                    (double[]){0.3629397619805, -1.21888194924625, 1.758451936512});
-    check_optimizer((struct optim_options){.kind = OPTIM_ADAMW, .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999,
-                                           .epsilon = 1e-8, .weight_decay = 0.1},
+    check_optimizer((struct optim_options){.kind = OPTIM_SGD, .lr = 0.1},
+                    (double[]){0.455, -1.255, 1.88});
+    check_optimizer(
+        (struct optim_options){.kind = OPTIM_SGD, .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01},
+        (double[]){0.3991753895, -1.21386947875, 1.871543568});
+    check_optimizer(
+        (struct optim_options){.kind = OPTIM_SGD, .lr = 0.1, .momentum = 0.9, .l2 = 0.01},
+        (double[]){0.3991753895, -1.21386947875, 1.871543568});
+    check_optimizer(
+        (struct optim_options){
+            .kind = OPTIM_SGD, .lr = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 0.01},
+        (double[]){0.3629397619805, -1.21888194924625, 1.758451936512});
+    check_optimizer((struct optim_options){.kind = OPTIM_ADAMW,
+                                           .lr = 0.01,
+                                           .beta1 = 0.9,
+                                           .beta2 = 0.999,
+                                           .epsilon = 1e-8,
+                                           .weight_decay = 0.1},
                     (double[]){0.4736695277459345, -1.2313364231926773, 1.9830059968582503});
 }
 
@@ -335,7 +355,8 @@ static void sum_dealt(uint32_t shards, uint32_t ranks, float result[WIDTH])
         }
         assert_int_equal(tree_partials(range, nodes), tree.count);
         for (uint32_t i = 0; i < tree.count; i++) {
-            assert_ptr_equal(tree.nodes[i].values, own + i * WIDTH); /* they can be sent as one block */
+            assert_ptr_equal(tree.nodes[i].values,
+                             own + i * WIDTH); /* they can be sent as one block */
             assert_int_equal(nodes[i].level, tree.nodes[i].level);
             nodes[i].values = tree.nodes[i].values;
             tree_push(&whole, nodes[i]);

@@ -26,7 +26,11 @@ static const char *const city_names[] = {"Lyon", "Nobody lives here", "Oslo"};
 static const struct preprocess_column columns[] = {
     {.name = "age", .kind = MODEL_NUMBER, .numbers = ages},
     {.name = "constant", .kind = MODEL_NUMBER, .numbers = constants},
-    {.name = "city", .kind = MODEL_CATEGORY, .codes = cities, .value_count = 3, .values = city_names},
+    {.name = "city",
+     .kind = MODEL_CATEGORY,
+     .codes = cities,
+     .value_count = 3,
+     .values = city_names},
 };
 
 static struct model *fitted_model(void)
@@ -64,7 +68,8 @@ static void fit_takes_means_deviations_and_seen_values(void **state)
     model_destroy(&model);
 }
 
-/* Another table: other order, an extra column, another dictionary with a value that training never saw. */
+/* Another table: other order, an extra column, another dictionary with a value that training never
+ * saw. */
 static void rows_of_another_table_become_inputs(void **state)
 {
     (void)state;
@@ -82,8 +87,14 @@ static void rows_of_another_table_become_inputs(void **state)
     assert_int_equal(preprocess_bind(model, table, 4, &bound, NULL), 0);
     float inputs[2 * 4];
     assert_int_equal(preprocess_rows(bound, 1, 2, inputs, NULL), 0);
-    const float expected[] = {(float)(20 / sqrt(50)), 1, 0, 0, /* Bergen: unknown, all zeros */
-                              0, 0, 0, 1};                     /* missing: filled */
+    const float expected[] = {(float)(20 / sqrt(50)),
+                              1,
+                              0,
+                              0, /* Bergen: unknown, all zeros */
+                              0,
+                              0,
+                              0,
+                              1}; /* missing: filled */
     for (size_t i = 0; i < MLQ_COUNT_OF(expected); i++) {
         assert_true(inputs[i] == expected[i]);
     }
@@ -144,7 +155,8 @@ static void a_saved_model_loads_with_the_same_bits(void **state)
     assert_int_equal(loaded->layer_count, 2);
     assert_int_equal(loaded->layers[0].activation, MODEL_RELU);
     assert_int_equal(loaded->parameter_count, model->parameter_count);
-    assert_memory_equal(loaded->parameters, model->parameters, model->parameter_count * sizeof(float));
+    assert_memory_equal(loaded->parameters, model->parameters,
+                        model->parameter_count * sizeof(float));
     assert_int_equal(model_save(loaded, "b.safetensors", NULL), 0);
     char *a = NULL, *b = NULL;
     size_t a_len = 0, b_len = 0;
@@ -159,19 +171,31 @@ static void a_saved_model_loads_with_the_same_bits(void **state)
 }
 
 #define REGRESSION_HEAD "{\"format\":\"mlq.model/1\",\"task\":\"regression\",\"target\":\"y\","
-#define SCALES "\"target_mean\":0,\"target_scale\":1,"
-#define NUMBER_X "\"features\":[{\"name\":\"x\",\"kind\":\"number\",\"fill\":0,\"mean\":0,\"scale\":1}],"
+#define SCALES          "\"target_mean\":0,\"target_scale\":1,"
+#define NUMBER_X                                                                                   \
+    "\"features\":[{\"name\":\"x\",\"kind\":\"number\",\"fill\":0,\"mean\":0,\"scale\":1}],"
 #define ONE_LAYER "\"layers\":[{\"inputs\":1,\"outputs\":1,\"activation\":\"identity\"}]}"
 
 /* A file with one 1x1 layer and the given description. */
-static int load_described(const char *description, uint64_t columns_of_weight, float weight,
+static int load_described(const char *description,
+                          uint64_t columns_of_weight,
+                          float weight,
                           struct mlq_err *err)
 {
     const float weights[2] = {weight, 0}, bias[1] = {0};
     const struct safetensors_tensor tensors[] = {
-        {.name = "layers.0.weight", .dtype = SAFETENSORS_F32, .rank = 2, .shape = {1, columns_of_weight},
-         .data = weights, .bytes = 4 * columns_of_weight},
-        {.name = "layers.0.bias", .dtype = SAFETENSORS_F32, .rank = 1, .shape = {1}, .data = bias, .bytes = 4},
+        {.name = "layers.0.weight",
+         .dtype = SAFETENSORS_F32,
+         .rank = 2,
+         .shape = {1, columns_of_weight},
+         .data = weights,
+         .bytes = 4 * columns_of_weight},
+        {.name = "layers.0.bias",
+         .dtype = SAFETENSORS_F32,
+         .rank = 1,
+         .shape = {1},
+         .data = bias,
+         .bytes = 4},
     };
     const char *metadata[] = {description == NULL ? "other" : MODEL_METADATA_KEY,
                               description == NULL ? "text" : description, NULL};
@@ -194,17 +218,24 @@ static void hostile_descriptions_are_refused(void **state)
         REGRESSION_HEAD SCALES "\"features\":[]," ONE_LAYER,
         REGRESSION_HEAD NUMBER_X ONE_LAYER,
         REGRESSION_HEAD "\"target_mean\":0,\"target_scale\":0," NUMBER_X ONE_LAYER,
-        REGRESSION_HEAD SCALES NUMBER_X "\"layers\":[{\"inputs\":2,\"outputs\":1,\"activation\":\"identity\"}]}",
-        REGRESSION_HEAD SCALES NUMBER_X "\"layers\":[{\"inputs\":1,\"outputs\":2,\"activation\":\"identity\"}]}",
-        REGRESSION_HEAD SCALES NUMBER_X "\"layers\":[{\"inputs\":1,\"outputs\":1,\"activation\":\"tanh\"}]}",
-        REGRESSION_HEAD SCALES NUMBER_X "\"layers\":[{\"inputs\":1,\"outputs\":-1,\"activation\":\"identity\"}]}",
-        REGRESSION_HEAD SCALES "\"features\":[{\"name\":\"x\",\"kind\":\"number\",\"fill\":0,\"mean\":0,"
-                               "\"scale\":0}]," ONE_LAYER,
-        REGRESSION_HEAD SCALES "\"features\":[{\"name\":\"x\",\"kind\":\"category\",\"values\":[\"a\"],"
-                               "\"fill\":\"b\"}]," ONE_LAYER,
+        REGRESSION_HEAD SCALES NUMBER_X
+        "\"layers\":[{\"inputs\":2,\"outputs\":1,\"activation\":\"identity\"}]}",
+        REGRESSION_HEAD SCALES NUMBER_X
+        "\"layers\":[{\"inputs\":1,\"outputs\":2,\"activation\":\"identity\"}]}",
+        REGRESSION_HEAD SCALES NUMBER_X
+        "\"layers\":[{\"inputs\":1,\"outputs\":1,\"activation\":\"tanh\"}]}",
+        REGRESSION_HEAD SCALES NUMBER_X
+        "\"layers\":[{\"inputs\":1,\"outputs\":-1,\"activation\":\"identity\"}]}",
+        REGRESSION_HEAD SCALES
+        "\"features\":[{\"name\":\"x\",\"kind\":\"number\",\"fill\":0,\"mean\":0,"
+        "\"scale\":0}]," ONE_LAYER,
+        REGRESSION_HEAD SCALES
+        "\"features\":[{\"name\":\"x\",\"kind\":\"category\",\"values\":[\"a\"],"
+        "\"fill\":\"b\"}]," ONE_LAYER,
         REGRESSION_HEAD SCALES "\"features\":[{\"name\":\"x\",\"kind\":\"category\",\"values\":[1],"
                                "\"fill\":\"b\"}]," ONE_LAYER,
-        "{\"format\":\"mlq.model/1\",\"task\":\"binary\",\"target\":\"y\",\"classes\":[\"a\"]," NUMBER_X ONE_LAYER,
+        "{\"format\":\"mlq.model/"
+        "1\",\"task\":\"binary\",\"target\":\"y\",\"classes\":[\"a\"]," NUMBER_X ONE_LAYER,
         "{\"format\":\"mlq.model/1\",\"task\":\"guess\",\"target\":\"y\"," NUMBER_X ONE_LAYER,
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(hostile); i++) {
@@ -221,7 +252,8 @@ static void files_of_other_kinds_are_refused(void **state)
     (void)state;
     static const char good[] = REGRESSION_HEAD SCALES NUMBER_X ONE_LAYER;
     struct mlq_err err = MLQ_ERR_INIT;
-    assert_int_equal(load_described(good, 1, 1, &err), 0); /* the refusals below are not for another reason */
+    assert_int_equal(load_described(good, 1, 1, &err),
+                     0); /* the refusals below are not for another reason */
     assert_int_equal(load_described(NULL, 1, 1, &err), MLQ_EINVAL);
     assert_int_equal(load_described("{\"format\":\"mlq.model/2\"}", 1, 1, &err), MLQ_EINVAL);
     assert_int_equal(load_described(good, 2, 1, &err), MLQ_ECORRUPT);
@@ -237,8 +269,8 @@ static void layers_over_the_limits_are_refused(void **state)
     struct mlq_err err = MLQ_ERR_INIT;
     struct model *model = model_create();
     model->input_count = MODEL_INPUTS_MAX;
-    const uint32_t wide = MODEL_UNITS_MAX, none = 0, many[MODEL_LAYERS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1,
-                                                                               1, 1, 1, 1, 1, 1, 1, 1};
+    const uint32_t wide = MODEL_UNITS_MAX, none = 0,
+                   many[MODEL_LAYERS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     assert_int_equal(model_lay_out(model, &wide, 1, &err), MLQ_EFULL);
     model->input_count = 4;
     model->layer_count = 0;

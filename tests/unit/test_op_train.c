@@ -22,12 +22,13 @@
 
 #define TRAIN_ROWS 403u /* no multiple of a batch */
 #define OTHER_ROWS 300u /* more than one chunk of validation */
-#define NUMBERS 4u
-#define SMALL "\"model\": {\"mlp\": {\"hidden\": [16, 8]}}, \"batch\": 64, \"seed\": 3"
-#define QUICK "{" SMALL ", \"epochs\": 6, \"early_stop\": {\"patience\": 50}}"
+#define NUMBERS    4u
+#define SMALL      "\"model\": {\"mlp\": {\"hidden\": [16, 8]}}, \"batch\": 64, \"seed\": 3"
+#define QUICK      "{" SMALL ", \"epochs\": 6, \"early_stop\": {\"patience\": 50}}"
 /* It overfits: the best epoch is early, and must come through every stop. */
-#define LONG "{" SMALL ", \"epochs\": 400, \"early_stop\": {\"patience\": 1000}, " \
-             "\"optimizer\": {\"adamw\": {\"lr\": 0.02}}}"
+#define LONG                                                                                       \
+    "{" SMALL ", \"epochs\": 400, \"early_stop\": {\"patience\": 1000}, "                          \
+    "\"optimizer\": {\"adamw\": {\"lr\": 0.02}}}"
 
 /* ---- Tables ---- */
 
@@ -60,7 +61,8 @@ static void write_table(const char *path, struct table_plan plan)
         for (uint64_t j = 0; j < NUMBERS; j++) {
             double u = uniform(plan.key + j, i);
             sum += u * ((double)j - 1);
-            numbers[j][i] = uniform(plan.key + 50 + j, i) < 0.03 ? (double)NAN : 100 * u + 1000 * (double)j;
+            numbers[j][i] =
+                uniform(plan.key + 50 + j, i) < 0.03 ? (double)NAN : 100 * u + 1000 * (double)j;
         }
         colour[i] = (int32_t)(uniform(plan.key + 20, i) * 3);
         sum += colour[i] == 1 ? 0.7 : 0;
@@ -78,31 +80,41 @@ static void write_table(const char *path, struct table_plan plan)
     }
     enum table_role role = plan.no_target ? TABLE_FEATURE : TABLE_TARGET;
     struct table_column columns[NUMBERS + 2] = {
-        {.name = "a", .kind = TABLE_NUMBER}, {.name = "b", .kind = TABLE_NUMBER},
-        {.name = "c", .kind = TABLE_NUMBER}, {.name = "d", .kind = TABLE_NUMBER},
+        {.name = "a", .kind = TABLE_NUMBER},
+        {.name = "b", .kind = TABLE_NUMBER},
+        {.name = "c", .kind = TABLE_NUMBER},
+        {.name = "d", .kind = TABLE_NUMBER},
         {.name = "colour", .kind = TABLE_CATEGORY, .dictionary = colours, .dictionary_count = 3},
-        {.name = "shape", .kind = TABLE_CATEGORY, .role = role,
-         .dictionary = plan.foreign_class ? more_shapes : shapes, .dictionary_count = plan.foreign_class ? 4 : 3},
+        {.name = "shape",
+         .kind = TABLE_CATEGORY,
+         .role = role,
+         .dictionary = plan.foreign_class ? more_shapes : shapes,
+         .dictionary_count = plan.foreign_class ? 4 : 3},
     };
     if (plan.numeric_target) {
-        columns[NUMBERS + 1] = (struct table_column){.name = "weight", .kind = TABLE_NUMBER, .role = role};
+        columns[NUMBERS + 1] =
+            (struct table_column){.name = "weight", .kind = TABLE_NUMBER, .role = role};
     }
-    struct table_schema schema = {.rows = plan.rows, .columns = columns, .column_count = NUMBERS + 2};
+    struct table_schema schema = {
+        .rows = plan.rows, .columns = columns, .column_count = NUMBERS + 2};
     struct table_writer *writer = NULL;
     assert_int_equal(table_writer_create(path, &schema, &writer, NULL), 0);
     for (size_t j = 0; j < NUMBERS; j++) {
         assert_int_equal(table_write_numbers(writer, j, numbers[j], plan.rows, NULL), 0);
     }
     assert_int_equal(table_write_codes(writer, NUMBERS, colour, plan.rows, NULL), 0);
-    assert_int_equal(plan.numeric_target ? table_write_numbers(writer, NUMBERS + 1, target, plan.rows, NULL)
-                                         : table_write_codes(writer, NUMBERS + 1, shape, plan.rows, NULL), 0);
+    assert_int_equal(plan.numeric_target
+                         ? table_write_numbers(writer, NUMBERS + 1, target, plan.rows, NULL)
+                         : table_write_codes(writer, NUMBERS + 1, shape, plan.rows, NULL),
+                     0);
     assert_int_equal(table_writer_finish(&writer, NULL), 0);
 }
 
 static int write_tables(void **state)
 {
     (void)state;
-    static const char *const folders[] = {"ckpt", "ckpt-kill", "ckpt-gang", "ckpt-flip", "ckpt-quick"};
+    static const char *const folders[] = {"ckpt", "ckpt-kill", "ckpt-gang", "ckpt-flip",
+                                          "ckpt-quick"};
     for (size_t i = 0; i < MLQ_COUNT_OF(folders); i++) {
         assert_int_equal(mlq_fs_remove_tree(folders[i], NULL), 0);
     }
@@ -114,8 +126,11 @@ static int write_tables(void **state)
 
 static struct op_run training(const char *with, const char *output)
 {
-    return (struct op_run){.op = "train.native", .with = with, .output = output,
-                           .train = "train.safetensors", .validation = "validation.safetensors"};
+    return (struct op_run){.op = "train.native",
+                           .with = with,
+                           .output = output,
+                           .train = "train.safetensors",
+                           .validation = "validation.safetensors"};
 }
 
 /* The model of `with` without ranks, stops or checkpoints. */
@@ -144,7 +159,8 @@ struct gang {
 };
 
 /* Rank 0 writes to `output`, the others to folders of their own that must stay empty. */
-static struct gang start_gang(const char *with, const char *output, const char *checkpoint, uint32_t ranks)
+static struct gang
+start_gang(const char *with, const char *output, const char *checkpoint, uint32_t ranks)
 {
     struct gang gang = {.ranks = ranks};
     uint16_t port = free_port();
@@ -169,8 +185,9 @@ static void the_seed_decides_every_byte(void **state)
     train_reference(QUICK, "out-a");
     train_reference(QUICK, "out-b");
     assert_true(op_run_same_file("out-a/model.safetensors", "out-b/model.safetensors"));
-    train_reference("{\"model\": {\"mlp\": {\"hidden\": [16, 8]}}, \"batch\": 64, \"seed\": 4, \"epochs\": 6}",
-                    "out-c");
+    train_reference(
+        "{\"model\": {\"mlp\": {\"hidden\": [16, 8]}}, \"batch\": 64, \"seed\": 4, \"epochs\": 6}",
+        "out-c");
     assert_false(op_run_same_file("out-a/model.safetensors", "out-c/model.safetensors"));
 }
 
@@ -179,7 +196,8 @@ static void any_number_of_ranks_gives_the_same_model(void **state)
     (void)state;
     static const char *const withs[] = {
         QUICK,
-        "{\"model\": \"softmax\", \"optimizer\": {\"sgd\": {\"momentum\": 0.9, \"nesterov\": true, \"lr\": 0.05}}, "
+        "{\"model\": \"softmax\", \"optimizer\": {\"sgd\": {\"momentum\": 0.9, \"nesterov\": true, "
+        "\"lr\": 0.05}}, "
         "\"l2\": 0.001, \"epochs\": 4, \"batch\": 50, \"shards\": 4, \"seed\": 1}",
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(withs); i++) {
@@ -189,7 +207,8 @@ static void any_number_of_ranks_gives_the_same_model(void **state)
             for (uint32_t rank = 0; rank < ranks; rank++) {
                 assert_int_equal(op_run_wait(gang.pids[rank]), 0);
             }
-            assert_true(op_run_same_file("out-one/model.safetensors", "out-gang/model.safetensors"));
+            assert_true(
+                op_run_same_file("out-one/model.safetensors", "out-gang/model.safetensors"));
             assert_false(mlq_fs_exists("out-gang.rank1/model.safetensors"));
         }
     }
@@ -275,7 +294,8 @@ static void a_killed_training_ends_with_the_same_bits(void **state)
     assert_true(op_run_same_file("out-whole/model.safetensors", "out-killed/model.safetensors"));
 }
 
-/* A gang loses rank 1; rank 0 saves and leaves with 75; the same gang, run again, ends as if nothing was. */
+/* A gang loses rank 1; rank 0 saves and leaves with 75; the same gang, run again, ends as if
+ * nothing was. */
 static void a_gang_that_lost_a_rank_ends_with_the_same_bits(void **state)
 {
     (void)state;
@@ -372,9 +392,12 @@ static double metric(const char *path, const char *name)
 static void classes_are_learned_and_judged(void **state)
 {
     (void)state;
-    struct op_run eval = {.op = "eval.metrics", .output = "out-eval", .model = "out-model/model.safetensors",
+    struct op_run eval = {.op = "eval.metrics",
+                          .output = "out-eval",
+                          .model = "out-model/model.safetensors",
                           .data = "test.safetensors"};
-    train_reference("{" SMALL ", \"epochs\": 60, \"optimizer\": {\"adamw\": {\"lr\": 0.01}}}", "out-model");
+    train_reference("{" SMALL ", \"epochs\": 60, \"optimizer\": {\"adamw\": {\"lr\": 0.01}}}",
+                    "out-model");
     op_run_expect(&eval, 0, "accuracy");
     double accuracy = metric("out-eval/metrics.json", "accuracy");
     assert_true(accuracy > 0.85 && accuracy < 1);
@@ -401,14 +424,20 @@ static void classes_are_learned_and_judged(void **state)
 static void numbers_are_learned_and_judged(void **state)
 {
     (void)state;
-    write_table("numbers.safetensors", (struct table_plan){.key = 1000, .rows = 900, .numeric_target = true});
-    write_table("numbers-test.safetensors", (struct table_plan){.key = 3000, .rows = OTHER_ROWS,
-                                                                .numeric_target = true});
-    struct op_run run = {.op = "train.native", .output = "out-numbers", .train = "numbers.safetensors",
-                         .with = "{\"model\": {\"linear\": {}}, \"epochs\": 60, \"optimizer\": {\"adamw\": "
-                                 "{\"lr\": 0.01, \"weight_decay\": 0}}}"};
-    struct op_run eval = {.op = "eval.metrics", .output = "out-numbers-eval",
-                          .model = "out-numbers/model.safetensors", .data = "numbers-test.safetensors"};
+    write_table("numbers.safetensors",
+                (struct table_plan){.key = 1000, .rows = 900, .numeric_target = true});
+    write_table("numbers-test.safetensors",
+                (struct table_plan){.key = 3000, .rows = OTHER_ROWS, .numeric_target = true});
+    struct op_run run = {
+        .op = "train.native",
+        .output = "out-numbers",
+        .train = "numbers.safetensors",
+        .with = "{\"model\": {\"linear\": {}}, \"epochs\": 60, \"optimizer\": {\"adamw\": "
+                "{\"lr\": 0.01, \"weight_decay\": 0}}}"};
+    struct op_run eval = {.op = "eval.metrics",
+                          .output = "out-numbers-eval",
+                          .model = "out-numbers/model.safetensors",
+                          .data = "numbers-test.safetensors"};
     op_run_expect(&run, 0, "task=regression");
     op_run_expect(&eval, 0, NULL);
     assert_true(metric("out-numbers-eval/metrics.json", "r2") > 0.9);
@@ -418,8 +447,10 @@ static void numbers_are_learned_and_judged(void **state)
 static void early_stopping_keeps_the_best_epoch(void **state)
 {
     (void)state;
-    train_reference("{" SMALL ", \"epochs\": 500, \"optimizer\": {\"adamw\": {\"lr\": 0.02}}, \"early_stop\": "
-                    "{\"patience\": 4}}", "out-early");
+    train_reference(
+        "{" SMALL ", \"epochs\": 500, \"optimizer\": {\"adamw\": {\"lr\": 0.02}}, \"early_stop\": "
+        "{\"patience\": 4}}",
+        "out-early");
     json_t *history = json_load_file("out-early/history.json", 0, NULL);
     const json_t *epochs = json_object_get(history, "epochs");
     size_t best = (size_t)json_integer_value(json_object_get(history, "best_epoch"));
@@ -427,12 +458,15 @@ static void early_stopping_keeps_the_best_epoch(void **state)
     assert_int_equal(json_array_size(epochs), best + 4);
     double least = json_number_value(json_object_get(json_array_get(epochs, best - 1), "val_loss"));
     for (size_t i = 0; i < json_array_size(epochs); i++) {
-        assert_true(json_number_value(json_object_get(json_array_get(epochs, i), "val_loss")) >= least);
+        assert_true(json_number_value(json_object_get(json_array_get(epochs, i), "val_loss")) >=
+                    least);
     }
     json_decref(history);
     /* The saved weights are those of the best epoch: they score its validation loss. */
-    struct op_run eval = {.op = "eval.metrics", .output = "out-early-eval",
-                          .model = "out-early/model.safetensors", .data = "validation.safetensors"};
+    struct op_run eval = {.op = "eval.metrics",
+                          .output = "out-early-eval",
+                          .model = "out-early/model.safetensors",
+                          .data = "validation.safetensors"};
     op_run_expect(&eval, 0, NULL);
     assert_true(fabs(metric("out-early-eval/metrics.json", "log_loss") - least) < 1e-5);
 }
@@ -446,7 +480,8 @@ static void preprocessing_is_fitted_on_the_training_rows(void **state)
     train_reference(with, "out-fit");
     run.validation = "test.safetensors";
     op_run_expect(&run, 0, NULL);
-    assert_true(op_run_same_file("out-fit/model.safetensors", "out-other-validation/model.safetensors"));
+    assert_true(
+        op_run_same_file("out-fit/model.safetensors", "out-other-validation/model.safetensors"));
     struct model *model = NULL;
     assert_int_equal(model_load("out-fit/model.safetensors", &model, NULL), 0);
     assert_int_equal(model->feature_count, 5); /* not the target */
@@ -505,7 +540,8 @@ static void bad_tables_are_refused(void **state)
         op_run_expect(&run, 1, cases[i].text);
     }
     struct op_run run = training("{}", "out-refused");
-    write_table("foreign.safetensors", (struct table_plan){.key = 1, .rows = 100, .foreign_class = true});
+    write_table("foreign.safetensors",
+                (struct table_plan){.key = 1, .rows = 100, .foreign_class = true});
     run.validation = "foreign.safetensors";
     op_run_expect(&run, 1, "'blob' of 'shape' was never seen in training");
     run.validation = NULL;
@@ -520,8 +556,11 @@ static void bad_tables_are_refused(void **state)
 static void a_loss_that_is_no_number_stops_the_training(void **state)
 {
     (void)state;
-    write_table("numbers.safetensors", (struct table_plan){.key = 1000, .rows = 400, .numeric_target = true});
-    struct op_run run = {.op = "train.native", .output = "out-nan", .train = "numbers.safetensors",
+    write_table("numbers.safetensors",
+                (struct table_plan){.key = 1000, .rows = 400, .numeric_target = true});
+    struct op_run run = {.op = "train.native",
+                         .output = "out-nan",
+                         .train = "numbers.safetensors",
                          .with = "{\"optimizer\": {\"sgd\": {\"lr\": 100}}, \"epochs\": 50}"};
     op_run_expect(&run, 1, "the loss is not a finite number (first in the");
     assert_false(mlq_fs_exists("out-nan/model.safetensors"));
@@ -542,7 +581,9 @@ static void gangs_that_do_not_fit_are_refused(void **state)
 static void a_model_is_not_judged_on_what_does_not_fit_it(void **state)
 {
     (void)state;
-    struct op_run eval = {.op = "eval.metrics", .output = "out-eval-bad", .model = "out-fit/model.safetensors",
+    struct op_run eval = {.op = "eval.metrics",
+                          .output = "out-eval-bad",
+                          .model = "out-fit/model.safetensors",
                           .data = "numbers.safetensors"};
     op_run_expect(&eval, 1, "no column 'shape'");
     eval.data = "foreign.safetensors";

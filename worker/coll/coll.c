@@ -27,8 +27,10 @@ static int check_gang(const struct coll_gang *gang, struct mlq_err *err)
         return 0;
     }
     if (gang->address == NULL || gang->address[0] == '\0' || gang->port == 0) {
-        return mlq_fail(err, MLQ_EINVAL, "a gang of %u ranks needs MASTER_ADDR and MASTER_PORT, where "
-                        "rank 0 is met", gang->size);
+        return mlq_fail(err, MLQ_EINVAL,
+                        "a gang of %u ranks needs MASTER_ADDR and MASTER_PORT, where "
+                        "rank 0 is met",
+                        gang->size);
     }
     if (gang->name == NULL || strlen(gang->name) > COLL_NAME_BYTES_MAX) {
         return mlq_fail(err, MLQ_EINVAL, "the gang's name is missing or over %u bytes",
@@ -37,7 +39,10 @@ static int check_gang(const struct coll_gang *gang, struct mlq_err *err)
     return 0;
 }
 
-int coll_open(const struct coll_gang *gang, int64_t timeout_ns, struct coll **coll, struct mlq_err *err)
+int coll_open(const struct coll_gang *gang,
+              int64_t timeout_ns,
+              struct coll **coll,
+              struct mlq_err *err)
 {
     *coll = NULL;
     int rc = check_gang(gang, err);

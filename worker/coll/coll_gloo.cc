@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: mlq authors
 //
-// Gloo (Debian's libgloo-dev, 2022-05-18), the only C++ of mlq: a full mesh of TCP connections that moves
-// bytes. Nothing but the table at the end is visible outside, and no exception leaves this file. Gloo
-// poisons a context after the first failure; so does coll.h. The calls' time limits are Gloo's own;
-// coll.c's watchdog covers the cases where it does not keep them.
+// Gloo (Debian's libgloo-dev, 2022-05-18), the only C++ of mlq: a full mesh of TCP connections that
+// moves bytes. Nothing but the table at the end is visible outside, and no exception leaves this
+// file. Gloo poisons a context after the first failure; so does coll.h. The calls' time limits are
+// Gloo's own; coll.c's watchdog covers the cases where it does not keep them.
 #include <chrono>
 #include <cstring>
 #include <exception>
@@ -28,24 +28,36 @@ extern "C" {
 #include "worker/coll/coll.h"
 #include "worker/coll/coll_store.h"
 
-namespace {
+namespace
+{
 
 // One of our own failures on its way through Gloo.
 struct Failure : public std::exception {
-    explicit Failure(const mlq_err &e) : err(e) {}
-    const char *what() const noexcept override { return err.text; }
+    explicit Failure(const mlq_err &e) : err(e)
+    {
+    }
+    const char *what() const noexcept override
+    {
+        return err.text;
+    }
     mlq_err err;
 };
 
 // Gloo's view of the meeting point.
-class MeetingPoint : public gloo::rendezvous::Store {
+class MeetingPoint : public gloo::rendezvous::Store
+{
   public:
-    MeetingPoint(coll_store_client *store, int64_t deadline_ns) : store_(store), deadline_ns_(deadline_ns) {}
+    MeetingPoint(coll_store_client *store, int64_t deadline_ns)
+        : store_(store), deadline_ns_(deadline_ns)
+    {
+    }
 
     void set(const std::string &key, const std::vector<char> &data) override
     {
         mlq_err err = {};
-        check(coll_store_client_set(store_, key.c_str(), data.data(), data.size(), deadline_ns_, &err), err);
+        check(coll_store_client_set(store_, key.c_str(), data.data(), data.size(), deadline_ns_,
+                                    &err),
+              err);
     }
 
     std::vector<char> get(const std::string &key) override
@@ -53,7 +65,8 @@ class MeetingPoint : public gloo::rendezvous::Store {
         mlq_err err = {};
         std::vector<char> value(COLL_STORE_VALUE_BYTES_MAX);
         size_t len = 0;
-        check(coll_store_client_get(store_, key.c_str(), value.data(), &len, deadline_ns_, &err), err);
+        check(coll_store_client_get(store_, key.c_str(), value.data(), &len, deadline_ns_, &err),
+              err);
         value.resize(len);
         return value;
     }
@@ -94,7 +107,8 @@ std::chrono::milliseconds to_ms(int64_t timeout_ns)
     return std::chrono::milliseconds(ms < 1 ? 1 : ms); // Gloo takes 0 for "no limit"
 }
 
-// Runs `body` and turns an exception into an error. Gloo says "Timed out" in its texts, not in its types.
+// Runs `body` and turns an exception into an error. Gloo says "Timed out" in its texts, not in its
+// types.
 template <typename Body> int guarded(mlq_err *err, Body body)
 {
     try {
@@ -135,7 +149,8 @@ int meet(const coll_gang *gang, int64_t deadline_ns, Gloo *gloo_state, mlq_err *
         // The address by which this machine reaches rank 0 is the one that the gang can use.
         gloo::transport::tcp::attr attributes(local);
         gloo_state->device = gloo::transport::tcp::CreateDevice(attributes);
-        auto context = std::make_shared<gloo::rendezvous::Context>(int(gang->rank), int(gang->size));
+        auto context =
+            std::make_shared<gloo::rendezvous::Context>(int(gang->rank), int(gang->size));
         int64_t left_ns = deadline_ns - mlq_clock_boot_ns();
         context->setTimeout(to_ms(left_ns));
         MeetingPoint point(store, deadline_ns);
@@ -154,8 +169,8 @@ int meet(const coll_gang *gang, int64_t deadline_ns, Gloo *gloo_state, mlq_err *
 int gloo_open(const coll_gang *gang, int64_t timeout_ns, void **state, mlq_err *err)
 {
     *state = nullptr;
-    // Gloo writes to sockets whose peer may have died; without this the signal ends the process before
-    // the error is seen.
+    // Gloo writes to sockets whose peer may have died; without this the signal ends the process
+    // before the error is seen.
     (void)signal(SIGPIPE, SIG_IGN);
     int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
     coll_store_server *server = nullptr;
@@ -192,7 +207,8 @@ int gloo_allgather(void *state,
         std::vector<size_t> counts(bytes, bytes + self->context->size);
         gloo::AllgathervOptions options(self->context);
         // Gloo's signature wants a mutable input, which it only reads.
-        options.setInput(static_cast<char *>(const_cast<void *>(send)), counts[size_t(self->context->rank)]);
+        options.setInput(static_cast<char *>(const_cast<void *>(send)),
+                         counts[size_t(self->context->rank)]);
         options.setOutput(static_cast<char *>(receive), counts);
         options.setTag(self->tag++);
         options.setTimeout(to_ms(timeout_ns));
@@ -200,7 +216,8 @@ int gloo_allgather(void *state,
     });
 }
 
-int gloo_broadcast(void *state, void *data, uint64_t bytes, uint32_t root, int64_t timeout_ns, mlq_err *err)
+int gloo_broadcast(
+    void *state, void *data, uint64_t bytes, uint32_t root, int64_t timeout_ns, mlq_err *err)
 {
     Gloo *self = static_cast<Gloo *>(state);
     if (bytes == 0) {

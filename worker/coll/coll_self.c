@@ -7,7 +7,8 @@
 
 #include "worker/coll/coll.h"
 
-static int self_open(const struct coll_gang *gang, int64_t timeout_ns, void **state, struct mlq_err *err)
+static int
+self_open(const struct coll_gang *gang, int64_t timeout_ns, void **state, struct mlq_err *err)
 {
     (void)gang, (void)timeout_ns, (void)err;
     *state = NULL;
@@ -28,12 +29,8 @@ static int self_allgather(void *state,
     return 0;
 }
 
-static int self_broadcast(void *state,
-                          void *data,
-                          uint64_t bytes,
-                          uint32_t root,
-                          int64_t timeout_ns,
-                          struct mlq_err *err)
+static int self_broadcast(
+    void *state, void *data, uint64_t bytes, uint32_t root, int64_t timeout_ns, struct mlq_err *err)
 {
     (void)state, (void)data, (void)bytes, (void)root, (void)timeout_ns, (void)err;
     return 0;

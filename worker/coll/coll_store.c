@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The server of the meeting point. Its thread owns all of its state; the only thing that others read is
- * the atomic set of ranks that came. No call in it blocks but poll().
+ * The server of the meeting point. Its thread owns all of its state; the only thing that others
+ * read is the atomic set of ranks that came. No call in it blocks but poll().
  */
 #include "worker/coll/coll_store.h"
 
@@ -26,11 +26,12 @@
 #include "lib/sys/mem.h"
 #include "worker/coll/coll_store_wire.h"
 
-#define STRANGERS_MAX 16u /* connections beyond one per rank */
+#define STRANGERS_MAX   16u /* connections beyond one per rank */
 #define CONNECTIONS_MAX (COLL_RANKS_MAX + STRANGERS_MAX)
-#define IN_BYTES_MAX (STORE_REQUEST_BYTES + COLL_STORE_KEY_BYTES_MAX + COLL_STORE_VALUE_BYTES_MAX)
-#define OUT_BYTES_MAX (STORE_REPLY_BYTES + COLL_STORE_VALUE_BYTES_MAX)
-#define SWEEP_MS 500
+#define IN_BYTES_MAX                                                                               \
+    (STORE_REQUEST_BYTES + COLL_STORE_KEY_BYTES_MAX + COLL_STORE_VALUE_BYTES_MAX)
+#define OUT_BYTES_MAX   (STORE_REPLY_BYTES + COLL_STORE_VALUE_BYTES_MAX)
+#define SWEEP_MS        500
 
 struct entry {
     char key[COLL_STORE_KEY_BYTES_MAX];
@@ -42,8 +43,8 @@ struct entry {
 struct connection {
     int fd; /* -1: free */
     bool greeted;
-    bool closing;      /* after the reply that is being sent */
-    bool waiting;      /* a get of a key that is not there yet: it stays in `in` */
+    bool closing; /* after the reply that is being sent */
+    bool waiting; /* a get of a key that is not there yet: it stays in `in` */
     int64_t opened_ns;
     uint32_t in_len;
     uint32_t out_len;
@@ -86,7 +87,8 @@ static void reply(struct connection *connection, uint32_t status, const void *va
     connection->closing = status != STORE_OK;
 }
 
-static const struct entry *find(const struct coll_store_server *server, const uint8_t *key, uint32_t len)
+static const struct entry *
+find(const struct coll_store_server *server, const uint8_t *key, uint32_t len)
 {
     for (uint32_t i = 0; i < server->entry_count; i++) {
         const struct entry *entry = &server->entries[i];
@@ -97,8 +99,11 @@ static const struct entry *find(const struct coll_store_server *server, const ui
     return NULL;
 }
 
-static uint32_t set(struct coll_store_server *server, const uint8_t *key, uint32_t key_len,
-                    const uint8_t *value, uint32_t value_len)
+static uint32_t set(struct coll_store_server *server,
+                    const uint8_t *key,
+                    uint32_t key_len,
+                    const uint8_t *value,
+                    uint32_t value_len)
 {
     if (find(server, key, key_len) != NULL) {
         return STORE_REFUSED_SET_TWICE;
@@ -319,7 +324,8 @@ static int listen_on(const struct coll_gang *gang, int *listen_fd, struct mlq_er
     struct addrinfo *found = NULL;
     int error = getaddrinfo(gang->address, port, &hints, &found);
     if (error != 0) {
-        return mlq_fail(err, MLQ_EINVAL, "MASTER_ADDR '%s': %s", gang->address, gai_strerror(error));
+        return mlq_fail(err, MLQ_EINVAL, "MASTER_ADDR '%s': %s", gang->address,
+                        gai_strerror(error));
     }
     int on = 1;
     int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -332,7 +338,8 @@ static int listen_on(const struct coll_gang *gang, int *listen_fd, struct mlq_er
         if (fd >= 0) {
             (void)close(fd);
         }
-        return mlq_fail(err, MLQ_ECONN, "rank 0 cannot listen on %s:%u (MASTER_ADDR, MASTER_PORT): %s",
+        return mlq_fail(err, MLQ_ECONN,
+                        "rank 0 cannot listen on %s:%u (MASTER_ADDR, MASTER_PORT): %s",
                         gang->address, gang->port, strerror(reason));
     }
     *listen_fd = fd;
@@ -358,7 +365,9 @@ static void destroy(struct coll_store_server *server)
     mlq_free(server);
 }
 
-int coll_store_serve(const struct coll_gang *gang, struct coll_store_server **result, struct mlq_err *err)
+int coll_store_serve(const struct coll_gang *gang,
+                     struct coll_store_server **result,
+                     struct mlq_err *err)
 {
     struct coll_store_server *server = mlq_alloc(sizeof(*server));
     *result = NULL;

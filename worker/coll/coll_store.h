@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The meeting point of a gang: a small key-value store over TCP, in a thread of rank 0, at MASTER_ADDR
- * and MASTER_PORT. It lives while the ranks find each other's addresses. Values are set once and never
- * changed; reading waits for the value.
+ * The meeting point of a gang: a small key-value store over TCP, in a thread of rank 0, at
+ * MASTER_ADDR and MASTER_PORT. It lives while the ranks find each other's addresses. Values are set
+ * once and never changed; reading waits for the value.
  *
  * One connection per rank, one request at a time. Integers are little-endian u32:
  *     hello     "mlqkv1\n\0", rank, size, name length, name      -> status, 0
  *     set       1, key length, value length, key, value          -> status, 0
  *     get       2, key length, 0, key                            -> status, value length, value
- * A status other than 0 is one of STORE_REFUSED_...; the server then closes the connection. A hello with
- * another gang's name is refused, so that a late rank of an older attempt cannot join a newer one.
+ * A status other than 0 is one of STORE_REFUSED_...; the server then closes the connection. A hello
+ * with another gang's name is refused, so that a late rank of an older attempt cannot join a newer
+ * one.
  * Memory is bounded by the limits below, and a stranger who says nothing is dropped after a while.
  */
 #ifndef MLQ_COLL_COLL_STORE_H
@@ -27,10 +28,10 @@
 extern "C" {
 #endif
 
-#define COLL_STORE_KEY_BYTES_MAX 128u
+#define COLL_STORE_KEY_BYTES_MAX   128u
 #define COLL_STORE_VALUE_BYTES_MAX (64u << 10)
-#define COLL_STORE_KEYS_MAX 512u
-#define COLL_STORE_HELLO_NS INT64_C(10000000000) /* a connection must say hello within */
+#define COLL_STORE_KEYS_MAX        512u
+#define COLL_STORE_HELLO_NS        INT64_C(10000000000) /* a connection must say hello within */
 
 #define COLL_STORE_ADDRESS_BYTES 64 /* a numeric address, terminated */
 
@@ -49,28 +50,28 @@ uint64_t coll_store_present(const struct coll_store_server *server);
 struct coll_store_client;
 
 /* Tries until the deadline (mlq_clock_boot_ns), since rank 0 may start later. `local_address`
- * [COLL_STORE_ADDRESS_BYTES] becomes this machine's numeric address on the way to rank 0: the one for
- * the gang to use. */
+ * [COLL_STORE_ADDRESS_BYTES] becomes this machine's numeric address on the way to rank 0: the one
+ * for the gang to use. */
 int coll_store_client_open(const struct coll_gang *gang,
-                       int64_t deadline_ns,
-                       MLQ_OWNED_RETURN struct coll_store_client **store,
-                       char *local_address,
-                       struct mlq_err *err);
+                           int64_t deadline_ns,
+                           MLQ_OWNED_RETURN struct coll_store_client **store,
+                           char *local_address,
+                           struct mlq_err *err);
 void coll_store_client_close(struct coll_store_client **store); /* takes NULL, frees, nulls */
 
 int coll_store_client_set(struct coll_store_client *store,
-                   const char *key,
-                   const void *value,
-                   size_t len,
-                   int64_t deadline_ns,
-                   struct mlq_err *err);
+                          const char *key,
+                          const void *value,
+                          size_t len,
+                          int64_t deadline_ns,
+                          struct mlq_err *err);
 /* Waits for the value; `value` has room for COLL_STORE_VALUE_BYTES_MAX. */
 int coll_store_client_get(struct coll_store_client *store,
-                   const char *key,
-                   void *value,
-                   size_t *len,
-                   int64_t deadline_ns,
-                   struct mlq_err *err);
+                          const char *key,
+                          void *value,
+                          size_t *len,
+                          int64_t deadline_ns,
+                          struct mlq_err *err);
 
 #ifdef __cplusplus
 }

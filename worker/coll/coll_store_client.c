@@ -150,7 +150,8 @@ static int try_connect(const struct addrinfo *to, int64_t deadline_ns, int *reas
             *reason = errno;
         }
     }
-    /* On loopback a socket may meet itself when the port is in the ephemeral range and nobody listens. */
+    /* On loopback a socket may meet itself when the port is in the ephemeral range and nobody
+     * listens. */
     struct sockaddr_storage own = {.ss_family = 0}, peer = {.ss_family = 0};
     socklen_t own_len = sizeof(own), peer_len = sizeof(peer);
     if (*reason == 0 && getsockname(fd, (struct sockaddr *)&own, &own_len) == 0 &&
@@ -165,7 +166,9 @@ static int try_connect(const struct addrinfo *to, int64_t deadline_ns, int *reas
     return fd;
 }
 
-static int connect_until(const struct coll_gang *gang, int64_t deadline_ns, int *connected,
+static int connect_until(const struct coll_gang *gang,
+                         int64_t deadline_ns,
+                         int *connected,
                          struct mlq_err *err)
 {
     char port[8];
@@ -174,7 +177,8 @@ static int connect_until(const struct coll_gang *gang, int64_t deadline_ns, int 
     struct addrinfo *found = NULL;
     int error = getaddrinfo(gang->address, port, &hints, &found);
     if (error != 0) {
-        return mlq_fail(err, MLQ_EINVAL, "MASTER_ADDR '%s': %s", gang->address, gai_strerror(error));
+        return mlq_fail(err, MLQ_EINVAL, "MASTER_ADDR '%s': %s", gang->address,
+                        gai_strerror(error));
     }
     int reason = 0;
     *connected = -1;
@@ -186,17 +190,17 @@ static int connect_until(const struct coll_gang *gang, int64_t deadline_ns, int 
     } while (*connected < 0 && left_ms(deadline_ns) > 0);
     freeaddrinfo(found);
     if (*connected < 0) {
-        return mlq_fail(err, MLQ_ETIMEOUT, "rank 0 is not there at %s:%u: %s", gang->address, gang->port,
-                        strerror(reason));
+        return mlq_fail(err, MLQ_ETIMEOUT, "rank 0 is not there at %s:%u: %s", gang->address,
+                        gang->port, strerror(reason));
     }
     return 0;
 }
 
 int coll_store_client_open(const struct coll_gang *gang,
-                       int64_t deadline_ns,
-                       struct coll_store_client **store,
-                       char *local_address,
-                       struct mlq_err *err)
+                           int64_t deadline_ns,
+                           struct coll_store_client **store,
+                           char *local_address,
+                           struct mlq_err *err)
 {
     *store = NULL;
     int fd = -1;
@@ -209,9 +213,10 @@ int coll_store_client_open(const struct coll_gang *gang,
     struct sockaddr_storage local = {.ss_family = 0};
     socklen_t len = sizeof(local);
     if (getsockname(fd, (struct sockaddr *)&local, &len) != 0 ||
-        getnameinfo((struct sockaddr *)&local, len, local_address, COLL_STORE_ADDRESS_BYTES, NULL, 0,
-                    NI_NUMERICHOST) != 0) {
-        rc = mlq_fail(err, MLQ_EIO, "own address on the way to %s: %s", gang->address, strerror(errno));
+        getnameinfo((struct sockaddr *)&local, len, local_address, COLL_STORE_ADDRESS_BYTES, NULL,
+                    0, NI_NUMERICHOST) != 0) {
+        rc = mlq_fail(err, MLQ_EIO, "own address on the way to %s: %s", gang->address,
+                      strerror(errno));
     }
     if (rc == 0) {
         rc = say_hello(gang, fd, deadline_ns, err);
@@ -235,14 +240,19 @@ void coll_store_client_close(struct coll_store_client **store)
     *store = NULL;
 }
 
-static int request(struct coll_store_client *store, enum store_verb verb, const char *key, size_t value_len,
-                   int64_t deadline_ns, struct mlq_err *err)
+static int request(struct coll_store_client *store,
+                   enum store_verb verb,
+                   const char *key,
+                   size_t value_len,
+                   int64_t deadline_ns,
+                   struct mlq_err *err)
 {
     uint8_t head[STORE_REQUEST_BYTES + COLL_STORE_KEY_BYTES_MAX];
     size_t key_len = strlen(key);
     if (key_len > COLL_STORE_KEY_BYTES_MAX || value_len > COLL_STORE_VALUE_BYTES_MAX) {
-        return mlq_fail(err, MLQ_EFULL, "rendezvous: a key of %zu or a value of %zu bytes is too long",
-                        key_len, value_len);
+        return mlq_fail(err, MLQ_EFULL,
+                        "rendezvous: a key of %zu or a value of %zu bytes is too long", key_len,
+                        value_len);
     }
     store_put_u32(head, verb);
     store_put_u32(head + 4, (uint32_t)key_len);
@@ -252,11 +262,11 @@ static int request(struct coll_store_client *store, enum store_verb verb, const 
 }
 
 int coll_store_client_set(struct coll_store_client *store,
-                   const char *key,
-                   const void *value,
-                   size_t len,
-                   int64_t deadline_ns,
-                   struct mlq_err *err)
+                          const char *key,
+                          const void *value,
+                          size_t len,
+                          int64_t deadline_ns,
+                          struct mlq_err *err)
 {
     int rc = request(store, STORE_SET, key, len, deadline_ns, err);
     if (rc == 0) {
@@ -266,11 +276,11 @@ int coll_store_client_set(struct coll_store_client *store,
 }
 
 int coll_store_client_get(struct coll_store_client *store,
-                   const char *key,
-                   void *value,
-                   size_t *len,
-                   int64_t deadline_ns,
-                   struct mlq_err *err)
+                          const char *key,
+                          void *value,
+                          size_t *len,
+                          int64_t deadline_ns,
+                          struct mlq_err *err)
 {
     int rc = request(store, STORE_GET, key, 0, deadline_ns, err);
     return rc != 0 ? rc : receive_reply(store->fd, value, len, deadline_ns, err);

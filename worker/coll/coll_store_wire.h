@@ -8,11 +8,11 @@
 
 #include <stdint.h>
 
-#define STORE_MAGIC "mlqkv1\n"
-#define STORE_MAGIC_BYTES 8u  /* its NUL included */
-#define STORE_HELLO_BYTES 20u /* magic, rank, size, name length */
+#define STORE_MAGIC         "mlqkv1\n"
+#define STORE_MAGIC_BYTES   8u  /* its NUL included */
+#define STORE_HELLO_BYTES   20u /* magic, rank, size, name length */
 #define STORE_REQUEST_BYTES 12u
-#define STORE_REPLY_BYTES 8u
+#define STORE_REPLY_BYTES   8u
 
 enum store_verb { STORE_SET = 1, STORE_GET = 2 };
 

@@ -17,16 +17,17 @@
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
 
-#define CORE_VARIABLE "OPENBLAS_CORETYPE"
-#define COMMAND_BYTES_MAX (4u << 20)
+#define CORE_VARIABLE         "OPENBLAS_CORETYPE"
+#define COMMAND_BYTES_MAX     (4u << 20)
 #define COMMAND_ARGUMENTS_MAX 4096u
 
 /* OpenBLAS's names, slower kinds first within what an AVX-512 or AVX2 machine may be mistaken for
  * (driver/others/dynamic.c of 0.3.21). */
 static const char *const cores_below_avx2[] = {
-    "Prescott", "Core2",   "Penryn",    "Dunnington",  "Nehalem",   "Athlon",     "Opteron",
-    "Barcelona", "Bobcat", "Atom",      "Nano",        "Bulldozer", "Piledriver", "Sandybridge",
-    "Katmai",   "Coppermine", "Northwood", "Banias",   "Opteron_SSE3", "Steamroller",
+    "Prescott",   "Core2",     "Penryn",     "Dunnington",   "Nehalem",
+    "Athlon",     "Opteron",   "Barcelona",  "Bobcat",       "Atom",
+    "Nano",       "Bulldozer", "Piledriver", "Sandybridge",  "Katmai",
+    "Coppermine", "Northwood", "Banias",     "Opteron_SSE3", "Steamroller",
 };
 static const char *const cores_avx2[] = {"Haswell", "Zen", "Excavator"};
 

@@ -2,9 +2,9 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * Matrix products: the only file that knows OpenBLAS. Always one BLAS thread, because the number of
- * threads changes the bits of a product (measured with OpenBLAS 0.3.21); several shards may run at once
- * instead. All matrices are row-major and dense, and results are overwritten (beta = 0), because
- * accumulating inside the library changes the bits too.
+ * threads changes the bits of a product (measured with OpenBLAS 0.3.21); several shards may run at
+ * once instead. All matrices are row-major and dense, and results are overwritten (beta = 0),
+ * because accumulating inside the library changes the bits too.
  */
 #ifndef MLQ_ML_GEMM_H
 #define MLQ_ML_GEMM_H
@@ -22,17 +22,18 @@ struct gemm_engine {
     uint64_t probe; /* hash of fixed products' bits: equal probes, equal arithmetic */
 };
 
-/* The kernels are chosen by the library's constructor, before main, from OPENBLAS_CORETYPE. When that is
- * unset and the library took slower kernels than this CPU can run (0.3.21 takes CPUs that it does not
- * know for older ones: half the speed), this sets it and runs the program again from the start, in the
- * same process: call it before the first side effect. Returns when nothing is to be done, or when the
- * program cannot be run again (slower, not wrong). */
+/* The kernels are chosen by the library's constructor, before main, from OPENBLAS_CORETYPE. When
+ * that is unset and the library took slower kernels than this CPU can run (0.3.21 takes CPUs that
+ * it does not know for older ones: half the speed), this sets it and runs the program again from
+ * the start, in the same process: call it before the first side effect. Returns when nothing is to
+ * be done, or when the program cannot be run again (slower, not wrong). */
 void gemm_ensure_kernels(void);
 
 /* One thread from now on, and what the engine is. */
 void gemm_start(struct gemm_engine *engine);
 
-/* The core type to ask for, given what the library chose and what the CPU can do; NULL: it chose well.
+/* The core type to ask for, given what the library chose and what the CPU can do; NULL: it chose
+ * well.
  * Pure, for tests. */
 struct gemm_cpu {
     bool avx2_fma;

@@ -16,9 +16,10 @@ static float largest(const float *values, uint32_t count)
     return max;
 }
 
-/* The largest output is taken off first, so that no exponential overflows; a NaN or an infinity among
- * the outputs still makes the loss a NaN, which stops the training. */
-static double softmax_row(const float *z, uint32_t count, uint32_t label, float scale, float *gradient)
+/* The largest output is taken off first, so that no exponential overflows; a NaN or an infinity
+ * among the outputs still makes the loss a NaN, which stops the training. */
+static double
+softmax_row(const float *z, uint32_t count, uint32_t label, float scale, float *gradient)
 {
     float max = largest(z, count);
     float sum = 0;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Losses over the outputs of one shard. Each returns the sum over its rows, in double, in row order, and
- * writes scale * d(sum)/d(outputs); with scale = 1 / (samples of the whole step) the shards' gradients
- * add up to the gradient of the step's mean loss. Rows from `rows` to `rows_padded` are padding: they add
- * nothing, and their gradient is zero, so that kernels always see the same shapes.
+ * Losses over the outputs of one shard. Each returns the sum over its rows, in double, in row
+ * order, and writes scale * d(sum)/d(outputs); with scale = 1 / (samples of the whole step) the
+ * shards' gradients add up to the gradient of the step's mean loss. Rows from `rows` to
+ * `rows_padded` are padding: they add nothing, and their gradient is zero, so that kernels always
+ * see the same shapes.
  */
 #ifndef MLQ_ML_LOSS_H
 #define MLQ_ML_LOSS_H

@@ -109,8 +109,8 @@ static void rank_rows(const struct metrics_rows *rows, uint32_t class, struct sc
     qsort(ranked, rows->rows, sizeof(*ranked), compare_scores);
 }
 
-/* Mann and Whitney's statistic (1947) over the product of the counts, which is the area under the ROC
- * curve: each positive beats the negatives below it, and half of those with its score. */
+/* Mann and Whitney's statistic (1947) over the product of the counts, which is the area under the
+ * ROC curve: each positive beats the negatives below it, and half of those with its score. */
 static double area(const struct scored *ranked, uint64_t count)
 {
     double wins = 0, negatives = 0, positives = 0;
@@ -129,7 +129,8 @@ static double area(const struct scored *ranked, uint64_t count)
     return positives == 0 || negatives == 0 ? (double)NAN : wins / (positives * negatives);
 }
 
-/* One point per different score, from the highest: all of them into `points` (room for count + 1). */
+/* One point per different score, from the highest: all of them into `points` (room for count +
+ * 1). */
 static uint64_t curve(const struct scored *ranked, uint64_t count, struct metrics_point *points)
 {
     double positives = 0, hits = 0, alarms = 0;
@@ -207,8 +208,8 @@ int metrics_classify(const struct metrics_rows *rows,
 {
     MLQ_ASSERT(rows->rows > 0 && rows->class_count >= 2 && rows->positive < rows->class_count);
     if (rows->class_count > METRICS_CLASSES_MAX) {
-        return mlq_fail(err, MLQ_EFULL, "%u classes: evaluation takes at most %u", rows->class_count,
-                        METRICS_CLASSES_MAX);
+        return mlq_fail(err, MLQ_EFULL, "%u classes: evaluation takes at most %u",
+                        rows->class_count, METRICS_CLASSES_MAX);
     }
     struct metrics_classification *scores = mlq_alloc(sizeof(*scores));
     size_t classes = rows->class_count;

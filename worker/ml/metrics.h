@@ -23,8 +23,8 @@
 #include "lib/base/ownership.h"
 
 #define METRICS_CLASSES_MAX 2048u /* the confusion matrix is square */
-#define METRICS_CURVE_MAX 101u    /* points of a curve; longer ones are thinned */
-#define METRICS_BINS 10u          /* of the calibration table */
+#define METRICS_CURVE_MAX   101u  /* points of a curve; longer ones are thinned */
+#define METRICS_BINS        10u   /* of the calibration table */
 
 struct metrics_class {
     double precision;
@@ -59,7 +59,8 @@ struct metrics_classification {
     uint64_t *confusion; /* [true][predicted] */
     uint32_t roc_count;  /* binary: false positive rate against true positive rate */
     struct metrics_point roc[METRICS_CURVE_MAX];
-    struct metrics_bin calibration[METRICS_BINS]; /* binary: equal widths of the positive's probability */
+    struct metrics_bin
+        calibration[METRICS_BINS]; /* binary: equal widths of the positive's probability */
 };
 
 /* Rows of a classification: labels and predictions are indices below class_count, probabilities

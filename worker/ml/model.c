@@ -18,7 +18,7 @@
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
 
-#define MODEL_FORMAT "mlq.model/1"
+#define MODEL_FORMAT      "mlq.model/1"
 #define TENSOR_NAME_BYTES 32
 
 static const char *const task_texts[] = {
@@ -90,8 +90,9 @@ static int append_layer(struct model *model, struct model_layer layer, struct ml
     uint64_t weights = (uint64_t)layer.inputs * layer.outputs;
     uint64_t total = model->parameter_count + weights + layer.outputs;
     if (total > MODEL_PARAMETERS_MAX) {
-        return mlq_fail(err, MLQ_EFULL, "the model has %" PRIu64 " parameters with layer %u: at most %llu",
-                        total, model->layer_count, MODEL_PARAMETERS_MAX);
+        return mlq_fail(err, MLQ_EFULL,
+                        "the model has %" PRIu64 " parameters with layer %u: at most %llu", total,
+                        model->layer_count, MODEL_PARAMETERS_MAX);
     }
     layer.weight_at = model->parameter_count;
     layer.bias_at = layer.weight_at + weights;
@@ -145,9 +146,9 @@ static json_t *feature_to_json(const struct model_feature *feature)
         return json_pack("{s:s, s:s, s:f, s:f, s:f}", "name", feature->name, "kind", "number",
                          "fill", feature->fill, "mean", feature->mean, "scale", feature->scale);
     }
-    return json_pack("{s:s, s:s, s:o, s:s}", "name", feature->name, "kind", "category",
-                     "values", texts_to_json(feature->values, feature->value_count),
-                     "fill", feature->values[feature->fill_value]);
+    return json_pack("{s:s, s:s, s:o, s:s}", "name", feature->name, "kind", "category", "values",
+                     texts_to_json(feature->values, feature->value_count), "fill",
+                     feature->values[feature->fill_value]);
 }
 
 /* NULL when a text is not UTF-8 or a number is not finite. */
@@ -160,15 +161,15 @@ static char *describe(const struct model *model)
     json_t *layers = json_array();
     for (uint32_t i = 0; i < model->layer_count; i++) {
         const struct model_layer *layer = &model->layers[i];
-        json_array_append_new(layers, json_pack("{s:I, s:I, s:s}",
-                                                "inputs", (json_int_t)layer->inputs,
-                                                "outputs", (json_int_t)layer->outputs,
-                                                "activation", model_activation_text(layer->activation)));
+        json_array_append_new(layers,
+                              json_pack("{s:I, s:I, s:s}", "inputs", (json_int_t)layer->inputs,
+                                        "outputs", (json_int_t)layer->outputs, "activation",
+                                        model_activation_text(layer->activation)));
     }
     bool complete = json_array_size(features) == model->feature_count;
-    json_t *root = json_pack("{s:s, s:s, s:s, s:o}", "format", MODEL_FORMAT,
-                             "task", model_task_text(model->task),
-                             "target", model->target, "features", features);
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:o}", "format", MODEL_FORMAT, "task",
+                  model_task_text(model->task), "target", model->target, "features", features);
     char *text = NULL;
     if (root != NULL && complete) {
         int failed = 0;
@@ -197,7 +198,8 @@ int model_save(const struct model *model, const char *path, struct mlq_err *err)
 {
     char *text = describe(model);
     if (text == NULL) {
-        return mlq_fail(err, MLQ_EINVAL, "save %s: a name is not UTF-8 or a number is not finite", path);
+        return mlq_fail(err, MLQ_EINVAL, "save %s: a name is not UTF-8 or a number is not finite",
+                        path);
     }
     char names[2 * MODEL_LAYERS_MAX][TENSOR_NAME_BYTES];
     struct safetensors_tensor tensors[2 * MODEL_LAYERS_MAX];
@@ -292,7 +294,8 @@ static int load_feature(struct model_feature *feature, const json_t *json, struc
     feature->kind = (enum model_feature_kind)kind;
     feature->width = 1;
     if (feature->kind == MODEL_NUMBER) {
-        if (!get_number(json, "fill", &feature->fill) || !get_number(json, "mean", &feature->mean) ||
+        if (!get_number(json, "fill", &feature->fill) ||
+            !get_number(json, "mean", &feature->mean) ||
             !get_number(json, "scale", &feature->scale) || feature->scale <= 0) {
             return corrupt(err, "a number feature's fill, mean or scale");
         }
@@ -373,7 +376,8 @@ static int load_layers(struct model *model, const json_t *array, struct mlq_err 
         int kind = find_text(json_object_get(json, "activation"), activation_texts,
                              (int)MLQ_COUNT_OF(activation_texts));
         if (kind < 0 || !get_count(json, "inputs", MODEL_INPUTS_MAX, &layer.inputs) ||
-            !get_count(json, "outputs", MODEL_UNITS_MAX, &layer.outputs) || layer.inputs != inputs) {
+            !get_count(json, "outputs", MODEL_UNITS_MAX, &layer.outputs) ||
+            layer.inputs != inputs) {
             return corrupt(err, "a layer's inputs, outputs or activation");
         }
         layer.activation = (enum model_activation)kind;
@@ -404,7 +408,8 @@ static int load_tensor(const struct safetensors *file,
         same = tensor->shape[i] == expected->shape[i];
     }
     if (!same) {
-        return mlq_fail(err, MLQ_ECORRUPT, "tensor %s has another type or shape than its layer", name);
+        return mlq_fail(err, MLQ_ECORRUPT, "tensor %s has another type or shape than its layer",
+                        name);
     }
     memcpy(to, tensor->data, tensor->bytes);
     for (uint64_t i = 0; i < tensor->bytes / sizeof(float); i++) {
@@ -445,7 +450,8 @@ static int load_description(struct model *model, const json_t *root, struct mlq_
 {
     const char *format = json_string_value(json_object_get(root, "format"));
     if (format == NULL || strcmp(format, MODEL_FORMAT) != 0) {
-        return mlq_fail(err, MLQ_EINVAL, "the model's format is '%s': this program reads " MODEL_FORMAT,
+        return mlq_fail(err, MLQ_EINVAL,
+                        "the model's format is '%s': this program reads " MODEL_FORMAT,
                         format == NULL ? "" : format);
     }
     int rc = load_task(model, root, err);
@@ -470,13 +476,15 @@ int model_load(const char *path, struct model **model, struct mlq_err *err)
     }
     const char *text = safetensors_metadata(file, MODEL_METADATA_KEY);
     if (text == NULL) {
-        rc = mlq_fail(err, MLQ_EINVAL, "%s is not a model of train.native (no " MODEL_METADATA_KEY
-                      " in its metadata)", path);
+        rc = mlq_fail(
+            err, MLQ_EINVAL,
+            "%s is not a model of train.native (no " MODEL_METADATA_KEY " in its metadata)", path);
         goto out;
     }
     size_t len = strlen(text);
     root = len <= MODEL_JSON_BYTES_MAX ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    rc = json_is_object(root) ? load_description(loaded, root, err) : corrupt(err, "not a JSON object");
+    rc = json_is_object(root) ? load_description(loaded, root, err)
+                              : corrupt(err, "not a JSON object");
     if (rc == 0) {
         rc = load_parameters(loaded, file, err);
     }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * A trained model: preprocessing, dense layers and what the outputs mean, in one value and one file.
- * train.native writes it; eval.metrics, package.onnx and later serving read it. It holds everything
- * that is needed to go from a raw table row to a prediction, so that training and serving cannot
- * disagree on the preprocessing.
+ * A trained model: preprocessing, dense layers and what the outputs mean, in one value and one
+ * file. train.native writes it; eval.metrics, package.onnx and later serving read it. It holds
+ * everything that is needed to go from a raw table row to a prediction, so that training and
+ * serving cannot disagree on the preprocessing.
  *
  * From a row to a prediction:
  *   1. features[i] in order fill inputs [offset, offset + width) of the network:
- *        number    x missing (NaN) -> fill; then (x - mean) / scale, computed in double, cast to float
+ *        number    x missing (NaN) -> fill; then (x - mean) / scale in double, cast to float
  *        category  missing -> values[fill_value]; then one-hot over `values`; a value that is not in
  *                  `values` gives all zeros
  *   2. layers in order: y = activation(x * transpose(weight) + bias), float
@@ -17,8 +17,8 @@
  *               multiclass    class_count outputs; likewise
  *      classes[1] is the positive class of a binary model unless the user says otherwise.
  *
- * The file, model.safetensors: tensors "layers.K.weight" F32 [outputs, inputs] and "layers.K.bias" F32
- * [outputs] for K = 0, 1, ...; metadata "mlq.model", a JSON object:
+ * The file, model.safetensors: tensors "layers.K.weight" F32 [outputs, inputs] and "layers.K.bias"
+ * F32 [outputs] for K = 0, 1, ...; metadata "mlq.model", a JSON object:
  *   {"format": "mlq.model/1", "task": "regression" | "binary" | "multiclass", "target": NAME,
  *    "features": [{"name": N, "kind": "number", "fill": F, "mean": M, "scale": S},
  *                 {"name": N, "kind": "category", "values": [V, ...], "fill": V}, ...],
@@ -36,13 +36,13 @@
 #include "lib/base/err.h"
 #include "lib/base/ownership.h"
 
-#define MODEL_LAYERS_MAX 16u
-#define MODEL_FEATURES_MAX 65536u
-#define MODEL_VALUES_MAX 65536u /* of one category */
-#define MODEL_CLASSES_MAX 65536u
-#define MODEL_INPUTS_MAX (1u << 20)
-#define MODEL_UNITS_MAX 65536u               /* outputs of one layer */
-#define MODEL_PARAMETERS_MAX (1ull << 30)    /* 4 GiB of floats */
+#define MODEL_LAYERS_MAX     16u
+#define MODEL_FEATURES_MAX   65536u
+#define MODEL_VALUES_MAX     65536u /* of one category */
+#define MODEL_CLASSES_MAX    65536u
+#define MODEL_INPUTS_MAX     (1u << 20)
+#define MODEL_UNITS_MAX      65536u       /* outputs of one layer */
+#define MODEL_PARAMETERS_MAX (1ull << 30) /* 4 GiB of floats */
 #define MODEL_JSON_BYTES_MAX (64u << 20)
 
 /* The metadata key of the description. */
@@ -112,8 +112,8 @@ void model_destroy(struct model **model); /* takes NULL, frees, nulls */
 /* Durable: see safetensors_save. The same model gives the same bytes. */
 int model_save(const struct model *model, const char *path, struct mlq_err *err);
 
-/* Checks everything: a file that loads is safe to run. MLQ_ECORRUPT for a damaged file, MLQ_EINVAL for
- * a safetensors file that is not an mlq model. */
+/* Checks everything: a file that loads is safe to run. MLQ_ECORRUPT for a damaged file, MLQ_EINVAL
+ * for a safetensors file that is not an mlq model. */
 int model_load(const char *path, MLQ_OWNED_RETURN struct model **model, struct mlq_err *err);
 
 #endif

@@ -92,7 +92,8 @@ float *net_forward(struct net *net)
 }
 
 /* Sums over rows, from the first to the last: a fixed order. */
-static void sum_rows(const float *restrict values, size_t rows, size_t columns, float *restrict sums)
+static void
+sum_rows(const float *restrict values, size_t rows, size_t columns, float *restrict sums)
 {
     memset(sums, 0, columns * sizeof(float));
     for (size_t row = 0; row < rows; row++) {
@@ -118,15 +119,15 @@ void net_backward(struct net *net, const float *output_gradient, float *gradient
     for (uint32_t i = model->layer_count; i-- > 0;) {
         const struct model_layer *layer = &model->layers[i];
         const float *in = net->activations[i];
-        gemm_tn((struct gemm_size){.m = layer->outputs, .n = layer->inputs, .k = net->rows},
-                delta, in, gradient + layer->weight_at);
+        gemm_tn((struct gemm_size){.m = layer->outputs, .n = layer->inputs, .k = net->rows}, delta,
+                in, gradient + layer->weight_at);
         sum_rows(delta, net->rows, layer->outputs, gradient + layer->bias_at);
         if (i == 0) {
             break;
         }
         float *below = net->deltas[i % 2];
-        gemm_nn((struct gemm_size){.m = net->rows, .n = layer->inputs, .k = layer->outputs},
-                delta, model->parameters + layer->weight_at, below);
+        gemm_nn((struct gemm_size){.m = net->rows, .n = layer->inputs, .k = layer->outputs}, delta,
+                model->parameters + layer->weight_at, below);
         if (model->layers[i - 1].activation == MODEL_RELU) {
             mask_negative(in, (size_t)net->rows * layer->inputs, below);
         }

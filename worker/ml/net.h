@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The network of a model: forward and backward over a fixed number of rows, with all memory taken before
- * the first step. The kernel calls of a pass depend only on the model and `rows`, never on the rank or on
- * what ran before (gradients are written with beta = 0), so the same rows give the same bits wherever
- * they are computed. reference: Goodfellow, Bengio, Courville, Deep Learning (2016), 6.5.
+ * The network of a model: forward and backward over a fixed number of rows, with all memory taken
+ * before the first step. The kernel calls of a pass depend only on the model and `rows`, never on
+ * the rank or on what ran before (gradients are written with beta = 0), so the same rows give the
+ * same bits wherever they are computed. reference: Goodfellow, Bengio, Courville, Deep Learning
+ * (2016), 6.5.
  */
 #ifndef MLQ_ML_NET_H
 #define MLQ_ML_NET_H
@@ -34,8 +35,8 @@ void net_backward(struct net *net, const float *output_gradient, float *gradient
  * outputs), biases zero. Keyed by (seed, parameter index): the same on every machine. */
 void net_init_parameters(struct model *model, uint64_t seed);
 
-/* The first layer with a NaN or an infinity among `values` [parameter_count] (parameters or gradients),
- * or -1 when all are finite. For messages. */
+/* The first layer with a NaN or an infinity among `values` [parameter_count] (parameters or
+ * gradients), or -1 when all are finite. For messages. */
 int net_find_not_finite(const struct model *model, const float *values);
 
 #endif

@@ -39,7 +39,10 @@ struct range {
     uint64_t end;
 };
 
-static void sgd_range(struct optim *optim, struct range range, double decay, float *restrict w,
+static void sgd_range(struct optim *optim,
+                      struct range range,
+                      double decay,
+                      float *restrict w,
                       const float *restrict g)
 {
     const struct optim_options *options = &optim->options;
@@ -56,8 +59,12 @@ static void sgd_range(struct optim *optim, struct range range, double decay, flo
 }
 
 /* The corrections depend on the step alone, so they are taken in double, once. */
-static void adamw_range(struct optim *optim, struct range range, double l2, double decay,
-                        float *restrict w, const float *restrict g)
+static void adamw_range(struct optim *optim,
+                        struct range range,
+                        double l2,
+                        double decay,
+                        float *restrict w,
+                        const float *restrict g)
 {
     const struct optim_options *options = &optim->options;
     double t = (double)optim->steps;
@@ -76,7 +83,8 @@ static void adamw_range(struct optim *optim, struct range range, double l2, doub
     }
 }
 
-static void step_range(struct optim *optim, struct range range, bool is_bias, float *w, const float *g)
+static void
+step_range(struct optim *optim, struct range range, bool is_bias, float *w, const float *g)
 {
     const struct optim_options *options = &optim->options;
     double l2 = is_bias ? 0 : options->l2;

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Optimizers over the model's parameter arena. Elementwise and in float: any slice of the arena can be
- * stepped by anyone with the same bits. Decay never touches biases.
+ * Optimizers over the model's parameter arena. Elementwise and in float: any slice of the arena can
+ * be stepped by anyone with the same bits. Decay never touches biases.
  *
- * SGD (momentum as in PyTorch, after Sutskever et al. 2013): g += weight_decay * w; v = momentum * v + g;
- * step = nesterov ? g + momentum * v : v; w -= lr * step. The first v is g.
+ * SGD (momentum as in PyTorch, after Sutskever et al. 2013); the first v is g:
+ *     g += weight_decay * w;  v = momentum * v + g
+ *     w -= lr * (nesterov ? g + momentum * v : v)
  *
- * AdamW (Loshchilov and Hutter 2019, algorithm 2; PyTorch's form): w -= lr * weight_decay * w;
- * m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps).
+ * AdamW (Loshchilov and Hutter 2019, algorithm 2; PyTorch's form):
+ *     w -= lr * weight_decay * w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
+ *     w -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + epsilon)
  */
 #ifndef MLQ_ML_OPTIM_H
 #define MLQ_ML_OPTIM_H
@@ -25,7 +27,7 @@ struct optim_options {
     enum optim_kind kind;
     double lr;
     double weight_decay;
-    double l2; /* adds l2 / 2 * |weights|^2 to the loss, whatever the optimizer */
+    double l2;       /* adds l2 / 2 * |weights|^2 to the loss, whatever the optimizer */
     double momentum; /* SGD */
     bool nesterov;
     double beta1; /* AdamW */

@@ -16,7 +16,8 @@
 
 static int refuse_infinity(const char *column, uint64_t row, struct mlq_err *err)
 {
-    return mlq_fail(err, MLQ_EINVAL, "column '%s', row %" PRIu64 ": the value is infinite", column, row);
+    return mlq_fail(err, MLQ_EINVAL, "column '%s', row %" PRIu64 ": the value is infinite", column,
+                    row);
 }
 
 /* Two passes, since the one-pass formula loses digits when the mean is large. */
@@ -45,7 +46,8 @@ static int fit_number(struct model_feature *feature,
     }
     double deviation = sqrt(squares / (double)rows);
     if (!isfinite(mean) || !isfinite(deviation)) {
-        return mlq_fail(err, MLQ_EINVAL, "column '%s': its values are too large to average", column->name);
+        return mlq_fail(err, MLQ_EINVAL, "column '%s': its values are too large to average",
+                        column->name);
     }
     /* A column that is constant up to rounding carries nothing; dividing by its noise would. */
     bool constant = deviation <= 1e-14 * fabs(mean) || deviation == 0;
@@ -73,11 +75,15 @@ static int fit_category(struct model_feature *feature,
     }
     int rc = 0;
     if (used == 0) {
-        rc = mlq_fail(err, MLQ_EINVAL, "column '%s' has no value in any training row: give it the role "
-                      "'ignore'", column->name);
+        rc = mlq_fail(err, MLQ_EINVAL,
+                      "column '%s' has no value in any training row: give it the role "
+                      "'ignore'",
+                      column->name);
     } else if (used > MODEL_VALUES_MAX) {
-        rc = mlq_fail(err, MLQ_EFULL, "column '%s' has %u different values: at most %u can be one-hot "
-                      "encoded", column->name, used, MODEL_VALUES_MAX);
+        rc = mlq_fail(err, MLQ_EFULL,
+                      "column '%s' has %u different values: at most %u can be one-hot "
+                      "encoded",
+                      column->name, used, MODEL_VALUES_MAX);
     }
     if (rc == 0) {
         feature->values = mlq_alloc_array(used, sizeof(char *));
@@ -123,9 +129,10 @@ int preprocess_fit(struct model *model,
         }
         feature->offset = model->input_count;
         if (feature->width > MODEL_INPUTS_MAX - model->input_count) {
-            return mlq_fail(err, MLQ_EFULL, "the features need more than %u inputs at column '%s': give "
-                            "categories with many values the role 'ignore'", MODEL_INPUTS_MAX,
-                            feature->name);
+            return mlq_fail(err, MLQ_EFULL,
+                            "the features need more than %u inputs at column '%s': give "
+                            "categories with many values the role 'ignore'",
+                            MODEL_INPUTS_MAX, feature->name);
         }
         model->input_count += feature->width;
     }
@@ -149,8 +156,8 @@ static int compare_texts(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The model's values are in the dictionary's order, but a foreign model may not be sorted: look up in a
- * sorted copy of pointers, whose positions give back the index. */
+/* The model's values are in the dictionary's order, but a foreign model may not be sorted: look up
+ * in a sorted copy of pointers, whose positions give back the index. */
 struct text_index {
     const char *text; /* first, for compare_texts */
     int32_t index;
@@ -180,7 +187,8 @@ static int bind_feature(struct bound_feature *bound,
                         uint32_t hint,
                         struct mlq_err *err)
 {
-    static const char *const kinds[] = {[MODEL_NUMBER] = "numbers", [MODEL_CATEGORY] = "categories"};
+    static const char *const kinds[] = {
+        [MODEL_NUMBER] = "numbers", [MODEL_CATEGORY] = "categories"};
     /* From where the feature before it was: in most tables the next column is the one. */
     for (uint32_t i = 0; i < column_count && bound->column == NULL; i++) {
         const struct preprocess_column *column = &columns[(hint + i) % column_count];
@@ -189,13 +197,15 @@ static int bind_feature(struct bound_feature *bound,
         }
     }
     if (bound->column == NULL) {
-        return mlq_fail(err, MLQ_EINVAL, "the table has no column '%s', which the model was trained on",
+        return mlq_fail(err, MLQ_EINVAL,
+                        "the table has no column '%s', which the model was trained on",
                         feature->name);
     }
     if (bound->column->kind != feature->kind) {
-        return mlq_fail(err, MLQ_EINVAL, "column '%s' holds %s, but the model was trained on %s: import "
-                        "the table with that type", feature->name, kinds[bound->column->kind],
-                        kinds[feature->kind]);
+        return mlq_fail(err, MLQ_EINVAL,
+                        "column '%s' holds %s, but the model was trained on %s: import "
+                        "the table with that type",
+                        feature->name, kinds[bound->column->kind], kinds[feature->kind]);
     }
     if (feature->kind == MODEL_CATEGORY) {
         map_values(bound, feature);
@@ -255,8 +265,10 @@ static int number_rows(const struct model_feature *feature,
         x = isnan(x) ? feature->fill : x;
         float scaled = (float)((x - feature->mean) / feature->scale);
         if (!isfinite(scaled)) {
-            return mlq_fail(err, MLQ_EINVAL, "column '%s', row %" PRIu64 ": %g is too far from the "
-                            "training rows to be scaled", feature->name, row + i, x);
+            return mlq_fail(err, MLQ_EINVAL,
+                            "column '%s', row %" PRIu64 ": %g is too far from the "
+                            "training rows to be scaled",
+                            feature->name, row + i, x);
         }
         inputs[i * stride] = scaled;
     }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Preprocessing: fitted on the training table alone, kept in the model, applied to any table (model.h
- * says how a row becomes inputs). Fitting on anything but the training rows would leak: no function here
- * takes two tables.
+ * Preprocessing: fitted on the training table alone, kept in the model, applied to any table
+ * (model.h says how a row becomes inputs). Fitting on anything but the training rows would leak: no
+ * function here takes two tables.
  */
 #ifndef MLQ_ML_PREPROCESS_H
 #define MLQ_ML_PREPROCESS_H
@@ -26,21 +26,22 @@ struct preprocess_column {
     const char *const *values;
 };
 
-/* Fits features on `rows` rows of `columns` and fills model->features and model->input_count. A number
- * column: fill = mean of what is there (0 when nothing is), scale = population deviation after
- * filling (1 when that is 0, as scikit-learn's StandardScaler). A category column: the values that
- * occur, in dictionary order; fill = the most frequent, the first of equals. */
+/* Fits features on `rows` rows of `columns` and fills model->features and model->input_count. A
+ * number column: fill = mean of what is there (0 when nothing is), scale = population deviation
+ * after filling (1 when that is 0, as scikit-learn's StandardScaler). A category column: the values
+ * that occur, in dictionary order; fill = the most frequent, the first of equals. */
 int preprocess_fit(struct model *model,
                    const struct preprocess_column *columns,
                    uint32_t column_count,
                    uint64_t rows,
                    struct mlq_err *err);
 
-/* A model's features found in a table: which column, and its dictionary mapped to the model's values. */
+/* A model's features found in a table: which column, and its dictionary mapped to the model's
+ * values. */
 struct preprocess;
 
-/* By name; columns that the model does not use are ignored. Refuses a missing column or one of another
- * kind. `columns` and the model must outlive the result. */
+/* By name; columns that the model does not use are ignored. Refuses a missing column or one of
+ * another kind. `columns` and the model must outlive the result. */
 int preprocess_bind(const struct model *model,
                     const struct preprocess_column *columns,
                     uint32_t column_count,
@@ -48,8 +49,8 @@ int preprocess_bind(const struct model *model,
                     struct mlq_err *err);
 void preprocess_destroy(struct preprocess **bound);
 
-/* inputs[row_count][model->input_count] for rows [row, row + row_count). Refuses an infinity, by column
- * and row. */
+/* inputs[row_count][model->input_count] for rows [row, row + row_count). Refuses an infinity, by
+ * column and row. */
 int preprocess_rows(const struct preprocess *bound,
                     uint64_t row,
                     uint64_t row_count,

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The canonical sum over virtual shards. Float addition is not associative, so the order of a sum is part
- * of its result. A job fixes a number of shards V, a power of two; the sum of their vectors is always
+ * The canonical sum over virtual shards. Float addition is not associative, so the order of a sum
+ * is part of its result. A job fixes a number of shards V, a power of two; the sum of their vectors
+ * is always
  *
  *     T(lo, hi) = T(lo, mid) + T(mid, hi),   mid = (lo + hi) / 2,   T(i, i + 1) = shard i
  *
- * whoever computes which shard. A rank owns a contiguous range of shards and adds what it can: every
- * aligned subtree inside its range, kept on a carry stack like the digits of a binary counter. The
- * partial sums that remain are moved as bytes, and whoever holds all of them, in order, finishes the
- * same tree with the same code.
+ * whoever computes which shard. A rank owns a contiguous range of shards and adds what it can:
+ * every aligned subtree inside its range, kept on a carry stack like the digits of a binary
+ * counter. The partial sums that remain are moved as bytes, and whoever holds all of them, in
+ * order, finishes the same tree with the same code.
  */
 #ifndef MLQ_ML_TREE_H
 #define MLQ_ML_TREE_H
@@ -17,8 +18,8 @@
 #include <stdint.h>
 
 #define TREE_SHARDS_MAX 1024u
-#define TREE_LEVELS_MAX 10u/* log2 of the above */
-#define TREE_NODES_MAX (2 * TREE_LEVELS_MAX + 2)
+#define TREE_LEVELS_MAX 10u /* log2 of the above */
+#define TREE_NODES_MAX  (2 * TREE_LEVELS_MAX + 2)
 
 /* A subtree: shards [index << level, (index + 1) << level). */
 struct tree_node {
@@ -36,8 +37,8 @@ struct tree {
 
 void tree_init(struct tree *tree, uint64_t width);
 
-/* The next subtree to the right. While the two top nodes are the two halves of one, the right one is
- * added into the left one's memory and leaves the stack. */
+/* The next subtree to the right. While the two top nodes are the two halves of one, the right one
+ * is added into the left one's memory and leaves the stack. */
 void tree_push(struct tree *tree, struct tree_node node);
 
 struct tree_range {
@@ -48,7 +49,8 @@ struct tree_range {
 /* The shards of `rank` when `shards` are dealt to `ranks` <= shards. */
 struct tree_range tree_deal(uint32_t shards, uint32_t ranks, uint32_t rank);
 
-/* The partial sums that remain of a range, in order, values NULL. Returns how many (<= TREE_NODES_MAX). */
+/* The partial sums that remain of a range, in order, values NULL. Returns how many (<=
+ * TREE_NODES_MAX). */
 uint32_t tree_partials(struct tree_range range, struct tree_node nodes[TREE_NODES_MAX]);
 
 /* The same tree over V doubles (losses): the result is left in values[0]. */

@@ -47,12 +47,14 @@ static int check_present(const struct table *table,
 {
     uint64_t rows = table_rows(table), missing = 0, first = 0;
     for (uint64_t i = 0; i < rows; i++) {
-        bool absent = target->kind == TABLE_NUMBER ? isnan(target->numbers[i]) : target->codes[i] < 0;
+        bool absent =
+            target->kind == TABLE_NUMBER ? isnan(target->numbers[i]) : target->codes[i] < 0;
         first = absent && missing == 0 ? i : first;
         missing += absent;
     }
     if (missing > 0) {
-        return mlq_fail(err, MLQ_EINVAL, "the target '%s' has no value in %" PRIu64 " rows of the %s table "
+        return mlq_fail(err, MLQ_EINVAL,
+                        "the target '%s' has no value in %" PRIu64 " rows of the %s table "
                         "(the first: row %" PRIu64 "): remove them, or let data.validate find them",
                         target->name, missing, which, first);
     }
@@ -96,7 +98,8 @@ static void classes_from_numbers(struct model *model, const double *distinct, ui
     }
 }
 
-static void classes_from_codes(struct model *model, const struct table_column *target, uint64_t rows)
+static void
+classes_from_codes(struct model *model, const struct table_column *target, uint64_t rows)
 {
     bool *seen = mlq_alloc_array(target->dictionary_count, sizeof(bool));
     for (uint64_t i = 0; i < rows; i++) {
@@ -117,8 +120,10 @@ static int fit_regression(struct model *model,
                           struct mlq_err *err)
 {
     if (target->kind != TABLE_NUMBER) {
-        return mlq_fail(err, MLQ_EINVAL, "the target '%s' is a category: regression needs numbers (task: "
-                        "classification)", target->name);
+        return mlq_fail(err, MLQ_EINVAL,
+                        "the target '%s' is a category: regression needs numbers (task: "
+                        "classification)",
+                        target->name);
     }
     double sum = 0, squares = 0;
     for (uint64_t i = 0; i < rows; i++) {
@@ -148,17 +153,23 @@ static int fit_classes(struct model *model,
     if (target->kind == TABLE_CATEGORY) {
         classes_from_codes(model, target, rows);
     } else if (!target->integer) {
-        return mlq_fail(err, MLQ_EINVAL, "the target '%s' holds numbers with fractions, which are no "
-                        "classes: use task: regression", target->name);
+        return mlq_fail(err, MLQ_EINVAL,
+                        "the target '%s' holds numbers with fractions, which are no "
+                        "classes: use task: regression",
+                        target->name);
     } else if (distinct_count <= MODEL_CLASSES_MAX) {
         classes_from_numbers(model, distinct, distinct_count);
     } else {
-        return mlq_fail(err, MLQ_EFULL, "the target '%s' has %u different values: at most %u classes "
-                        "(task: regression?)", target->name, distinct_count, MODEL_CLASSES_MAX);
+        return mlq_fail(err, MLQ_EFULL,
+                        "the target '%s' has %u different values: at most %u classes "
+                        "(task: regression?)",
+                        target->name, distinct_count, MODEL_CLASSES_MAX);
     }
     if (model->class_count < 2) {
-        return mlq_fail(err, MLQ_EINVAL, "the target '%s' is '%s' in every training row: there is nothing "
-                        "to learn from one class", target->name, model->classes[0]);
+        return mlq_fail(err, MLQ_EINVAL,
+                        "the target '%s' is '%s' in every training row: there is nothing "
+                        "to learn from one class",
+                        target->name, model->classes[0]);
     }
     model->task = model->class_count == 2 ? MODEL_BINARY : MODEL_MULTICLASS;
     return 0;
@@ -172,7 +183,8 @@ int op_columns_fit_target(const struct table *table,
     const struct table_column *target = table_target(table);
     uint64_t rows = table_rows(table);
     if (target == NULL) {
-        return mlq_fail(err, MLQ_EINVAL, "the training table has no target column: name one with `target:` "
+        return mlq_fail(err, MLQ_EINVAL,
+                        "the training table has no target column: name one with `target:` "
                         "of data.import");
     }
     if (rows == 0) {
@@ -210,7 +222,8 @@ static int find_target(const struct table *table,
 {
     *target = table_find(table, model->target);
     if (*target == NULL) {
-        return mlq_fail(err, MLQ_EINVAL, "the %s table has no column '%s', which the model predicts", which,
+        return mlq_fail(err, MLQ_EINVAL,
+                        "the %s table has no column '%s', which the model predicts", which,
                         model->target);
     }
     return check_present(table, which, *target, err);
@@ -226,15 +239,15 @@ static int compare_classes(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static const struct known_class *find_class(const struct known_class *sorted,
-                                            uint32_t count,
-                                            const char *text)
+static const struct known_class *
+find_class(const struct known_class *sorted, uint32_t count, const char *text)
 {
     struct known_class key = {.text = text};
     return bsearch(&key, sorted, count, sizeof(*sorted), compare_classes);
 }
 
-static const char *label_text(const struct table_column *target, uint64_t row, char text[LABEL_BYTES])
+static const char *
+label_text(const struct table_column *target, uint64_t row, char text[LABEL_BYTES])
 {
     if (target->kind == TABLE_CATEGORY) {
         return target->dictionary[target->codes[row]];
@@ -268,10 +281,13 @@ int op_columns_labels(const struct table *table,
         const char *text = label_text(target, i, buffer);
         bool whole = target->kind == TABLE_CATEGORY || target->integer ||
                      target->numbers[i] == floor(target->numbers[i]);
-        const struct known_class *known = whole ? find_class(sorted, model->class_count, text) : NULL;
+        const struct known_class *known =
+            whole ? find_class(sorted, model->class_count, text) : NULL;
         if (known == NULL) {
-            rc = mlq_fail(err, MLQ_EINVAL, "the %s table, row %" PRIu64 ": the label '%s' of '%s' was never "
-                          "seen in training", which, i, text, target->name);
+            rc = mlq_fail(err, MLQ_EINVAL,
+                          "the %s table, row %" PRIu64 ": the label '%s' of '%s' was never "
+                          "seen in training",
+                          which, i, text, target->name);
             break;
         }
         labels[i] = known->index;
@@ -294,8 +310,9 @@ int op_columns_targets(const struct table *table,
     const struct table_column *target = NULL;
     int rc = find_target(table, which, model, &target, err);
     if (rc == 0 && target->kind != TABLE_NUMBER) {
-        rc = mlq_fail(err, MLQ_EINVAL, "the %s table: '%s' is a category, but the model predicts numbers",
-                      which, target->name);
+        rc = mlq_fail(err, MLQ_EINVAL,
+                      "the %s table: '%s' is a category, but the model predicts numbers", which,
+                      target->name);
     }
     if (rc == 0) {
         *targets = target->numbers;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * From a table to what the numerics take: columns for preprocessing, and the target as class indices or
- * as numbers. Shared by training and evaluation, so that both read a target in the same way.
+ * From a table to what the numerics take: columns for preprocessing, and the target as class
+ * indices or as numbers. Shared by training and evaluation, so that both read a target in the same
+ * way.
  */
 #ifndef MLQ_OP_OP_COLUMNS_H
 #define MLQ_OP_OP_COLUMNS_H
@@ -40,8 +41,8 @@ int op_columns_fit_target(const struct table *table,
                           struct model *model,
                           struct mlq_err *err);
 
-/* The target of each row as an index into model->classes: labels[rows]. Refuses a label that the model
- * does not know, by row. `which` names the table in messages. */
+/* The target of each row as an index into model->classes: labels[rows]. Refuses a label that the
+ * model does not know, by row. `which` names the table in messages. */
 int op_columns_labels(const struct table *table,
                       const char *which,
                       const struct model *model,

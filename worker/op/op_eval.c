@@ -2,13 +2,15 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * eval.metrics: judges a model on a table. Outputs:
- *     metrics.json             numbers at the top level, under their plain names (worker/ml/metrics.h, and
- *                              "rows"); details below names whose values are no numbers: "task",
- *                              "per_class", "confusion": {"labels", "matrix": [true][predicted]}, "roc",
- *                              "calibration"
- *     predictions.safetensors  per row of the table "row" I64 (of the source), and for classes "true" I32,
- *                              "predicted" I32 (indices into the metadata's "classes") and
- *                              "probabilities" F64 [rows, classes]; for numbers "true" and "predicted" F64
+ *
+ * metrics.json             numbers at the top level, under their plain names (worker/ml/metrics.h,
+ *                          and "rows"); details below names whose values are no numbers: "task",
+ *                          "per_class", "confusion": {"labels", "matrix": [true][predicted]},
+ *                          "roc", "calibration"
+ * predictions.safetensors  per row of the table "row" I64 (of the source), and for classes "true"
+ *                          and "predicted" I32 (indices into the metadata's "classes") and
+ *                          "probabilities" F64 [rows, classes]; for numbers "true" and
+ *                          "predicted" F64
  */
 #include <inttypes.h>
 #include <math.h>
@@ -25,7 +27,7 @@
 #include "worker/op/op_columns.h"
 #include "worker/op/op_table.h"
 
-#define CHUNK_ROWS 256u
+#define CHUNK_ROWS            256u
 #define CONFUSION_CLASSES_MAX 500u /* a larger matrix is left out of the JSON */
 
 struct eval {
@@ -35,16 +37,17 @@ struct eval {
     uint64_t rows;
     double threshold;
     uint32_t positive;
-    uint32_t *labels;       /* classes */
-    uint32_t *predicted;    /* classes */
-    double *probabilities;  /* classes: [rows][class_count] */
-    const double *targets;  /* numbers; the table's */
-    double *values;         /* numbers: predicted */
+    uint32_t *labels;      /* classes */
+    uint32_t *predicted;   /* classes */
+    double *probabilities; /* classes: [rows][class_count] */
+    const double *targets; /* numbers; the table's */
+    double *values;        /* numbers: predicted */
 };
 
 /* ---- Predicting ---- */
 
-/* Two classes: the positive one from the threshold on; else the most probable, the first of equals. */
+/* Two classes: the positive one from the threshold on; else the most probable, the first of
+ * equals. */
 static uint32_t choose(const struct eval *eval, const double *p)
 {
     if (eval->model->task == MODEL_BINARY) {
@@ -74,14 +77,19 @@ static void take_chunk(struct eval *eval, const float *outputs, uint64_t begin, 
     }
 }
 
-static int check_finite(const struct eval *eval, const float *outputs, uint64_t begin, uint32_t rows,
+static int check_finite(const struct eval *eval,
+                        const float *outputs,
+                        uint64_t begin,
+                        uint32_t rows,
                         struct mlq_err *err)
 {
     uint32_t width = model_output_count(eval->model);
     for (size_t i = 0; i < (size_t)rows * width; i++) {
         if (!isfinite(outputs[i])) {
-            return mlq_fail(err, MLQ_EINVAL, "row %" PRIu64 ": the model's output is not a finite number; the "
-                            "row is far from anything it was trained on", begin + i / width);
+            return mlq_fail(err, MLQ_EINVAL,
+                            "row %" PRIu64 ": the model's output is not a finite number; the "
+                            "row is far from anything it was trained on",
+                            begin + i / width);
         }
     }
     return 0;
@@ -165,10 +173,11 @@ static json_t *per_class_to_json(const struct model *model, const struct metrics
     json_t *list = json_array();
     for (uint32_t i = 0; i < model->class_count; i++) {
         const struct metrics_class *class = &m->per_class[i];
-        json_array_append_new(list, json_pack("{s:s, s:f, s:f, s:f, s:I, s:I}", "label", model->classes[i],
-                                              "precision", class->precision, "recall", class->recall,
-                                              "f1", class->f1, "support", (json_int_t)class->support,
-                                              "predicted", (json_int_t)class->predicted));
+        json_array_append_new(list, json_pack("{s:s, s:f, s:f, s:f, s:I, s:I}", "label",
+                                              model->classes[i], "precision", class->precision,
+                                              "recall", class->recall, "f1", class->f1, "support",
+                                              (json_int_t) class->support, "predicted",
+                                              (json_int_t) class->predicted));
     }
     return list;
 }
@@ -179,14 +188,16 @@ static json_t *confusion_to_json(const struct model *model, const struct metrics
     for (size_t i = 0; i < model->class_count; i++) {
         json_t *row = json_array();
         for (size_t j = 0; j < model->class_count; j++) {
-            json_array_append_new(row, json_integer((json_int_t)m->confusion[i * model->class_count + j]));
+            json_array_append_new(
+                row, json_integer((json_int_t)m->confusion[i * model->class_count + j]));
         }
         json_array_append_new(matrix, row);
     }
     return json_pack("{s:o, s:o}", "labels", classes_to_json(model), "matrix", matrix);
 }
 
-static void put_curves(const struct eval *eval, json_t *json, const struct metrics_classification *m)
+static void
+put_curves(const struct eval *eval, json_t *json, const struct metrics_classification *m)
 {
     const char *positive = eval->model->classes[eval->positive];
     if (m->roc_count > 0) {
@@ -195,19 +206,21 @@ static void put_curves(const struct eval *eval, json_t *json, const struct metri
             json_array_append_new(fpr, json_real(m->roc[i].x));
             json_array_append_new(tpr, json_real(m->roc[i].y));
         }
-        json_object_set_new(json, "roc", json_pack("{s:s, s:o, s:o}", "positive", positive, "fpr", fpr,
-                                                   "tpr", tpr));
+        json_object_set_new(
+            json, "roc",
+            json_pack("{s:s, s:o, s:o}", "positive", positive, "fpr", fpr, "tpr", tpr));
     }
     json_t *bins = json_array();
     for (uint32_t i = 0; i < METRICS_BINS; i++) {
         const struct metrics_bin *bin = &m->calibration[i];
         if (bin->count > 0) {
-            json_array_append_new(bins, json_pack("{s:f, s:f, s:I}", "predicted", bin->mean_predicted,
-                                                  "observed", bin->fraction_positive,
-                                                  "count", (json_int_t)bin->count));
+            json_array_append_new(
+                bins, json_pack("{s:f, s:f, s:I}", "predicted", bin->mean_predicted, "observed",
+                                bin->fraction_positive, "count", (json_int_t)bin->count));
         }
     }
-    json_object_set_new(json, "calibration", json_pack("{s:s, s:o}", "positive", positive, "bins", bins));
+    json_object_set_new(json, "calibration",
+                        json_pack("{s:s, s:o}", "positive", positive, "bins", bins));
 }
 
 static int judge_classes(struct eval *eval, json_t *json, struct mlq_err *err)
@@ -278,17 +291,49 @@ static int write_predictions(struct eval *eval, struct mlq_err *err)
     }
     /* Class indices fit: there are at most 65536. */
     struct safetensors_tensor classes[] = {
-        {.name = "row", .dtype = SAFETENSORS_I64, .rank = 1, .shape = {n}, .data = source, .bytes = 8 * n},
-        {.name = "probabilities", .dtype = SAFETENSORS_F64, .rank = 2, .shape = {n, k},
-         .data = eval->probabilities, .bytes = 8 * n * k},
-        {.name = "true", .dtype = SAFETENSORS_I32, .rank = 1, .shape = {n}, .data = eval->labels, .bytes = 4 * n},
-        {.name = "predicted", .dtype = SAFETENSORS_I32, .rank = 1, .shape = {n}, .data = eval->predicted,
+        {.name = "row",
+         .dtype = SAFETENSORS_I64,
+         .rank = 1,
+         .shape = {n},
+         .data = source,
+         .bytes = 8 * n},
+        {.name = "probabilities",
+         .dtype = SAFETENSORS_F64,
+         .rank = 2,
+         .shape = {n, k},
+         .data = eval->probabilities,
+         .bytes = 8 * n * k},
+        {.name = "true",
+         .dtype = SAFETENSORS_I32,
+         .rank = 1,
+         .shape = {n},
+         .data = eval->labels,
+         .bytes = 4 * n},
+        {.name = "predicted",
+         .dtype = SAFETENSORS_I32,
+         .rank = 1,
+         .shape = {n},
+         .data = eval->predicted,
          .bytes = 4 * n},
     };
     struct safetensors_tensor numbers[] = {
-        {.name = "row", .dtype = SAFETENSORS_I64, .rank = 1, .shape = {n}, .data = source, .bytes = 8 * n},
-        {.name = "true", .dtype = SAFETENSORS_F64, .rank = 1, .shape = {n}, .data = eval->targets, .bytes = 8 * n},
-        {.name = "predicted", .dtype = SAFETENSORS_F64, .rank = 1, .shape = {n}, .data = eval->values,
+        {.name = "row",
+         .dtype = SAFETENSORS_I64,
+         .rank = 1,
+         .shape = {n},
+         .data = source,
+         .bytes = 8 * n},
+        {.name = "true",
+         .dtype = SAFETENSORS_F64,
+         .rank = 1,
+         .shape = {n},
+         .data = eval->targets,
+         .bytes = 8 * n},
+        {.name = "predicted",
+         .dtype = SAFETENSORS_F64,
+         .rank = 1,
+         .shape = {n},
+         .data = eval->values,
          .bytes = 8 * n},
     };
     bool regression = model->task == MODEL_REGRESSION;
@@ -315,8 +360,8 @@ static int read_positive(struct eval *eval, struct mlq_err *err)
         return rc;
     }
     if (eval->model->task != MODEL_BINARY) {
-        return mlq_fail(err, MLQ_EINVAL, "positive: '%s' was given, but the model does not have two classes",
-                        name);
+        return mlq_fail(err, MLQ_EINVAL,
+                        "positive: '%s' was given, but the model does not have two classes", name);
     }
     for (uint32_t i = 0; i < 2; i++) {
         if (strcmp(name, eval->model->classes[i]) == 0) {
@@ -324,7 +369,8 @@ static int read_positive(struct eval *eval, struct mlq_err *err)
             return 0;
         }
     }
-    return mlq_fail(err, MLQ_EINVAL, "positive: '%s' is not one of the model's classes, '%s' and '%s'", name,
+    return mlq_fail(err, MLQ_EINVAL,
+                    "positive: '%s' is not one of the model's classes, '%s' and '%s'", name,
                     eval->model->classes[0], eval->model->classes[1]);
 }
 
@@ -373,8 +419,8 @@ int op_eval_run(struct op_context *ctx, struct mlq_err *err)
     gemm_start(&engine);
     int rc = read_inputs(&eval, err);
     if (rc == 0) {
-        log_info("eval.start", "task=%s rows=%" PRIu64 " blas=\"%s\" core=%s", model_task_text(eval.model->task),
-                 eval.rows, engine.library, engine.core);
+        log_info("eval.start", "task=%s rows=%" PRIu64 " blas=\"%s\" core=%s",
+                 model_task_text(eval.model->task), eval.rows, engine.library, engine.core);
         rc = predict(&eval, err);
     }
     if (rc == 0) {

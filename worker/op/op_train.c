@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * train.native: fits a linear model or a multilayer perceptron to a table, data-parallel over the ranks of
- * a gang (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT). Rank 0 writes the outputs:
+ * train.native: fits a linear model or a multilayer perceptron to a table, data-parallel over the
+ * ranks of a gang (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT). Rank 0 writes the outputs:
  *     model.safetensors   worker/ml/model.h
- *     history.json        {"epochs": [{"epoch": 1, "train_loss": ..}, ..], "metrics": {NAME: [[epoch, value], ..]},
- *                          "best_epoch", "samples_per_second", "engine", "seed", "ranks", "shards", ...}
+ *     history.json        {"epochs": [{"epoch": 1, "train_loss": ..}, ..],
+ *                          "metrics": {NAME: [[epoch, value], ..]}, "best_epoch",
+ *                          "samples_per_second", "engine", "seed", "ranks", "shards", ...}
  */
 #include "worker/op/op_train.h"
 
@@ -28,8 +29,10 @@ static int read_port(uint16_t *port, struct mlq_err *err)
 {
     const char *text = getenv("MASTER_PORT");
     uint64_t value = 0;
-    if (text == NULL || !mlq_str_u64(mlq_str_from(text), &value) || value == 0 || value > UINT16_MAX) {
-        return mlq_fail(err, MLQ_EINVAL, "MASTER_PORT is '%s': expected a port", text == NULL ? "" : text);
+    if (text == NULL || !mlq_str_u64(mlq_str_from(text), &value) || value == 0 ||
+        value > UINT16_MAX) {
+        return mlq_fail(err, MLQ_EINVAL, "MASTER_PORT is '%s': expected a port",
+                        text == NULL ? "" : text);
     }
     *port = (uint16_t)value;
     return 0;
@@ -49,7 +52,8 @@ static int open_gang(struct op_train *train, struct mlq_err *err)
 {
     struct coll_gang gang = {.rank = op_rank(train->ctx), .size = op_world_size(train->ctx)};
     if (gang.size > train->config.shards) {
-        return mlq_fail(err, MLQ_EINVAL, "%u ranks, but only %u shards to deal: raise shards or lower ranks",
+        return mlq_fail(err, MLQ_EINVAL,
+                        "%u ranks, but only %u shards to deal: raise shards or lower ranks",
                         gang.size, train->config.shards);
     }
     int rc = gang.size > 1 ? read_port(&gang.port, err) : 0;
@@ -64,8 +68,8 @@ static int open_gang(struct op_train *train, struct mlq_err *err)
     return rc;
 }
 
-/* All ranks must hold the same rows and parameters, and compute with the same engine: else the shards'
- * gradients would be those of different trainings. */
+/* All ranks must hold the same rows and parameters, and compute with the same engine: else the
+ * shards' gradients would be those of different trainings. */
 static int compare_ranks(struct op_train *train, struct mlq_err *err)
 {
     uint64_t own[2] = {train->data.fingerprint, train->engine.probe};
@@ -77,10 +81,13 @@ static int compare_ranks(struct op_train *train, struct mlq_err *err)
     int rc = coll_allgather(train->coll, own, all, bytes, OP_TRAIN_TIMEOUT_NS, err);
     for (uint32_t rank = 1; rank < ranks && rc == 0; rank++) {
         if (all[rank][0] != all[0][0]) {
-            rc = mlq_fail(err, MLQ_EINVAL, "rank %u reads other tables or parameters than rank 0", rank);
+            rc = mlq_fail(err, MLQ_EINVAL, "rank %u reads other tables or parameters than rank 0",
+                          rank);
         } else if (all[rank][1] != all[0][1]) {
-            rc = mlq_fail(err, MLQ_EINVAL, "rank %u computes other bits than rank 0 (another CPU type): set "
-                          "OPENBLAS_CORETYPE to one that all machines have, for instance Haswell", rank);
+            rc = mlq_fail(err, MLQ_EINVAL,
+                          "rank %u computes other bits than rank 0 (another CPU type): set "
+                          "OPENBLAS_CORETYPE to one that all machines have, for instance Haswell",
+                          rank);
         }
     }
     return rc;
@@ -93,7 +100,8 @@ static int share_state(struct op_train *train, struct mlq_err *err)
         struct op_train_cursor cursor;
         uint64_t optimizer_steps;
         uint64_t resumed;
-    } head = {.cursor = train->cursor, .optimizer_steps = train->optim->steps, .resumed = train->resumed};
+    } head = {
+        .cursor = train->cursor, .optimizer_steps = train->optim->steps, .resumed = train->resumed};
     int64_t limit_ns = OP_TRAIN_TIMEOUT_NS;
     int rc = coll_broadcast(train->coll, &head, sizeof(head), 0, limit_ns, err);
     if (rc != 0 || head.resumed == 0) {
@@ -102,18 +110,20 @@ static int share_state(struct op_train *train, struct mlq_err *err)
     train->cursor = head.cursor;
     train->optim->steps = head.optimizer_steps;
     train->resumed = true;
-    float *parts[] = {train->data.model->parameters, train->optim->first, train->optim->second, train->best};
+    float *parts[] = {train->data.model->parameters, train->optim->first, train->optim->second,
+                      train->best};
     for (size_t i = 0; i < MLQ_COUNT_OF(parts) && rc == 0; i++) {
         if (parts[i] != NULL) {
-            rc = coll_broadcast(train->coll, parts[i], train->data.model->parameter_count * sizeof(float), 0,
-                                limit_ns, err);
+            rc = coll_broadcast(train->coll, parts[i],
+                                train->data.model->parameter_count * sizeof(float), 0, limit_ns,
+                                err);
         }
     }
     return rc;
 }
 
-/* A peer that goes after the gang has met has its own reason and its own exit status: this rank is only to
- * be run again. */
+/* A peer that goes after the gang has met has its own reason and its own exit status: this rank is
+ * only to be run again. */
 static int leave_if_alone(int rc, struct mlq_err *err)
 {
     if (rc != MLQ_ECONN && rc != MLQ_ETIMEOUT) {
@@ -141,7 +151,8 @@ static int prepare(struct op_train *train, struct mlq_err *err)
     }
     const struct model *model = train->data.model;
     train->optim = optim_create(train->config.optim, model->parameter_count);
-    train->best = train->config.early_stop ? mlq_alloc_array(model->parameter_count, sizeof(float)) : NULL;
+    train->best =
+        train->config.early_stop ? mlq_alloc_array(model->parameter_count, sizeof(float)) : NULL;
     train->history = json_array();
     net_init_parameters(train->data.model, train->config.seed);
     if (coll_rank(train->coll) == 0) {
@@ -150,11 +161,13 @@ static int prepare(struct op_train *train, struct mlq_err *err)
     if (rc == 0) {
         rc = leave_if_alone(share_state(train, err), err);
     }
-    log_info("train.start", "task=%s rows=%u validation=%u inputs=%u parameters=%" PRIu64
-             " ranks=%u shards=%u blas=\"%s\" core=%s threads=%d", model_task_text(model->task),
-             train->data.train.rows, train->data.validation.rows, model->input_count,
-             model->parameter_count, coll_size(train->coll), train->config.shards, train->engine.library,
-             train->engine.core, train->engine.threads);
+    log_info("train.start",
+             "task=%s rows=%u validation=%u inputs=%u parameters=%" PRIu64
+             " ranks=%u shards=%u blas=\"%s\" core=%s threads=%d",
+             model_task_text(model->task), train->data.train.rows, train->data.validation.rows,
+             model->input_count, model->parameter_count, coll_size(train->coll),
+             train->config.shards, train->engine.library, train->engine.core,
+             train->engine.threads);
     return rc;
 }
 
@@ -191,23 +204,22 @@ static int write_history(struct op_train *train, struct mlq_err *err)
     char probe[17];
     (void)snprintf(probe, sizeof(probe), "%016" PRIx64, train->engine.probe);
     double seconds = (double)train->busy_ns / (double)MLQ_NS_PER_S;
-    json_t *json = json_pack("{s:O, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:{s:s, s:s, s:i, s:s, s:s}}",
-                             "epochs", train->history, "metrics", to_series(train->history),
-                             "task", model_task_text(model->task),
-                             "seed", (json_int_t)train->config.seed, "ranks", (json_int_t)coll_size(train->coll),
-                             "shards", (json_int_t)train->config.shards, "batch", (json_int_t)train->config.batch,
-                             "rows", (json_int_t)train->data.train.rows,
-                             "parameters", (json_int_t)model->parameter_count,
-                             "stopped_early", (int)(train->cursor.epoch < train->config.epochs),
-                             "resumed", (int)train->resumed,
-                             "engine", "blas", train->engine.library, "core", train->engine.core,
-                             "threads", train->engine.threads, "probe", probe,
-                             "collectives", coll_backend(train->coll));
+    json_t *json = json_pack(
+        "{s:O, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:{s:s, s:s, s:i, s:s, s:s}}",
+        "epochs", train->history, "metrics", to_series(train->history), "task",
+        model_task_text(model->task), "seed", (json_int_t)train->config.seed, "ranks",
+        (json_int_t)coll_size(train->coll), "shards", (json_int_t)train->config.shards, "batch",
+        (json_int_t)train->config.batch, "rows", (json_int_t)train->data.train.rows, "parameters",
+        (json_int_t)model->parameter_count, "stopped_early",
+        (int)(train->cursor.epoch < train->config.epochs), "resumed", (int)train->resumed, "engine",
+        "blas", train->engine.library, "core", train->engine.core, "threads", train->engine.threads,
+        "probe", probe, "collectives", coll_backend(train->coll));
     if (train->cursor.best_epoch > 0) {
         json_object_set_new(json, "best_epoch", json_integer((json_int_t)train->cursor.best_epoch));
     }
     if (seconds > 0) {
-        json_object_set_new(json, "samples_per_second", json_real((double)train->samples / seconds));
+        json_object_set_new(json, "samples_per_second",
+                            json_real((double)train->samples / seconds));
     }
     int rc = op_write_json(train->ctx, "history.json", json, err);
     json_decref(json);
@@ -222,8 +234,10 @@ static int write_outputs(struct op_train *train, struct mlq_err *err)
     }
     int layer = net_find_not_finite(model, model->parameters);
     if (layer >= 0) {
-        return mlq_fail(err, MLQ_EINVAL, "layer %d has weights that are no finite numbers after the last step: "
-                        "lower the learning rate", layer);
+        return mlq_fail(err, MLQ_EINVAL,
+                        "layer %d has weights that are no finite numbers after the last step: "
+                        "lower the learning rate",
+                        layer);
     }
     int rc = model_save(model, op_output(train->ctx, "model.safetensors"), err);
     return rc == 0 ? write_history(train, err) : rc;

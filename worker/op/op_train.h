@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * train.native, taken apart: parameters (op_train_config.c), rows (op_train_data.c), steps and epochs
- * (op_train_loop.c), checkpoints (op_train_checkpoint.c), and op_train.c, which puts them together and
- * writes the outputs.
+ * train.native, taken apart: parameters (op_train_config.c), rows (op_train_data.c), steps and
+ * epochs (op_train_loop.c), checkpoints (op_train_checkpoint.c), and op_train.c, which puts them
+ * together and writes the outputs.
  *
- * The promise: the same tables, parameters and engine give the same model, bit for bit, whatever the
- * number of ranks and however often the training was stopped and resumed. What keeps it: nothing but
- * (seed, epoch, sample) decides an order; each step is cut into `shards` virtual shards whose gradients
- * are computed by the same kernel calls wherever they run and added in one fixed tree (worker/ml/tree.h);
- * everything that is decided is decided from numbers that all ranks hold.
+ * The promise: the same tables, parameters and engine give the same model, bit for bit, whatever
+ * the number of ranks and however often the training was stopped and resumed. What keeps it:
+ * nothing but (seed, epoch, sample) decides an order; each step is cut into `shards` virtual shards
+ * whose gradients are computed by the same kernel calls wherever they run and added in one fixed
+ * tree (worker/ml/tree.h); everything that is decided is decided from numbers that all ranks hold.
  */
 #ifndef MLQ_OP_OP_TRAIN_H
 #define MLQ_OP_OP_TRAIN_H
@@ -44,13 +44,15 @@ struct op_train_config {
     uint64_t seed;
 };
 
-int op_train_config_read(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err);
+int op_train_config_read(const struct op_context *ctx,
+                         struct op_train_config *config,
+                         struct mlq_err *err);
 
 /* ---- Rows ---- */
 
 struct op_train_set {
-    uint32_t rows; /* 0: there is no such table */
-    float *inputs; /* [rows][model->input_count], preprocessed */
+    uint32_t rows;    /* 0: there is no such table */
+    float *inputs;    /* [rows][model->input_count], preprocessed */
     uint32_t *labels; /* classification */
     float *targets;   /* regression, standardised */
 };
@@ -99,8 +101,8 @@ struct op_train {
 /* Every call between ranks is given up after this. */
 #define OP_TRAIN_TIMEOUT_NS (INT64_C(60) * 1000000000)
 
-/* Trains from the cursor to the end. OP_STOPPED when asked to stop, or when a peer was lost: what could be
- * saved is saved. */
+/* Trains from the cursor to the end. OP_STOPPED when asked to stop, or when a peer was lost: what
+ * could be saved is saved. */
 int op_train_loop_run(struct op_train *train, struct mlq_err *err);
 
 /* ---- Checkpoints: rank 0's business ---- */
@@ -108,8 +110,9 @@ int op_train_loop_run(struct op_train *train, struct mlq_err *err);
 /* Durable when it returns; the two newest are kept. Does nothing without MLQ_CHECKPOINT. */
 int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err);
 
-/* Into model, optim, cursor, best and history from the newest whole checkpoint; *found says whether there
- * was one. A damaged one is passed over with a warning; one of other rows or parameters is refused. */
+/* Into model, optim, cursor, best and history from the newest whole checkpoint; *found says whether
+ * there was one. A damaged one is passed over with a warning; one of other rows or parameters is
+ * refused. */
 int op_train_checkpoint_load(struct op_train *train, bool *found, struct mlq_err *err);
 
 #endif

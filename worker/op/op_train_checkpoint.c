@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Checkpoints: MLQ_CHECKPOINT/train-EEEEEEEE-SSSSSSSS.safetensors, where E epochs are finished and S steps
- * of the next one. Tensors "parameters", and where they exist "first", "second" (the optimizer's moments)
- * and "best"; metadata "mlq.checkpoint", a JSON object with the cursor, the history and the fingerprint,
- * and "mlq.hash", which covers both, so that a flipped bit is seen. Written beside, fsynced, renamed.
+ * Checkpoints: MLQ_CHECKPOINT/train-EEEEEEEE-SSSSSSSS.safetensors, where E epochs are finished and
+ * S steps of the next one. Tensors "parameters", and where they exist "first", "second" (the
+ * optimizer's moments) and "best"; metadata "mlq.checkpoint", a JSON object with the cursor, the
+ * history and the fingerprint, and "mlq.hash", which covers both, so that a flipped bit is seen.
+ * Written beside, fsynced, renamed.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,11 +23,11 @@
 #include "lib/sys/mem.h"
 #include "worker/op/op_train.h"
 
-#define NAME_BYTES 48
-#define KEPT 2             /* the newest, and the one before in case the disk damaged it */
-#define NAMES_MAX 64       /* more are a foreign folder */
-#define TENSORS_MAX 4
-#define HASH_BYTES 17
+#define NAME_BYTES      48
+#define KEPT            2  /* the newest, and the one before in case the disk damaged it */
+#define NAMES_MAX       64 /* more are a foreign folder */
+#define TENSORS_MAX     4
+#define HASH_BYTES      17
 #define STATE_BYTES_MAX (64u << 20)
 
 /* ---- What is in one ---- */
@@ -74,13 +75,13 @@ static json_t *pack_state(const struct op_train *train)
     char fingerprint[HASH_BYTES], probe[HASH_BYTES];
     format_hash(train->data.fingerprint, fingerprint);
     format_hash(train->engine.probe, probe);
-    return json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:I, s:I, s:f, s:I, s:f, s:I, s:I, s:O}", "version", 1,
-                     "fingerprint", fingerprint,
-                     "engine", "library", train->engine.library, "core", train->engine.core, "probe", probe,
-                     "epoch", (json_int_t)cursor->epoch, "step", (json_int_t)cursor->step,
-                     "epoch_loss", cursor->epoch_loss, "best_epoch", (json_int_t)cursor->best_epoch,
-                     "best_score", cursor->best_score, "stale", (json_int_t)cursor->stale,
-                     "optimizer_steps", (json_int_t)train->optim->steps, "history", train->history);
+    return json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:I, s:I, s:f, s:I, s:f, s:I, s:I, s:O}",
+                     "version", 1, "fingerprint", fingerprint, "engine", "library",
+                     train->engine.library, "core", train->engine.core, "probe", probe, "epoch",
+                     (json_int_t)cursor->epoch, "step", (json_int_t)cursor->step, "epoch_loss",
+                     cursor->epoch_loss, "best_epoch", (json_int_t)cursor->best_epoch, "best_score",
+                     cursor->best_score, "stale", (json_int_t)cursor->stale, "optimizer_steps",
+                     (json_int_t)train->optim->steps, "history", train->history);
 }
 
 /* ---- The folder ---- */
@@ -110,7 +111,9 @@ static int list_names(const char *dir, struct names *names, struct mlq_err *err)
     names->count = 0;
     DIR *folder = opendir(dir);
     if (folder == NULL) {
-        return errno == ENOENT ? 0 : mlq_fail(err, MLQ_EIO, "checkpoint folder %s: %s", dir, strerror(errno));
+        return errno == ENOENT
+                   ? 0
+                   : mlq_fail(err, MLQ_EIO, "checkpoint folder %s: %s", dir, strerror(errno));
     }
     for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
         if (is_checkpoint_name(entry->d_name) && names->count < NAMES_MAX) {
@@ -167,8 +170,8 @@ int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err)
     char hash_text[HASH_BYTES], name[NAME_BYTES];
     format_hash(hash, hash_text);
     const char *metadata[] = {"mlq.checkpoint", text, "mlq.hash", hash_text, NULL};
-    (void)snprintf(name, sizeof(name), "train-%08" PRIu64 "-%08" PRIu64 ".safetensors", train->cursor.epoch,
-                   train->cursor.step);
+    (void)snprintf(name, sizeof(name), "train-%08" PRIu64 "-%08" PRIu64 ".safetensors",
+                   train->cursor.epoch, train->cursor.step);
     char *path = mlq_fs_join(dir, name);
     int rc = mlq_fs_make_dirs(dir, 0755, err);
     if (rc == 0) {
@@ -225,17 +228,21 @@ static int check_owner(const struct op_train *train, const json_t *state, struct
     const char *their_probe = json_string_value(json_object_get(engine, "probe"));
     const char *their_core = json_string_value(json_object_get(engine, "core"));
     if (theirs == NULL || strcmp(theirs, fingerprint) != 0) {
-        return mlq_fail(err, MLQ_EINVAL, "it was written for other rows, another model or other parameters: "
+        return mlq_fail(err, MLQ_EINVAL,
+                        "it was written for other rows, another model or other parameters: "
                         "remove it, or give this training a checkpoint folder of its own");
     }
     if (their_probe == NULL || strcmp(their_probe, probe) != 0) {
-        log_warn("train.engine_changed", "was=%s is=%s note=\"the result will not be that of one engine\"",
+        log_warn("train.engine_changed",
+                 "was=%s is=%s note=\"the result will not be that of one engine\"",
                  their_core == NULL ? "unknown" : their_core, train->engine.core);
     }
     return 0;
 }
 
-static int take_state(struct op_train *train, const struct safetensors *file, const json_t *state,
+static int take_state(struct op_train *train,
+                      const struct safetensors *file,
+                      const json_t *state,
                       struct mlq_err *err)
 {
     struct op_train_cursor cursor;
@@ -246,7 +253,8 @@ static int take_state(struct op_train *train, const struct safetensors *file, co
     bool whole = get_u64(state, "epoch", &cursor.epoch) && get_u64(state, "step", &cursor.step) &&
                  get_real(state, "epoch_loss", &cursor.epoch_loss) &&
                  get_u64(state, "best_epoch", &cursor.best_epoch) &&
-                 get_real(state, "best_score", &cursor.best_score) && get_u64(state, "stale", &cursor.stale) &&
+                 get_real(state, "best_score", &cursor.best_score) &&
+                 get_u64(state, "stale", &cursor.stale) &&
                  get_u64(state, "optimizer_steps", &optimizer_steps) && json_is_array(history) &&
                  cursor.epoch <= train->config.epochs && json_array_size(history) == cursor.epoch;
     for (size_t i = 0; whole && i < count; i++) {
@@ -275,8 +283,9 @@ static int load_one(struct op_train *train, const char *path, struct mlq_err *er
         return rc;
     }
     const char *text = safetensors_metadata(file, "mlq.checkpoint");
-    rc = text == NULL || strlen(text) > STATE_BYTES_MAX ? mlq_fail(err, MLQ_ECORRUPT, "it holds no state")
-                                                         : check_hash(file, text, err);
+    rc = text == NULL || strlen(text) > STATE_BYTES_MAX
+             ? mlq_fail(err, MLQ_ECORRUPT, "it holds no state")
+             : check_hash(file, text, err);
     if (rc == 0) {
         state = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
         rc = json_is_object(state) ? check_owner(train, state, err)
@@ -308,8 +317,10 @@ int op_train_checkpoint_load(struct op_train *train, bool *found, struct mlq_err
             log_info("train.resume", "checkpoint=%s epoch=%" PRIu64 " step=%" PRIu64, path,
                      train->cursor.epoch, train->cursor.step);
         } else if (loaded == MLQ_ECORRUPT) {
-            log_warn("train.checkpoint_damaged", "checkpoint=%s reason=\"%s\" action=\"use an older one, or "
-                     "start again\"", path, own.text);
+            log_warn("train.checkpoint_damaged",
+                     "checkpoint=%s reason=\"%s\" action=\"use an older one, or "
+                     "start again\"",
+                     path, own.text);
         } else {
             rc = mlq_fail(err, loaded, "checkpoint %s: %s", path, own.text);
         }

@@ -11,11 +11,14 @@
 #include "worker/op/op_train.h"
 
 #define HIDDEN_MAX (MODEL_LAYERS_MAX - 1)
-#define SEED_MAX (INT64_C(1) << 53) /* what JSON keeps exactly */
+#define SEED_MAX   (INT64_C(1) << 53) /* what JSON keeps exactly */
 
 /* The name of the one member of a mapping such as {mlp: {hidden: [..]}}, or the text itself. */
-static int one_of(const struct op_context *ctx, const char *param, const char *fallback,
-                  const char **name, struct mlq_err *err)
+static int one_of(const struct op_context *ctx,
+                  const char *param,
+                  const char *fallback,
+                  const char **name,
+                  struct mlq_err *err)
 {
     const json_t *value = op_with(ctx, param);
     if (value == NULL) {
@@ -27,7 +30,8 @@ static int one_of(const struct op_context *ctx, const char *param, const char *f
         return 0;
     }
     if (json_object_size(value) != 1) {
-        return mlq_fail(err, MLQ_EINVAL, "%s: expected one name, or a mapping with exactly one", param);
+        return mlq_fail(err, MLQ_EINVAL, "%s: expected one name, or a mapping with exactly one",
+                        param);
     }
     const char *key;
     json_t *member;
@@ -38,7 +42,8 @@ static int one_of(const struct op_context *ctx, const char *param, const char *f
     return 0;
 }
 
-static int read_hidden(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+static int
+read_hidden(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
     const json_t *hidden = op_with(ctx, "model.mlp.hidden");
     if (hidden == NULL) {
@@ -56,7 +61,8 @@ static int read_hidden(const struct op_context *ctx, struct op_train_config *con
         const json_t *width = json_array_get(hidden, i);
         json_int_t n = json_integer_value(width);
         if (!json_is_integer(width) || n < 1 || n > (json_int_t)MODEL_UNITS_MAX) {
-            return mlq_fail(err, MLQ_EINVAL, "model.mlp.hidden[%zu]: expected a whole number from 1 to %u", i,
+            return mlq_fail(err, MLQ_EINVAL,
+                            "model.mlp.hidden[%zu]: expected a whole number from 1 to %u", i,
                             MODEL_UNITS_MAX);
         }
         config->hidden[i] = (uint32_t)n;
@@ -65,7 +71,8 @@ static int read_hidden(const struct op_context *ctx, struct op_train_config *con
     return 0;
 }
 
-static int read_model(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+static int
+read_model(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
     static const char *const kinds[] = {
         [OP_TRAIN_LINEAR] = "linear", [OP_TRAIN_SOFTMAX] = "softmax", [OP_TRAIN_MLP] = "mlp"};
@@ -83,7 +90,8 @@ static int read_model(const struct op_context *ctx, struct op_train_config *conf
     return mlq_fail(err, MLQ_EINVAL, "model: '%s' is not one of linear, softmax, mlp", name);
 }
 
-static int read_task(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+static int
+read_task(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
     static const char *const tasks[] = {[OP_COLUMNS_AUTO] = "auto",
                                         [OP_COLUMNS_CLASSIFICATION] = "classification",
@@ -99,7 +107,8 @@ static int read_task(const struct op_context *ctx, struct op_train_config *confi
             return 0;
         }
     }
-    return mlq_fail(err, MLQ_EINVAL, "task: '%s' is not one of auto, classification, regression", name);
+    return mlq_fail(err, MLQ_EINVAL, "task: '%s' is not one of auto, classification, regression",
+                    name);
 }
 
 static int read_numbers(const struct op_context *ctx,
@@ -116,10 +125,11 @@ static int read_numbers(const struct op_context *ctx,
     return rc;
 }
 
-#define LR_MIN 1e-12 /* greater than 0 */
+#define LR_MIN    1e-12 /* greater than 0 */
 #define DECAY_MAX 0.9999999
 
-static int read_adamw(const struct op_context *ctx, struct optim_options *optim, struct mlq_err *err)
+static int
+read_adamw(const struct op_context *ctx, struct optim_options *optim, struct mlq_err *err)
 {
     static const char *const names[] = {"optimizer.adamw.lr", "optimizer.adamw.weight_decay",
                                         "optimizer.adamw.beta1", "optimizer.adamw.beta2"};
@@ -135,7 +145,8 @@ static int read_sgd(const struct op_context *ctx, struct optim_options *optim, s
 {
     static const char *const names[] = {"optimizer.sgd.lr", "optimizer.sgd.momentum",
                                         "optimizer.sgd.weight_decay"};
-    static const struct op_number_range ranges[] = {{0.05, LR_MIN, 100}, {0.9, 0, DECAY_MAX}, {0, 0, 100}};
+    static const struct op_number_range ranges[] = {
+        {0.05, LR_MIN, 100}, {0.9, 0, DECAY_MAX}, {0, 0, 100}};
     double *const values[] = {&optim->lr, &optim->momentum, &optim->weight_decay};
     optim->kind = OPTIM_SGD;
     int rc = read_numbers(ctx, names, ranges, values, MLQ_COUNT_OF(names), err);
@@ -148,7 +159,8 @@ static int read_sgd(const struct op_context *ctx, struct optim_options *optim, s
     return rc;
 }
 
-static int read_optimizer(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+static int
+read_optimizer(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
     const char *name = NULL;
     int rc = one_of(ctx, "optimizer", "adamw", &name, err);
@@ -169,11 +181,15 @@ static int read_optimizer(const struct op_context *ctx, struct op_train_config *
     return rc;
 }
 
-static int read_counts(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+static int
+read_counts(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
     static const char *const names[] = {"epochs", "batch", "shards", "seed", "early_stop.patience"};
-    static const struct op_int_range ranges[] = {
-        {20, 1, 1000000}, {64, 1, 1 << 20}, {8, 1, TREE_SHARDS_MAX}, {0, 0, SEED_MAX}, {5, 1, 1000000}};
+    static const struct op_int_range ranges[] = {{20, 1, 1000000},
+                                                 {64, 1, 1 << 20},
+                                                 {8, 1, TREE_SHARDS_MAX},
+                                                 {0, 0, SEED_MAX},
+                                                 {5, 1, 1000000}};
     int64_t values[MLQ_COUNT_OF(names)] = {0};
     for (size_t i = 0; i < MLQ_COUNT_OF(names); i++) {
         int rc = op_get_int(ctx, names[i], ranges[i], &values[i], err);
@@ -194,7 +210,9 @@ static int read_counts(const struct op_context *ctx, struct op_train_config *con
     return 0;
 }
 
-int op_train_config_read(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+int op_train_config_read(const struct op_context *ctx,
+                         struct op_train_config *config,
+                         struct mlq_err *err)
 {
     *config = (struct op_train_config){.hidden_count = 0};
     int rc = read_model(ctx, config, err);

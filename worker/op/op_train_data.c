@@ -23,9 +23,10 @@ static int load_rows(const struct table *table,
     uint64_t rows = table_rows(table);
     uint64_t bytes = rows * model->input_count * sizeof(float);
     if (rows > UINT32_MAX || bytes > INPUT_BYTES_MAX) {
-        return mlq_fail(err, MLQ_EFULL, "the %s table needs %" PRIu64 " MiB as network inputs: at most %" PRIu64
-                        " (fewer rows, or fewer category values)", which, bytes >> 20,
-                        INPUT_BYTES_MAX >> 20);
+        return mlq_fail(err, MLQ_EFULL,
+                        "the %s table needs %" PRIu64 " MiB as network inputs: at most %" PRIu64
+                        " (fewer rows, or fewer category values)",
+                        which, bytes >> 20, INPUT_BYTES_MAX >> 20);
     }
     struct preprocess *bound = NULL;
     int rc = preprocess_bind(model, columns->columns, columns->count, &bound, err);
@@ -88,12 +89,15 @@ static int fit(struct op_context *ctx,
     op_columns_list(table, true, op_region(ctx), &features);
     int rc = op_columns_fit_target(table, config->task, model, err);
     if (rc == 0 && table_rows(table) < config->shards) {
-        rc = mlq_fail(err, MLQ_EINVAL, "the training table has %" PRIu64 " rows, fewer than shards (%u)",
+        rc = mlq_fail(err, MLQ_EINVAL,
+                      "the training table has %" PRIu64 " rows, fewer than shards (%u)",
                       table_rows(table), config->shards);
     }
     if (rc == 0 && model->task == MODEL_REGRESSION && config->kind == OP_TRAIN_SOFTMAX) {
-        rc = mlq_fail(err, MLQ_EINVAL, "model: softmax predicts classes, but the target '%s' is a number: "
-                      "use linear or mlp, or task: classification", model->target);
+        rc = mlq_fail(err, MLQ_EINVAL,
+                      "model: softmax predicts classes, but the target '%s' is a number: "
+                      "use linear or mlp, or task: classification",
+                      model->target);
     }
     if (rc == 0 && features.count == 0) {
         rc = mlq_fail(err, MLQ_EINVAL, "the training table has no feature column");
@@ -141,11 +145,11 @@ static uint64_t hash_set(uint64_t hash, const struct op_train_set *set, const st
 static uint64_t hash_config(const struct op_train_config *config)
 {
     const struct optim_options *optim = &config->optim;
-    const uint64_t counts[] = {config->kind, config->hidden_count, config->epochs, config->batch,
-                               config->shards, config->early_stop, config->patience, config->seed,
-                               optim->kind, optim->nesterov};
-    const double numbers[] = {optim->lr, optim->weight_decay, optim->l2, optim->momentum,
-                              optim->beta1, optim->beta2, optim->epsilon};
+    const uint64_t counts[] = {
+        config->kind,       config->hidden_count, config->epochs, config->batch, config->shards,
+        config->early_stop, config->patience,     config->seed,   optim->kind,   optim->nesterov};
+    const double numbers[] = {optim->lr,    optim->weight_decay, optim->l2,     optim->momentum,
+                              optim->beta1, optim->beta2,        optim->epsilon};
     uint64_t hash = hash_bytes(1, counts, sizeof(counts));
     hash = hash_bytes(hash, numbers, sizeof(numbers));
     return hash_bytes(hash, config->hidden, sizeof(config->hidden));
@@ -154,7 +158,8 @@ static uint64_t hash_config(const struct op_train_config *config)
 static uint64_t fingerprint(const struct op_train_config *config, const struct op_train_data *data)
 {
     const struct model *model = data->model;
-    const uint64_t shape[] = {model->task, model->class_count, model->input_count, model->parameter_count};
+    const uint64_t shape[] = {model->task, model->class_count, model->input_count,
+                              model->parameter_count};
     uint64_t hash = hash_bytes(hash_config(config), shape, sizeof(shape));
     for (uint32_t i = 0; i < model->class_count; i++) {
         hash = hash_bytes(hash, model->classes[i], strlen(model->classes[i]));
@@ -188,7 +193,8 @@ int op_train_data_load(struct op_context *ctx,
         }
     }
     if (rc == 0 && config->early_stop && data->validation.rows == 0) {
-        rc = mlq_fail(err, MLQ_EINVAL, "early_stop needs validation rows: wire the input 'validation' (a "
+        rc = mlq_fail(err, MLQ_EINVAL,
+                      "early_stop needs validation rows: wire the input 'validation' (a "
                       "data.split with validation > 0)");
     }
     if (rc == 0) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Steps, epochs and validation. A step: each rank computes the gradients of its shards and adds what its
- * range allows (worker/ml/tree.h); the partial sums and the shards' losses go to all ranks; each finishes
- * the same sums and takes the same optimizer step, so that all hold the same parameters without sending
- * them.
+ * Steps, epochs and validation. A step: each rank computes the gradients of its shards and adds
+ * what its range allows (worker/ml/tree.h); the partial sums and the shards' losses go to all
+ * ranks; each finishes the same sums and takes the same optimizer step, so that all hold the same
+ * parameters without sending them.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -21,11 +21,13 @@
 #include "worker/ml/tree.h"
 #include "worker/op/op_train.h"
 
-#define CHUNK_ROWS 256u /* of validation: fixed, since the number of rows of a product changes its bits */
+#define CHUNK_ROWS                                                                                 \
+    256u /* of validation: fixed, since the number of rows of a product changes its bits */
 /* Checkpoints may take this share of the time: 1 / 5. */
 #define CHECKPOINT_COST_SHARE 5
 
-/* What a rank sends: this, then a double per shard of its range (the losses), then its partial sums. */
+/* What a rank sends: this, then a double per shard of its range (the losses), then its partial
+ * sums. */
 struct block_head {
     uint64_t stop; /* it was asked to stop */
 };
@@ -34,14 +36,14 @@ struct loop {
     struct op_train *train;
     const struct model *model;
     uint32_t shard_rows;
-    uint32_t steps; /* per epoch */
+    uint32_t steps;          /* per epoch */
     struct tree_range range; /* this rank's shards */
     struct net *net;
     float *output_gradient;
     uint32_t *labels; /* of one shard, in the order of its rows */
     float *targets;
     uint32_t *order;
-    uint8_t *send; /* a block; its partial sums are the tree's memory */
+    uint8_t *send;    /* a block; its partial sums are the tree's memory */
     uint8_t *receive; /* all blocks; equal to `send` for one rank */
     uint64_t block_bytes[COLL_RANKS_MAX];
     double losses[TREE_SHARDS_MAX];
@@ -140,19 +142,18 @@ static void gather(struct loop *loop, uint32_t begin, uint32_t end)
     memset(inputs + used * width, 0, (loop->shard_rows - used) * width * sizeof(float));
 }
 
-static double compute_loss(const struct loop *loop,
-                           struct loss_shape shape,
-                           const float *outputs,
-                           float scale)
+static double
+compute_loss(const struct loop *loop, struct loss_shape shape, const float *outputs, float scale)
 {
     return loop->model->task == MODEL_REGRESSION
                ? loss_squared(shape, outputs, loop->targets, scale, loop->output_gradient)
                : loss_softmax(shape, outputs, loop->labels, scale, loop->output_gradient);
 }
 
-/* The gradient of one shard of the step that has samples [begin, begin + count). Its kernel calls depend on
- * nothing but the shapes. */
-static double compute_shard(struct loop *loop, uint32_t shard, uint32_t begin, uint32_t count, float *gradient)
+/* The gradient of one shard of the step that has samples [begin, begin + count). Its kernel calls
+ * depend on nothing but the shapes. */
+static double
+compute_shard(struct loop *loop, uint32_t shard, uint32_t begin, uint32_t count, float *gradient)
 {
     uint32_t from = shard * loop->shard_rows, to = from + loop->shard_rows;
     to = to < count ? to : count;
@@ -162,7 +163,8 @@ static double compute_shard(struct loop *loop, uint32_t shard, uint32_t begin, u
     }
     gather(loop, begin + from, begin + to);
     const float *outputs = net_forward(loop->net);
-    struct loss_shape shape = {.rows = to - from, .rows_padded = loop->shard_rows,
+    struct loss_shape shape = {.rows = to - from,
+                               .rows_padded = loop->shard_rows,
                                .outputs = model_output_count(loop->model)};
     double loss = compute_loss(loop, shape, outputs, 1.0f / (float)count);
     net_backward(loop->net, loop->output_gradient, gradient);
@@ -223,7 +225,8 @@ static int refuse_not_finite(const struct loop *loop, const float *gradient, str
     if (layer >= 0) {
         (void)snprintf(where, sizeof(where), "first in the %s of layer %d", what, layer);
     }
-    return mlq_fail(err, MLQ_EINVAL, "epoch %" PRIu64 ", step %" PRIu64 ": the loss is not a finite number "
+    return mlq_fail(err, MLQ_EINVAL,
+                    "epoch %" PRIu64 ", step %" PRIu64 ": the loss is not a finite number "
                     "(%s): lower the learning rate, or look for outliers in the data",
                     cursor->epoch + 1, cursor->step + 1, where);
 }
@@ -340,9 +343,10 @@ static void keep_best(struct op_train *train, double val_loss)
     }
 }
 
-/* The epoch is over: everything that can fail comes first, and then the cursor moves, so that a checkpoint
- * never holds an epoch without its validation. */
-static int end_epoch(struct loop *loop, int64_t epoch_ns, uint64_t epoch_samples, struct mlq_err *err)
+/* The epoch is over: everything that can fail comes first, and then the cursor moves, so that a
+ * checkpoint never holds an epoch without its validation. */
+static int
+end_epoch(struct loop *loop, int64_t epoch_ns, uint64_t epoch_samples, struct mlq_err *err)
 {
     struct op_train *train = loop->train;
     const struct model *model = loop->model;
@@ -350,8 +354,10 @@ static int end_epoch(struct loop *loop, int64_t epoch_ns, uint64_t epoch_samples
     struct chunk_score score = {.loss = 0};
     int rc = rows > 0 ? validate(loop, &score, err) : 0;
     if (rc == 0 && !isfinite(score.loss)) {
-        rc = mlq_fail(err, MLQ_EINVAL, "epoch %" PRIu64 ": the validation loss is not a finite number: lower "
-                      "the learning rate", train->cursor.epoch + 1);
+        rc = mlq_fail(err, MLQ_EINVAL,
+                      "epoch %" PRIu64 ": the validation loss is not a finite number: lower "
+                      "the learning rate",
+                      train->cursor.epoch + 1);
     }
     if (rc != 0) {
         return rc;
@@ -390,8 +396,8 @@ static int save_checkpoint(struct loop *loop, struct mlq_err *err)
     return rc;
 }
 
-/* After the first epoch, and then whenever checkpoints stay under their share of the time: an epoch of a
- * few milliseconds does not wait for a disk. */
+/* After the first epoch, and then whenever checkpoints stay under their share of the time: an epoch
+ * of a few milliseconds does not wait for a disk. */
 static bool is_checkpoint_due(const struct loop *loop)
 {
     int64_t since_ns = mlq_clock_boot_ns() - loop->checkpoint_at_ns;
@@ -404,7 +410,8 @@ static void report_progress(const struct loop *loop)
     char text[64];
     double epochs = (double)train->config.epochs, epoch = (double)train->cursor.epoch;
     double part = (double)train->cursor.step / loop->steps;
-    (void)snprintf(text, sizeof(text), "epoch %" PRIu64 "/%" PRIu64, train->cursor.epoch, train->config.epochs);
+    (void)snprintf(text, sizeof(text), "epoch %" PRIu64 "/%" PRIu64, train->cursor.epoch,
+                   train->config.epochs);
     op_progress(train->ctx, (epoch + part) / epochs, text);
 }
 
