@@ -83,10 +83,10 @@ void shell_step(struct shell *shell, struct core_event *event)
 static void release(struct shell *shell, struct turn *turn)
 {
     outbound_release(shell, turn);
-    watch_notify(shell->watch, shell);
     for (size_t i = 0; i < turn->ended_count; i++) {
         catalog_remove(shell->catalog, turn->ended[i]);
     }
+    watch_notify(shell->watch, shell); /* after: who watches a job that is gone is told of its end */
     turn_reset(turn);
 }
 
