@@ -244,12 +244,14 @@ void relay_log(struct shell *shell, const struct net_address *to, const struct m
 
 void relay_on_log_data(struct shell *shell, const struct msg_log_data *data)
 {
+    const struct mlq_str gone = MLQ_STR("its worker does not have this log");
     struct pending pending;
     if (!take(shell->relay, data->request, &pending)) {
         return;
     }
     outbound_reply(shell, &pending.to, &(struct msg_reply){.id = pending.request_id,
                                                            .code = data->code,
+                                                           .text = data->code == MLQ_OK ? (struct mlq_str){0} : gone,
                                                            .blob = data->bytes,
                                                            .offset = data->offset,
                                                            .end = data->end});
