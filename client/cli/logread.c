@@ -11,6 +11,7 @@
 
 #define STORED_BYTES_MAX (256u << 20) /* workers bound a log far below this */
 #define TAIL_BYTES 16384
+#define LOOKUPS 3
 
 static int read_stored(struct session *session, struct logread *log, struct mlq_str digest_text,
                        struct mlq_region *region, struct mlq_str *bytes, struct mlq_err *err)
@@ -38,8 +39,12 @@ int logread_next(struct session *session, struct logread *log, struct mlq_region
                  struct mlq_err *err)
 {
     struct mlq_str digest = {0};
+    int rc = MLQ_ENOENT;
     *bytes = (struct mlq_str){0};
-    int rc = mlq_client_log(session->client, &log->where, region, bytes, &digest, &log->end, err);
+    /* A worker that was asked forgets a task once its end is recorded: from then on the store has the log. */
+    for (int i = 0; i < LOOKUPS && rc == MLQ_ENOENT; i++) {
+        rc = mlq_client_log(session->client, &log->where, region, bytes, &digest, &log->end, err);
+    }
     if (rc == MLQ_OK && digest.len > 0) {
         rc = read_stored(session, log, digest, region, bytes, err);
     }
