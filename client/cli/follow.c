@@ -94,7 +94,8 @@ static void draw_stage(struct follow *follow, FILE *out, const json_t *stage, si
     const char *state = stage_state(stage);
     bool colour = table_colour(stderr);
     struct mlq_region *region = follow->region;
-    const char *note = "";
+    char span[TEXT_BYTES];
+    const char *note = doc_text(stage, "ended")[0] == '\0' ? "" : text_span(doc_text(stage, "started"), doc_text(stage, "ended"), span);
     long long failed = tasks(stage, "failed");
     if (tasks(stage, "total") > 1) {
         note = mlq_region_format(region, "%lld/%lld%s", (long long)tasks(stage, "succeeded"), (long long)tasks(stage, "total"),
