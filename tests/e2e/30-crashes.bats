@@ -1,0 +1,88 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: mlq authors
+#
+# Promises 1 to 3: kill -9 of each process while a job runs; nothing accepted is lost, nothing runs twice,
+# running tasks go on.
+
+load cluster
+
+setup_file() { cluster_up; }
+teardown_file() { cluster_down; }
+
+# A job whose task runs until it is let go, and counts how often it was started.
+long_job() {
+    gate=$MLQ_SCRATCH_DIR/gate-$BATS_TEST_NUMBER
+    rm -f "$gate" "$gate.starts"
+    job=$(mlq submit -q -- sh -c "echo \$\$ >> $gate.starts; until [ -e $gate ]; do sleep 0.1; done; echo done")
+    await 30 test -s "$gate.starts"
+}
+
+finished_once() {
+    touch "$gate"
+    mlq wait "$job" --timeout 90s
+    [ "$(state_of "$job")" = succeeded ]
+    [ "$(wc -l <"$gate.starts")" = 1 ]
+    [ "$(field "$job" "len(stages['main']['attempts'])")" = 1 ]
+}
+
+@test "promise 3: a task survives kill -9 of the scheduler and is adopted" {
+    long_job
+    kill -9 "$(pid_of scheduler)"
+    mlq up
+    finished_once
+}
+
+@test "promise 3: a task survives kill -9 of PostgreSQL" {
+    long_job
+    kill -9 "$(pid_of postgres)"
+    mlq up
+    finished_once
+}
+
+@test "promise 3: a task survives kill -9 of its worker and is adopted" {
+    long_job
+    kill -9 "$(pid_of w1)" "$(pid_of w2)"
+    mlq up
+    finished_once
+}
+
+@test "promise 3: a task that ends while its worker is dead is not run again" {
+    long_job
+    kill -9 "$(pid_of w1)" "$(pid_of w2)"
+    touch "$gate"
+    mlq up
+    finished_once
+}
+
+@test "promise 1: what was accepted just before kill -9 of everything is done after" {
+    ids=$(for i in 1 2 3 4 5; do mlq submit -q -- true; done)
+    kill -9 "$(pid_of scheduler)" "$(pid_of postgres)" "$(pid_of w1)" "$(pid_of w2)"
+    mlq up
+    for id in $ids; do
+        mlq wait "$id" --timeout 120s
+        [ "$(state_of "$id")" = succeeded ]
+    done
+}
+
+@test "promise 2: a pipeline in the middle of which everything is killed ends with one result" {
+    job=$(mlq submit "$MLQ_SOURCE_DIR/examples/digits/pipeline.yaml" -q --set epochs=60)
+    await 60 sh -c "mlq metrics $job --stage train --json | grep -q val_loss"
+    kill -9 "$(pid_of scheduler)"
+    mlq up
+    kill -9 "$(pid_of w1)"
+    mlq up
+    kill -9 "$(pid_of postgres)"
+    mlq up
+    mlq wait "$job" --timeout 240s
+    [ "$(state_of "$job")" = succeeded ]
+    [ "$(field "$job" "max(sum(a['state']=='succeeded' and a['rank']==0 for a in s['attempts']) for s in job['stages'])")" = 1 ]
+}
+
+@test "a killed task is told as what it was" {
+    long_job
+    kill -9 "$(cat "$gate.starts")"
+    run mlq wait "$job" --timeout 60s
+    [ "$status" = 1 ]
+    [ "$(field "$job" "stages['main']['attempts'][0]['cause']")" = signal ]
+}
