@@ -249,6 +249,11 @@ void relay_on_log_data(struct shell *shell, const struct msg_log_data *data)
     if (!take(shell->relay, data->request, &pending)) {
         return;
     }
+    if (data->code == MLQ_ENOENT) {
+        /* The worker has forgotten the attempt: its end, with the log's digest, is in the record by now. */
+        refuse(shell, &pending.to, pending.request_id, MLQ_EAGAIN, "the log has just moved to the store: ask again");
+        return;
+    }
     outbound_reply(shell, &pending.to, &(struct msg_reply){.id = pending.request_id,
                                                            .code = data->code,
                                                            .text = data->code == MLQ_OK ? (struct mlq_str){0} : gone,

@@ -21,6 +21,7 @@
 
 #define SOCKET_DIR_BYTES_MAX 90 /* sun_path has 108, and "/.s.PGSQL.5432.lock" follows */
 #define START_TIMEOUT_MS 120000 /* recovery after a crash takes its time */
+#define ORPHANS_TIMEOUT_MS 30000
 #define STOP_TIMEOUT_MS 30000
 #define SERVER_USER "postgres"
 
@@ -215,6 +216,13 @@ static bool is_ready(const struct home *home)
     return ready;
 }
 
+/* A server that was killed leaves children that let go of its memory and lock file only when they notice. */
+static bool blocked_by_orphans(const char *log)
+{
+    return strstr(log, "shared memory block") != NULL || strstr(log, "lock file") != NULL;
+}
+
+/* MLQ_EAGAIN: it stopped because of such children, so another start may do. */
 static int wait_until_ready(const struct home *home, struct mlq_err *err)
 {
     int64_t deadline = mlq_clock_boot_ns() + START_TIMEOUT_MS * MLQ_NS_PER_MS;
@@ -222,7 +230,8 @@ static int wait_until_ready(const struct home *home, struct mlq_err *err)
         bool gone = daemon_wait_gone(home, "postgres", 0);
         if (gone || mlq_clock_boot_ns() > deadline) {
             char *tail = daemon_log_tail(home, "postgres");
-            int rc = mlq_fail(err, MLQ_EIO, "PostgreSQL %s; its log (%s/logs/postgres.log) ends with:\n%s",
+            int code = gone && blocked_by_orphans(tail) ? MLQ_EAGAIN : MLQ_EIO;
+            int rc = mlq_fail(err, code, "PostgreSQL %s; its log (%s/logs/postgres.log) ends with:\n%s",
                               gone ? "stopped at once" : "is not ready in time", home->dir, tail);
             mlq_free(tail);
             return rc;
@@ -232,21 +241,35 @@ static int wait_until_ready(const struct home *home, struct mlq_err *err)
     return MLQ_OK;
 }
 
+static int start_server(const struct home *home, struct mlq_err *err)
+{
+    char *postgres = server_program("postgres", err);
+    if (postgres == NULL) {
+        return err->code;
+    }
+    const char *argv[] = {AS_SERVER_USER, postgres, "-D", home->pg_data, NULL};
+    int rc = daemon_start(home, "postgres", as_server_user(argv), err);
+    mlq_free(postgres);
+    return rc;
+}
+
 int pg_start(const struct home *home, struct mlq_err *err)
 {
-    if (daemon_pid(home, "postgres") == 0) {
-        char *postgres = server_program("postgres", err);
-        if (postgres == NULL) {
-            return err->code;
+    int64_t deadline = mlq_clock_boot_ns() + ORPHANS_TIMEOUT_MS * MLQ_NS_PER_MS;
+    int rc = MLQ_EAGAIN;
+    while (rc == MLQ_EAGAIN) {
+        rc = daemon_pid(home, "postgres") == 0 ? start_server(home, err) : MLQ_OK;
+        if (rc == MLQ_OK) {
+            rc = wait_until_ready(home, err);
         }
-        const char *argv[] = {AS_SERVER_USER, postgres, "-D", home->pg_data, NULL};
-        int rc = daemon_start(home, "postgres", as_server_user(argv), err);
-        mlq_free(postgres);
-        if (rc != MLQ_OK) {
+        if (rc == MLQ_EAGAIN && mlq_clock_boot_ns() > deadline) {
             return rc;
         }
+        if (rc == MLQ_EAGAIN) {
+            (void)poll(NULL, 0, 200);
+        }
     }
-    return wait_until_ready(home, err);
+    return rc;
 }
 
 void pg_stop(const struct home *home)

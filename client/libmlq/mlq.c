@@ -11,6 +11,7 @@
 #include "lib/sys/mem.h"
 
 #define TIMEOUT_NS (10 * MLQ_NS_PER_S)
+#define LOG_TRIES 5
 
 struct mlq_client {
     struct net_caller *caller;
@@ -186,7 +187,10 @@ int mlq_client_log(struct mlq_client *client, struct mlq_client_log *where, stru
                                   .offset = where->offset,
                                   .wait_ns = where->wait_ns};
     struct msg_reply reply;
-    int rc = call(client, &request, region, &reply, err);
+    int rc = MLQ_EAGAIN;
+    for (int i = 0; rc == MLQ_EAGAIN && i < LOG_TRIES; i++) { /* it moves from the worker to the store once */
+        rc = call(client, &request, region, &reply, err);
+    }
     if (rc == MLQ_OK) {
         *bytes = reply.blob;
         *digest = reply.text;

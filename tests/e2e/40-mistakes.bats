@@ -57,7 +57,7 @@ teardown_file() { cluster_down; }
 }
 
 @test "no scheduler: exit 6 with the address and the way out" {
-    run mlq --home "$MLQ_SCRATCH_DIR/none" ls
+    run mlq ls --home "$MLQ_SCRATCH_DIR/none"
     [ "$status" = 6 ] || [ "$status" = 3 ]
     [[ "$output" == *"mlq up"* ]]
 }
