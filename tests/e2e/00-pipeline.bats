@@ -53,9 +53,11 @@ teardown_file() { cluster_down; }
 @test "the same seed gives the same model, bit for bit" {
     again=$(mlq submit "$MLQ_SOURCE_DIR/examples/digits/pipeline.yaml" -q)
     mlq wait "$again"
-    for id in $job $again; do
-        field "$id" "[a['digest'] for a in stages['train']['artifacts'] if a['name']=='model.safetensors'][0]"
-    done | sort -u | wc -l | grep -qx 1
+    for stage in data split train eval package; do
+        for id in $job $again; do
+            field "$id" "[(a['name'], a['digest']) for a in stages['$stage']['artifacts'] if a['name'].endswith('tensors') or a['name'] == 'profile.json']"
+        done | sort -u | wc -l | grep -qx 1 || { echo "$stage differs"; false; }
+    done
 }
 
 @test "logs are kept after the end" {

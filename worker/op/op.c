@@ -231,6 +231,12 @@ const char *op_input(const struct op_context *ctx, const char *name)
     return path == NULL || path[0] == '\0' ? NULL : path;
 }
 
+const char *op_file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
 int op_need_input(const struct op_context *ctx, const char *name, const char **path,
                   struct mlq_err *err)
 {

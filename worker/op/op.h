@@ -88,6 +88,10 @@ int op_get_number(const struct op_context *ctx,
 
 /* ---- Files ---- */
 
+/* The last part of a path: what people are shown, and what may be recorded, of a file whose folder is this
+ * attempt's alone. Into `path`. */
+const char *op_file_name(const char *path);
+
 /* Path of an input, NULL when the stage has none of that name. Names as task_input. */
 const char *op_input(const struct op_context *ctx, const char *name);
 /* The same, where it must be there: MLQ_ENOENT names the input and how to wire it. */

@@ -70,7 +70,7 @@ static int read_options(struct op_context *ctx, struct import_options *options, 
     int64_t categories = 0;
     int rc = op_need_input(ctx, "path", &options->path, err);
     if (rc == MLQ_OK) {
-        rc = op_get_text(ctx, "path", options->path, &options->shown, err);
+        rc = op_get_text(ctx, "path", op_file_name(options->path), &options->shown, err);
     }
     if (rc == MLQ_OK) {
         rc = op_get_text(ctx, "target", NULL, &options->target, err);

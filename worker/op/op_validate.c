@@ -76,7 +76,7 @@ int op_validate_run(struct op_context *ctx, struct mlq_err *err)
         rc = op_need_input(ctx, "suite", &path, err);
     }
     if (rc == MLQ_OK) {
-        rc = op_get_text(ctx, "suite", path, &shown, err);
+        rc = op_get_text(ctx, "suite", op_file_name(path), &shown, err);
     }
     if (rc == MLQ_OK) {
         rc = op_get_text(ctx, "on_failure", "fail", &on_failure, err);
