@@ -11,7 +11,10 @@
 #include "lib/sys/clock.h"
 #include "scheduler/shell_state.h"
 
-#define INPUTS_MAX 100000
+#define INPUTS_MAX 10000 /* LIMIT_REPEATED of lib/net/limits.h */
+
+/* Of one message; a larger assignment could never be sent. */
+#define ASSIGNMENT_BYTES_MAX (8 << 20)
 
 struct composer {
     struct shell *shell;
@@ -154,7 +157,7 @@ static void add_folder(struct composer *c, const struct spec_input *input, struc
         const struct catalog_artifact *artifact = &c->job->artifacts[i];
         bool wanted = artifact->stage == input->stage &&
                       (mlq_str_eq_c(input->output, "*") || names_artifact(input->output, artifact->name));
-        if (wanted && c->out->input_count < INPUTS_MAX) {
+        if (wanted) {
             struct mlq_str file = artifact->name;
             if (is_array) {
                 file = mlq_str_from(mlq_region_format(c->region, "%u/%.*s", artifact->index, MLQ_STR_ARG(file)));
@@ -204,6 +207,10 @@ static int add_inputs(struct composer *c, struct mlq_err *err)
         } else if (file->stage == c->fact->stage) {
             inputs[c->out->input_count++] = (struct msg_input){.name = file->param, .file = file->name, .digest = file->digest};
         }
+    }
+    if (c->out->input_count > INPUTS_MAX) {
+        return mlq_fail(err, MLQ_EFULL, "%zu inputs: a task can have %d; let the stage before gather them into one",
+                        c->out->input_count, INPUTS_MAX);
     }
     return MLQ_OK;
 }
@@ -277,12 +284,39 @@ int assign_compose(struct shell *shell, const struct core_fact *fact, struct mlq
         .gpu_mask = fact->gpu_mask,
         .timeout_ns = stage->timeout_ns,
         .grace_ns = stage->grace_ns,
-        .restart_count = job->stages[fact->stage].restarts,
+        .restart_count = catalog_restarts(job, fact->stage, fact->index),
         .restart_limit = stage->retry.limit,
     };
+    if (job->spec->deadline_ns > 0) {
+        assignment->deadline_wall_us = shell_wall_us(shell, job->since_ns + job->spec->deadline_ns);
+    }
     int rc = expand_words(&c, err);
     if (rc == MLQ_OK) {
         rc = add_inputs(&c, err);
     }
-    return rc == MLQ_OK ? add_gang(&c, err) : rc;
+    rc = rc == MLQ_OK ? add_gang(&c, err) : rc;
+    size_t bytes = assign_bytes(assignment);
+    if (rc == MLQ_OK && bytes > ASSIGNMENT_BYTES_MAX) {
+        rc = mlq_fail(err, MLQ_EFULL, "what starts the task takes %zu bytes: %d are possible", bytes, ASSIGNMENT_BYTES_MAX);
+    }
+    return rc;
+}
+
+size_t assign_bytes(const struct msg_assignment *assignment)
+{
+    size_t bytes = 512 + assignment->with.len;
+    for (size_t i = 0; i < assignment->argc; i++) {
+        bytes += 8 + assignment->argv[i].len;
+    }
+    for (size_t i = 0; i < assignment->env_count; i++) {
+        bytes += 16 + assignment->env[i].name.len + assignment->env[i].value.len;
+    }
+    for (size_t i = 0; i < assignment->input_count; i++) {
+        const struct msg_input *input = &assignment->inputs[i];
+        bytes += 32 + input->name.len + input->file.len + input->digest.len;
+    }
+    for (size_t i = 0; i < assignment->rank_address_count; i++) {
+        bytes += 8 + assignment->rank_addresses[i].len;
+    }
+    return bytes;
 }

@@ -9,11 +9,17 @@
 
 #include "lib/base/map.h"
 #include "lib/base/panic.h"
+#include "lib/base/prng.h"
 #include "lib/sys/mem.h"
 #include "lib/sys/region.h"
 
+#define METRICS_MAX 10000 /* names of a job's metrics that expressions can refer to; all are in the record */
+#define METRIC_NAME_BYTES_MAX 256
+#define PROGRESS_BYTES_MAX 120
+
 struct catalog {
-    void *block; /* of the map */
+    uint64_t version; /* the last one given to a change */
+    void *block;      /* of the map */
     struct mlq_map map;
     struct catalog_job **jobs;
     uint32_t *free; /* stack of free places */
@@ -21,9 +27,10 @@ struct catalog {
     uint32_t room;
 };
 
-struct catalog *catalog_create(uint32_t jobs_max)
+struct catalog *catalog_create(uint32_t jobs_max, uint32_t epoch)
 {
     struct catalog *catalog = mlq_alloc(sizeof *catalog);
+    catalog->version = (uint64_t)epoch << 32; /* newer than what watchers saw of an earlier leader */
     size_t bytes = mlq_map_footprint(jobs_max);
     struct mlq_arena arena;
     catalog->block = mlq_alloc(bytes);
@@ -106,7 +113,6 @@ struct catalog_job *catalog_job_create(struct mlq_str canonical, struct mlq_err 
                  .stages = stages},
         .stages = mlq_region_array(region, spec->stage_count, sizeof *job->stages),
         .state = STATE_PENDING,
-        .version = 1,
     };
     for (uint16_t i = 0; i < spec->stage_count; i++) {
         describe_stage(&spec->stages[i], &stages[i]);
@@ -134,6 +140,7 @@ void catalog_add(struct catalog *catalog, struct catalog_job *job, uint64_t id)
     MLQ_ASSERT(catalog->free_count > 0); /* as many places as the core has */
     uint32_t place = catalog->free[--catalog->free_count];
     job->id = id;
+    job->version = ++catalog->version;
     catalog->jobs[place] = job;
     mlq_map_insert(&catalog->map, id, place);
 }
@@ -154,70 +161,6 @@ void catalog_remove(struct catalog *catalog, uint64_t id)
     }
 }
 
-static void apply_attempt(struct catalog_job *job, struct catalog_stage *stage, const struct core_fact *fact)
-{
-    if (fact->rank != 0) {
-        return;
-    }
-    if (fact->kind == FACT_ASSIGNED) {
-        stage->running++;
-        stage->state = STATE_RUNNING;
-        job->state = STATE_RUNNING;
-        return;
-    }
-    if (stage->running > 0) {
-        stage->running--;
-    }
-    stage->fraction = -1;
-    stage->text = NULL;
-    if (fact->cause == CAUSE_NONE) {
-        stage->succeeded++;
-    } else {
-        stage->failed++;
-        stage->restarts++;
-    }
-}
-
-static void reset_stages(struct catalog_job *job)
-{
-    for (uint16_t i = 0; i < job->spec->stage_count; i++) {
-        if (job->stages[i].state != STATE_SUCCEEDED) {
-            job->stages[i].state = STATE_PENDING;
-            job->stages[i].failed = 0;
-        }
-    }
-    job->state = STATE_RUNNING;
-}
-
-void catalog_apply(struct catalog *catalog, const struct core_fact *fact)
-{
-    struct catalog_job *job = catalog_find(catalog, fact->job);
-    if (job == NULL) {
-        return;
-    }
-    job->version++;
-    struct catalog_stage *stage = fact->stage < job->spec->stage_count ? &job->stages[fact->stage] : NULL;
-    switch (fact->kind) {
-    case FACT_ASSIGNED:
-    case FACT_ENDED:
-        apply_attempt(job, stage, fact);
-        return;
-    case FACT_STAGE_ENDED:
-        stage->state = fact->state;
-        return;
-    case FACT_JOB_ENDED:
-        job->state = fact->state;
-        return;
-    case FACT_JOB_RETRIED:
-        reset_stages(job);
-        return;
-    case FACT_JOB_SUBMITTED:
-    case FACT_JOB_CANCELLED:
-    case FACT_STARTED:
-        return;
-    }
-}
-
 /* Double *room when it is full; the old array stays in the region until the job ends. */
 static void *grown(struct mlq_region *region, void *items, size_t count, size_t *room, size_t bytes)
 {
@@ -232,6 +175,206 @@ static void *grown(struct mlq_region *region, void *items, size_t count, size_t 
     return larger;
 }
 
+/* ---- Tasks that were tried again ---- */
+
+static struct catalog_restart *restart_place(struct catalog_restart *table, size_t room, uint32_t stage, uint32_t index)
+{
+    size_t at = (size_t)mlq_hash_u64((uint64_t)stage << 32 | index) & (room - 1);
+    while (table[at].count != 0 && (table[at].stage != stage || table[at].index != index)) {
+        at = (at + 1) & (room - 1);
+    }
+    return &table[at];
+}
+
+static struct catalog_restart *find_restart(const struct catalog_job *job, uint32_t stage, uint32_t index)
+{
+    if (job->restart_room == 0) {
+        return NULL;
+    }
+    struct catalog_restart *found = restart_place(job->restarts, job->restart_room, stage, index);
+    return found->count == 0 ? NULL : found;
+}
+
+static struct catalog_restart *add_restart(struct catalog_job *job, uint32_t stage, uint32_t index)
+{
+    if ((job->restart_count + 1) * 2 > job->restart_room) {
+        size_t room = job->restart_room == 0 ? 8 : job->restart_room * 2;
+        struct catalog_restart *table = mlq_region_array(job->region, room, sizeof *table);
+        for (size_t i = 0; i < job->restart_room; i++) {
+            const struct catalog_restart *old = &job->restarts[i];
+            if (old->count != 0) {
+                *restart_place(table, room, old->stage, old->index) = *old;
+            }
+        }
+        job->restarts = table;
+        job->restart_room = room;
+    }
+    job->restart_count++;
+    struct catalog_restart *made = restart_place(job->restarts, job->restart_room, stage, index);
+    *made = (struct catalog_restart){.stage = stage, .index = index};
+    return made;
+}
+
+uint32_t catalog_restarts(const struct catalog_job *job, uint32_t stage, uint32_t index)
+{
+    const struct catalog_restart *restart = find_restart(job, stage, index);
+    return restart == NULL ? 0 : restart->count;
+}
+
+/* ---- Attempts ---- */
+
+/* What earlier attempts left: metrics of one that failed, and outputs of a gang whose rank 0 ended well and
+ * another rank did not. */
+static void drop_older(struct catalog_job *job, const struct core_fact *fact)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < job->artifact_count; i++) {
+        const struct catalog_artifact *artifact = &job->artifacts[i];
+        bool is_old = artifact->stage == fact->stage && artifact->index == fact->index && artifact->attempt < fact->attempt;
+        if (!is_old) {
+            job->artifacts[kept++] = *artifact;
+        }
+    }
+    job->artifact_count = kept;
+    kept = 0;
+    for (size_t i = 0; i < job->metric_count; i++) {
+        const struct catalog_metric *metric = &job->metrics[i];
+        bool is_old = metric->stage == fact->stage && metric->index == fact->index && metric->attempt < fact->attempt;
+        if (!is_old) {
+            job->metrics[kept++] = *metric;
+        }
+    }
+    job->metric_count = kept;
+}
+
+static struct catalog_gang *find_gang(const struct catalog_job *job, uint64_t attempt)
+{
+    for (size_t i = 0; i < job->gang_count; i++) {
+        if (job->gangs[i].attempt == attempt) {
+            return &job->gangs[i];
+        }
+    }
+    return NULL;
+}
+
+static void add_gang(struct catalog_job *job, const struct core_fact *fact)
+{
+    struct catalog_gang *gang = find_gang(job, 0);
+    if (gang == NULL) {
+        job->gangs = grown(job->region, job->gangs, job->gang_count, &job->gang_room, sizeof *job->gangs);
+        gang = &job->gangs[job->gang_count++];
+    }
+    *gang = (struct catalog_gang){.attempt = fact->attempt, .open = fact->ranks};
+}
+
+static void begin_attempt(struct catalog_job *job, struct catalog_stage *stage, const struct core_fact *fact)
+{
+    struct catalog_restart *restart = find_restart(job, fact->stage, fact->index);
+    stage->running++;
+    stage->state = STATE_RUNNING;
+    job->state = STATE_RUNNING;
+    if (restart != NULL && restart->is_down) {
+        restart->is_down = false;
+        stage->failed -= stage->failed > 0 ? 1 : 0;
+    }
+    if (fact->ranks > 1) {
+        add_gang(job, fact);
+    }
+    /* A task of an array has no metrics here and, unless it is a gang, outputs only if it is not run again. */
+    if (restart != NULL && (fact->ranks > 1 || job->spec->stages[fact->stage].array_count == 1)) {
+        drop_older(job, fact);
+    }
+}
+
+static void end_attempt(struct catalog_job *job, struct catalog_stage *stage, const struct core_fact *fact, bool has_failed)
+{
+    stage->running -= stage->running > 0 ? 1 : 0;
+    stage->fraction = -1;
+    stage->text = NULL;
+    if (!has_failed) {
+        stage->succeeded++;
+        return;
+    }
+    struct catalog_restart *restart = find_restart(job, fact->stage, fact->index);
+    if (restart == NULL) {
+        restart = add_restart(job, fact->stage, fact->index);
+    }
+    restart->count++;
+    if (fact->cause != CAUSE_REQUEUE) { /* saved, to be run again: not a failure */
+        restart->is_down = true;
+        stage->failed++;
+    }
+}
+
+static void end_rank(struct catalog_job *job, struct catalog_stage *stage, const struct core_fact *fact)
+{
+    bool has_failed = fact->cause != CAUSE_NONE;
+    if (fact->ranks > 1) {
+        struct catalog_gang *gang = find_gang(job, fact->attempt);
+        if (gang == NULL) {
+            return;
+        }
+        gang->has_failed = gang->has_failed || has_failed;
+        has_failed = gang->has_failed;
+        if (--gang->open > 0) {
+            return;
+        }
+        *gang = (struct catalog_gang){0};
+    }
+    end_attempt(job, stage, fact, has_failed);
+}
+
+static void reset_stages(struct catalog_job *job)
+{
+    for (uint16_t i = 0; i < job->spec->stage_count; i++) {
+        if (job->stages[i].state != STATE_SUCCEEDED) {
+            job->stages[i].state = STATE_PENDING;
+            job->stages[i].failed = 0;
+        }
+    }
+    for (size_t i = 0; i < job->restart_room; i++) {
+        job->restarts[i].is_down = false;
+    }
+    job->state = STATE_PENDING;
+}
+
+void catalog_apply(struct catalog *catalog, const struct core_fact *fact)
+{
+    struct catalog_job *job = catalog_find(catalog, fact->job);
+    if (job == NULL) {
+        return;
+    }
+    MLQ_ASSERT(fact->stage < job->spec->stage_count);
+    job->version = ++catalog->version;
+    struct catalog_stage *stage = &job->stages[fact->stage];
+    switch (fact->kind) {
+    case FACT_ASSIGNED:
+        if (fact->rank == 0) {
+            begin_attempt(job, stage, fact);
+        }
+        return;
+    case FACT_ENDED:
+        end_rank(job, stage, fact);
+        return;
+    case FACT_STAGE_ENDED:
+        stage->state = fact->state;
+        return;
+    case FACT_JOB_ENDED:
+        job->state = fact->state;
+        return;
+    case FACT_JOB_RETRIED:
+        reset_stages(job);
+        job->since_ns = fact->at_ns;
+        return;
+    case FACT_JOB_SUBMITTED:
+        job->since_ns = fact->at_ns;
+        return;
+    case FACT_JOB_CANCELLED:
+    case FACT_STARTED:
+        return;
+    }
+}
+
 void catalog_put_artifact(struct catalog_job *job, const struct catalog_artifact *artifact)
 {
     /* Only what succeeded is put here, and a task succeeds once: no search for an older one. */
@@ -243,41 +386,52 @@ void catalog_put_artifact(struct catalog_job *job, const struct catalog_artifact
     place->digest = mlq_region_copy(job->region, artifact->digest);
 }
 
-void catalog_put_metric(struct catalog_job *job, uint32_t stage, uint32_t index, struct mlq_str name,
-                        double value)
+void catalog_put_metric(struct catalog_job *job, const struct catalog_metric *metric)
 {
-    if (job->spec->stages[stage].array_count > 1) {
+    if (job->spec->stages[metric->stage].array_count > 1 || metric->name.len > METRIC_NAME_BYTES_MAX) {
         return; /* expressions name metrics of single tasks; those of arrays are in the record */
     }
     for (size_t i = 0; i < job->metric_count; i++) {
-        struct catalog_metric *metric = &job->metrics[i];
-        if (metric->stage == stage && metric->index == index && mlq_str_eq(metric->name, name)) {
-            metric->value = value;
+        struct catalog_metric *known = &job->metrics[i];
+        if (known->stage == metric->stage && known->index == metric->index && mlq_str_eq(known->name, metric->name)) {
+            known->attempt = metric->attempt;
+            known->value = metric->value;
             return;
         }
     }
-    job->metrics =
-        grown(job->region, job->metrics, job->metric_count, &job->metric_room, sizeof *job->metrics);
-    job->metrics[job->metric_count++] = (struct catalog_metric){
-        .stage = stage,
-        .index = index,
-        .name = mlq_region_copy(job->region, name),
-        .value = value,
-    };
+    if (job->metric_count == METRICS_MAX) {
+        return;
+    }
+    job->metrics = grown(job->region, job->metrics, job->metric_count, &job->metric_room, sizeof *job->metrics);
+    job->metrics[job->metric_count] = *metric;
+    job->metrics[job->metric_count++].name = mlq_region_copy(job->region, metric->name);
 }
 
-void catalog_set_progress(struct catalog_job *job, uint32_t stage, double fraction, struct mlq_str text)
+/* Not cut in the middle of a character. */
+static struct mlq_str cut(struct mlq_str text)
+{
+    if (text.len > PROGRESS_BYTES_MAX) {
+        text.len = PROGRESS_BYTES_MAX;
+        while (text.len > 0 && ((unsigned char)text.ptr[text.len] & 0xc0) == 0x80) {
+            text.len--;
+        }
+    }
+    return text;
+}
+
+void catalog_set_progress(struct catalog *catalog, struct catalog_job *job, uint32_t stage, double fraction,
+                          struct mlq_str text)
 {
     struct catalog_stage *entry = &job->stages[stage];
+    struct mlq_str shown = cut(text);
     entry->fraction = fraction >= 0 && fraction <= 1 ? fraction : -1;
-    if (text.len > 0 && (entry->text == NULL || !mlq_str_eq_c(text, entry->text))) {
+    if (shown.len > 0 && (entry->text == NULL || !mlq_str_eq_c(shown, entry->text))) {
         /* Texts of progress are kept until the job ends: bound what a talkative task may take. */
-        struct mlq_str shown = {text.ptr, text.len > 120 ? 120 : text.len};
         if (mlq_region_bytes(job->region) < (16u << 20)) {
             entry->text = mlq_region_strndup(job->region, shown);
         }
     }
-    job->version++;
+    job->version = ++catalog->version;
 }
 
 struct mlq_str catalog_watch_json(const struct catalog_job *job, struct mlq_region *region)

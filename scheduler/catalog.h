@@ -23,6 +23,7 @@
 struct catalog_artifact {
     uint32_t stage;
     uint32_t index;
+    uint64_t attempt;
     struct mlq_str name;
     struct mlq_str digest;
     uint64_t bytes;
@@ -32,18 +33,33 @@ struct catalog_artifact {
 struct catalog_metric { /* latest value */
     uint32_t stage;
     uint32_t index;
+    uint64_t attempt;
     struct mlq_str name;
     double value;
 };
 
 struct catalog_stage {
     enum core_state state;
-    uint32_t succeeded;
-    uint32_t failed;
-    uint32_t running;  /* attempts (rank 0) that were assigned and have not ended */
-    double fraction;   /* progress of the newest report; negative: none */
-    const char *text;  /* of that report, or NULL; owned by the job's region */
-    uint32_t restarts; /* attempts that ended without success, over all tasks */
+    uint32_t succeeded; /* tasks */
+    uint32_t failed;    /* tasks whose last attempt ended without success, and that do not run again yet */
+    uint32_t running;   /* tasks with an attempt that was assigned and has not ended on all ranks */
+    double fraction;    /* progress of the newest report; negative: none */
+    const char *text;   /* of that report, or NULL; owned by the job's region */
+};
+
+/* A task that did not succeed at first. */
+struct catalog_restart {
+    uint32_t stage;
+    uint32_t index;
+    uint32_t count; /* attempts that ended without success; 0: a free place */
+    bool is_down;   /* counted in catalog_stage.failed */
+};
+
+/* An attempt of a gang that has not ended on all ranks. */
+struct catalog_gang {
+    uint64_t attempt; /* 0: a free place */
+    uint32_t open;
+    bool has_failed;
 };
 
 struct catalog_job {
@@ -58,13 +74,20 @@ struct catalog_job {
     struct catalog_metric *metrics;
     size_t metric_count;
     size_t metric_room;
+    struct catalog_restart *restarts; /* a hash table by stage and index */
+    size_t restart_count;
+    size_t restart_room; /* 0, or a power of two */
+    struct catalog_gang *gangs;
+    size_t gang_count;
+    size_t gang_room;
+    int64_t since_ns; /* submitted, or retried: its deadline counts from here; on the core's line of time */
     enum core_state state;
-    uint64_t version; /* grows with each change that a watcher may want to see */
+    uint64_t version; /* grows with each change that a watcher may want to see, over all jobs and leaderships */
 };
 
 struct catalog;
 
-MLQ_OWNED_RETURN struct catalog *catalog_create(uint32_t jobs_max);
+MLQ_OWNED_RETURN struct catalog *catalog_create(uint32_t jobs_max, uint32_t epoch);
 void catalog_destroy(struct catalog **catalog);
 
 /* Parse a canonical spec into a job that is not yet in the catalog. NULL: `err` holds
@@ -82,9 +105,13 @@ void catalog_remove(struct catalog *catalog, uint64_t id);
 /* A fact was decided or loaded. */
 void catalog_apply(struct catalog *catalog, const struct core_fact *fact);
 
+/* How often this task was tried before without success. */
+uint32_t catalog_restarts(const struct catalog_job *job, uint32_t stage, uint32_t index);
+
 void catalog_put_artifact(struct catalog_job *job, const struct catalog_artifact *artifact);
-void catalog_put_metric(struct catalog_job *job, uint32_t stage, uint32_t index, struct mlq_str name, double value);
-void catalog_set_progress(struct catalog_job *job, uint32_t stage, double fraction, struct mlq_str text);
+void catalog_put_metric(struct catalog_job *job, const struct catalog_metric *metric);
+void catalog_set_progress(struct catalog *catalog, struct catalog_job *job, uint32_t stage, double fraction,
+                          struct mlq_str text);
 
 /* {"schema", "version", "job": {"id", "name", "state", "stages": [{name, state, total, succeeded, failed,
  * running, progress, text}]}} for MSG_OP_WATCH. */

@@ -4,7 +4,10 @@
  * What clients ask. What changes something goes through the core, and its answer waits for the
  * transaction; what only reads is answered from memory or by the store.
  */
+#include "lib/base/panic.h"
 #include "scheduler/shell_state.h"
+
+#define KEY_BYTES_MAX 255
 
 static void refuse(struct shell *shell, const struct net_peer *peer, const struct msg_request *request, int code,
                    const char *text)
@@ -18,6 +21,10 @@ static void submit(struct shell *shell, const struct net_peer *peer, const struc
     uint64_t known = keybook_find(shell->keys, request->key);
     if (known != 0) { /* said again: the same answer, once it is durable */
         turn_hold_reply(shell->open, &peer->address, &(struct msg_reply){.id = request->id, .job = known});
+        return;
+    }
+    if (request->key.len > KEY_BYTES_MAX) {
+        refuse(shell, peer, request, MLQ_EINVAL, "the idempotency key is longer than 255 bytes");
         return;
     }
     if (catalog_is_full(shell->catalog)) {
@@ -60,8 +67,12 @@ static void watch_job(struct shell *shell, const struct net_peer *peer, const st
         return;
     }
     int64_t wait_ns = request->wait_ns < 0 ? 0 : request->wait_ns > WATCH_WAIT_MAX_NS ? WATCH_WAIT_MAX_NS : request->wait_ns;
+    if (job->version > request->version) {
+        watch_reply(shell->watch, shell, &peer->address, request->id, request->job);
+        return;
+    }
     if (!watch_add(shell->watch, &peer->address, request->id, request->job, request->version,
-                   shell_now_ns() + (job->version > request->version ? 0 : wait_ns))) {
+                   shell_now_ns() + wait_ns)) {
         refuse(shell, peer, request, MLQ_EFULL, "too many watchers: try again");
     }
 }
@@ -88,8 +99,17 @@ static void reply_json(struct shell *shell, const struct net_peer *peer, const s
     mlq_region_destroy(&region);
 }
 
+static bool changes_something(enum msg_op op)
+{
+    return op == MSG_OP_SUBMIT || op == MSG_OP_CANCEL || op == MSG_OP_RETRY;
+}
+
 void clients_request(struct shell *shell, const struct net_peer *peer, const struct msg_request *request)
 {
+    if (turn_is_full(shell->open) && (changes_something(request->op) || request->op == MSG_OP_WATCH)) {
+        refuse(shell, peer, request, MLQ_EAGAIN, "the record is behind: try again in a moment");
+        return;
+    }
     shell->request = request;
     shell->asker = peer->address;
     switch (request->op) {
@@ -132,6 +152,7 @@ void clients_request(struct shell *shell, const struct net_peer *peer, const str
 
 void clients_on_reply(struct shell *shell, const struct core_action *action)
 {
+    MLQ_ASSERT(shell->request != NULL); /* the core answers within the request's own event */
     struct msg_reply reply = {.id = shell->request->id, .job = action->job};
     bool request_is_retry = shell->request->op == MSG_OP_RETRY;
     switch (action->reply) {

@@ -193,5 +193,7 @@ int config_parse(int argc, char **argv, struct shell_options *options)
         fprintf(stderr, "mlq-scheduler: unexpected argument '%s' (see --help)\n", argv[optind]);
         return 3;
     }
+    /* As in core_limits_default, for this lease: kill grace, and 1 s + 1 % for clocks. */
+    options->limits.lease_margin_ns = 6 * MLQ_NS_PER_S + options->limits.lease_ns / 100;
     return is_complete(options) ? 0 : 3;
 }

@@ -10,16 +10,42 @@
 #include "lib/sys/log.h"
 #include "scheduler/shell_state.h"
 
+#define NAME_BYTES_MAX 1024 /* what an index row of the record holds */
+#define DIGEST_BYTES_MAX 128
+
+static void refuse(struct shell *shell, const struct net_peer *peer, int code, const char *why)
+{
+    struct msg refused = {.kind = MSG_REFUSED, .epoch = shell->epoch, .refused = {.code = code, .text = mlq_str_from(why)}};
+    (void)net_server_send(shell->server, &peer->address, &refused, NULL);
+}
+
+/* What stands against a hello; NULL: nothing. What the core would ignore in silence is said here. */
+static const char *hello_problem(const struct roster_worker *worker, const struct msg_hello *hello)
+{
+    if (hello->session == 0 || hello->session <= worker->session) {
+        return "hello: the session is not newer than the last one of this worker: is its key in use twice, or was "
+               "its home emptied?";
+    }
+    if (hello->cpu_milli <= 0 || hello->mem_bytes <= 0 || hello->gpu_count > CORE_GPUS_PER_WORKER_MAX) {
+        return "hello: CPUs, memory or GPUs out of range";
+    }
+    if (hello->port_first + (uint32_t)hello->port_count > 65536) {
+        return "hello: the ports for gangs go beyond 65535";
+    }
+    return hello->claim_count > CORE_CLAIMS_MAX ? "hello: more attempts are claimed than a worker may hold" : NULL;
+}
+
 static void on_hello(struct shell *shell, const struct net_peer *peer, const struct msg_hello *hello)
 {
+    if (turn_is_full(shell->open)) {
+        refuse(shell, peer, MLQ_EAGAIN, "the record is behind: say hello again in a moment");
+        return;
+    }
     struct roster_worker *worker = roster_enroll(shell->roster, peer);
-    bool sane = hello->cpu_milli > 0 && hello->mem_bytes > 0 && hello->gpu_count <= CORE_GPUS_PER_WORKER_MAX;
-    if (worker == NULL || !sane) {
-        struct msg refused = {.kind = MSG_REFUSED,
-                              .refused = {.code = worker == NULL ? MLQ_EFULL : MLQ_EINVAL,
-                                          .text = worker == NULL ? MLQ_STR("as many workers are known as the limit allows")
-                                                                 : MLQ_STR("hello: CPUs, memory or GPUs out of range")}};
-        (void)net_server_send(shell->server, &peer->address, &refused, NULL);
+    const char *problem = worker == NULL ? "as many workers are known as the limit allows" : hello_problem(worker, hello);
+    if (problem != NULL) {
+        log_warn("worker.refused", "name=%s why=\"%s\"", peer->name, problem);
+        refuse(shell, peer, worker == NULL ? MLQ_EFULL : MLQ_EINVAL, problem);
         return;
     }
     roster_hello(worker, peer, hello, shell_now_ns());
@@ -54,7 +80,7 @@ static void on_heartbeat(struct shell *shell, struct roster_worker *worker, cons
         outbound_worker(shell, worker, &ack);
         shell_step(shell, &(struct core_event){.kind = EV_WORKER_HEARTBEAT, .worker = worker->id, .session = heartbeat->session});
     }
-    for (size_t i = 0; i < heartbeat->progress_count; i++) {
+    for (size_t i = 0; i < heartbeat->progress_count && !turn_is_full(shell->open); i++) {
         const struct msg_progress *progress = &heartbeat->progress[i];
         shell_step(shell, &(struct core_event){.kind = EV_NOTE,
                                                .worker = worker->id,
@@ -62,6 +88,44 @@ static void on_heartbeat(struct shell *shell, struct roster_worker *worker, cons
                                                .rank = progress->member.rank,
                                                .payload = turn_add_progress(shell->open, progress->fraction, progress->text)});
     }
+}
+
+/* The first thing of a report that the record cannot hold, or NULL. One such row would fail the whole
+ * transaction, and the worker would bring it again. */
+static const char *report_problem(const struct msg_report_item *item)
+{
+    for (size_t i = 0; i < item->metric_count; i++) {
+        size_t len = item->metrics[i].name.len;
+        if (len == 0 || len > NAME_BYTES_MAX) {
+            return "a metric's name is empty or over 1024 bytes";
+        }
+    }
+    for (size_t i = 0; i < item->artifact_count; i++) {
+        const struct msg_artifact *artifact = &item->artifacts[i];
+        if (artifact->name.len == 0 || artifact->name.len > NAME_BYTES_MAX) {
+            return "an output's name is empty or over 1024 bytes";
+        }
+        if (artifact->digest.len == 0 || artifact->digest.len > DIGEST_BYTES_MAX || artifact->bytes > INT64_MAX) {
+            return "an output's digest or size is out of range";
+        }
+    }
+    return NULL;
+}
+
+/* The end counts; what it brought does not, and is no success then. */
+static void take_end(struct shell *shell, struct core_event *event, const struct msg_report_item *item)
+{
+    struct msg_report_item told = *item;
+    const char *problem = report_problem(item);
+    if (problem != NULL) {
+        told.metric_count = 0;
+        told.artifact_count = 0;
+        told.cause = item->cause == CAUSE_NONE ? CAUSE_OUTPUT : item->cause;
+        told.detail = mlq_str_from(problem);
+    }
+    event->kind = EV_ENDED;
+    event->cause = (enum core_cause)told.cause;
+    event->payload = turn_add_payload(shell->open, &told);
 }
 
 static void on_report_item(struct shell *shell, const struct roster_worker *worker, const struct msg_report_item *item)
@@ -73,11 +137,21 @@ static void on_report_item(struct shell *shell, const struct roster_worker *work
         .exit_code = item->exit_code,
         .signal = item->signal,
     };
+    bool is_live = core_is_live(shell->core, event.attempt, event.rank, worker->id);
+    if (turn_is_full(shell->open) && (!is_live || item->kind == MSG_REPORT_NOTE)) {
+        /* Workers repeat ends until they are acknowledged. Points of a metric are lost, and it is said. */
+        shell->notes_lost += item->kind == MSG_REPORT_NOTE ? item->metric_count : 0;
+        return;
+    }
     switch (item->kind) {
     case MSG_REPORT_STARTED:
         event.kind = EV_STARTED;
         break;
     case MSG_REPORT_NOTE:
+        if (report_problem(item) != NULL) {
+            log_warn("worker.report", "worker=%u error=\"%s\"", worker->id, report_problem(item));
+            return;
+        }
         event.kind = EV_NOTE;
         event.payload = turn_add_payload(shell->open, item);
         break;
@@ -86,9 +160,7 @@ static void on_report_item(struct shell *shell, const struct roster_worker *work
             log_warn("worker.report", "worker=%u cause=%u error=\"no such cause\"", worker->id, item->cause);
             return;
         }
-        event.kind = EV_ENDED;
-        event.cause = (enum core_cause)item->cause;
-        event.payload = turn_add_payload(shell->open, item);
+        take_end(shell, &event, item);
         break;
     }
     shell_step(shell, &event);
@@ -111,9 +183,7 @@ void inbound_worker(struct shell *shell, const struct net_peer *peer, const stru
     }
     struct roster_worker *worker = roster_at(shell->roster, &peer->address);
     if (worker == NULL) { /* speaks before its hello, or an older connection of it */
-        struct msg refused = {.kind = MSG_REFUSED,
-                              .refused = {.code = MLQ_EAGAIN, .text = MLQ_STR("say hello first")}};
-        (void)net_server_send(shell->server, &peer->address, &refused, NULL);
+        refuse(shell, peer, MLQ_EAGAIN, "say hello first");
         return;
     }
     worker->heard_ns = shell_now_ns();
@@ -124,7 +194,7 @@ void inbound_worker(struct shell *shell, const struct net_peer *peer, const stru
             on_report_item(shell, worker, &msg->report.items[i]);
         }
     } else if (msg->kind == MSG_LOG_DATA) {
-        relay_on_log_data(shell, &msg->log_data);
+        relay_on_log_data(shell, worker->id, &msg->log_data);
     } else if (msg->kind == MSG_RECORD_REQUEST) {
         on_record_request(shell, peer, worker, &msg->record_request);
     } else if (msg->kind == MSG_LEAVING) {

@@ -11,6 +11,14 @@
 #include "lib/sys/clock.h"
 #include "scheduler/shell_state.h"
 
+#define TIME_US_MAX INT64_C(253402300799000000)
+
+/* A worker's clock may show anything; the record takes the years 1970 to 9999. */
+static int64_t sane_time(int64_t at_us)
+{
+    return at_us > 0 && at_us < TIME_US_MAX ? at_us : mlq_clock_wall_us();
+}
+
 static void record_metrics(struct shell *shell, const struct core_fact *member, const struct msg_report_item *item)
 {
     struct catalog_job *job = catalog_find(shell->catalog, member->job);
@@ -23,9 +31,13 @@ static void record_metrics(struct shell *shell, const struct core_fact *member, 
                                                             .name = metric->name,
                                                             .step = metric->step,
                                                             .value = metric->value,
-                                                            .at_us = metric->at_us});
+                                                            .at_us = sane_time(metric->at_us)});
         if (job != NULL) {
-            catalog_put_metric(job, member->stage, member->index, metric->name, metric->value);
+            catalog_put_metric(job, &(struct catalog_metric){.stage = member->stage,
+                                                             .index = member->index,
+                                                             .attempt = member->attempt,
+                                                             .name = metric->name,
+                                                             .value = metric->value});
         }
     }
 }
@@ -48,6 +60,7 @@ static void record_artifacts(struct shell *shell, const struct core_fact *fact, 
         if (job != NULL && is_output) {
             catalog_put_artifact(job, &(struct catalog_artifact){.stage = fact->stage,
                                                                  .index = fact->index,
+                                                                 .attempt = fact->attempt,
                                                                  .name = artifact->name,
                                                                  .digest = artifact->digest,
                                                                  .bytes = artifact->bytes,
@@ -64,7 +77,7 @@ static void record_job(struct shell *shell, const struct core_fact *fact)
     shell->submitting = NULL; /* the catalog owns it from here */
     catalog_add(shell->catalog, job, fact->job);
     struct store_job row = catalog_store_job(job, turn->region);
-    row.spec = mlq_region_copy(turn->region, shell->request->spec);
+    row.spec = spec_canonical(job->spec, turn->region);
     row.idempotency_key = mlq_region_copy(turn->region, shell->request->key);
     row.submitter = mlq_region_copy(turn->region, shell->submitter);
     row.submitted_us = shell_wall_us(shell, fact->at_ns);
@@ -107,6 +120,6 @@ void journal_note(struct shell *shell, const struct core_fact *member, uint32_t 
     }
     struct catalog_job *job = catalog_find(shell->catalog, member->job);
     if (job != NULL && member->rank == 0) {
-        catalog_set_progress(job, member->stage, note->fraction, note->detail);
+        catalog_set_progress(shell->catalog, job, member->stage, note->fraction, note->detail);
     }
 }

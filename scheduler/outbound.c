@@ -10,9 +10,11 @@
 #include "lib/base/ownership.h"
 #include "lib/base/panic.h"
 #include "lib/sys/log.h"
+#include "lib/sys/mem.h"
 #include "scheduler/shell_state.h"
 
 #define ITEMS_MAX 256
+#define PARCEL_BYTES_MAX (4u << 20) /* with one more assignment a frame still holds it */
 
 /* What is being collected for one worker. */
 struct parcel {
@@ -22,6 +24,7 @@ struct parcel {
     enum core_action_kind kind;
     uint64_t session;
     size_t count;
+    size_t bytes; /* of the assignments */
     struct msg_assignment assignments[ITEMS_MAX];
     struct msg_kill_item kills[ITEMS_MAX];
     struct msg_member members[ITEMS_MAX];
@@ -84,6 +87,7 @@ static void flush(struct parcel *parcel)
     }
     outbound_worker(parcel->shell, parcel->worker, &msg);
     parcel->count = 0;
+    parcel->bytes = 0;
     mlq_region_reset(parcel->region);
 }
 
@@ -91,7 +95,8 @@ static void flush(struct parcel *parcel)
 static void begin(struct parcel *parcel, struct roster_worker *worker, const struct core_action *action)
 {
     bool other = parcel->worker != worker || parcel->kind != action->kind ||
-                 (action->kind == ACT_ASSIGN && parcel->session != action->session) || parcel->count == ITEMS_MAX;
+                 (action->kind == ACT_ASSIGN && parcel->session != action->session) || parcel->count == ITEMS_MAX ||
+                 parcel->bytes > PARCEL_BYTES_MAX;
     if (other) {
         flush(parcel);
         parcel->worker = worker;
@@ -132,6 +137,7 @@ static void assign(struct parcel *parcel, struct roster_worker *worker, const st
         fail_assignment(shell, fact, &err);
         return;
     }
+    parcel->bytes += assign_bytes(&parcel->assignments[parcel->count]);
     parcel->count++;
 }
 
@@ -180,24 +186,34 @@ static void collect(struct parcel *parcel, const struct core_action *action)
     }
 }
 
-void outbound_release(struct shell *shell, const struct turn *turn)
+struct parcel *outbound_create(struct shell *shell)
 {
-    if (turn->held_count == 0) {
-        return;
-    }
-    struct parcel *parcel = mlq_region_alloc(turn->region, sizeof *parcel);
+    struct parcel *parcel = mlq_alloc(sizeof *parcel);
     parcel->shell = shell;
     parcel->region = mlq_region_create();
-    /* A failed assignment steps the core, which may hold more actions in the open turn: if that is this turn
-     * (nothing was to commit), they are released in this same walk. */
+    return parcel;
+}
+
+void outbound_destroy(struct parcel **parcel)
+{
+    if (*parcel != NULL) {
+        mlq_region_destroy(&(*parcel)->region);
+        mlq_free(*parcel);
+        *parcel = NULL;
+    }
+}
+
+void outbound_release(struct shell *shell, const struct turn *turn)
+{
+    /* A failed assignment steps the core, which adds to the open turn: not to this one (shell.c). */
     for (size_t i = 0; i < turn->held_count; i++) {
-        struct turn_held held = turn->held[i];
-        if (held.kind == HELD_REPLY) {
-            outbound_reply(shell, &held.to, &held.reply);
+        const struct turn_held *held = &turn->held[i];
+        if (held->kind == HELD_REPLY) {
+            outbound_reply(shell, &held->to, &held->reply);
         } else {
-            collect(parcel, &held.action);
+            collect(shell->parcel, &held->action);
         }
     }
-    flush(parcel);
-    mlq_region_destroy(&parcel->region);
+    flush(shell->parcel);
+    shell->parcel->worker = NULL;
 }

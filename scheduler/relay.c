@@ -27,6 +27,7 @@ struct pending {
     uint32_t bytes_max;
     int64_t wait_ns;
     uint64_t job;
+    uint32_t worker; /* LOG_READ: who was asked; an answer of another one is none */
 };
 
 struct relay {
@@ -38,6 +39,7 @@ struct relay {
 
 /* What a store's callback carries: the shell and the handle, since the relay may be gone by then. */
 struct ticket {
+    struct shell_errand errand;
     struct shell *shell;
     uint64_t handle;
     uint32_t epoch;
@@ -74,10 +76,11 @@ static struct pending *add(struct shell *shell, const struct pending *pending)
     return place;
 }
 
-static bool take(struct relay *relay, uint64_t handle, struct pending *pending)
+/* `worker`: whose answer it is; 0: the store's. */
+static bool take(struct relay *relay, uint64_t handle, uint32_t worker, struct pending *pending)
 {
     for (size_t i = 0; relay != NULL && i < relay->count; i++) {
-        if (relay->pending[i].handle == handle) {
+        if (relay->pending[i].handle == handle && relay->pending[i].worker == worker) {
             *pending = relay->pending[i];
             relay->pending[i] = relay->pending[--relay->count];
             return true;
@@ -92,11 +95,17 @@ static void refuse(struct shell *shell, const struct net_address *to, uint64_t r
     outbound_reply(shell, to, &(struct msg_reply){.id = request_id, .code = code, .text = mlq_str_from(text)});
 }
 
+static void drop_ticket(struct shell_errand *errand)
+{
+    mlq_free(MLQ_CONTAINER_OF(errand, struct ticket, errand));
+}
+
 static void ask_store(struct shell *shell, const struct pending *pending, const struct store_query *query,
                       store_view_cb cb)
 {
     struct ticket *ticket = mlq_alloc(sizeof *ticket);
     *ticket = (struct ticket){.shell = shell, .handle = pending->handle, .epoch = shell->epoch};
+    shell_errand_begin(shell, &ticket->errand, drop_ticket);
     shell->store->ops->view(shell->store, query, cb, ticket);
 }
 
@@ -106,7 +115,8 @@ static bool redeem(void *context, struct shell **shell, struct pending *pending)
     struct ticket *ticket = context;
     *shell = ticket->shell;
     bool valid = (*shell)->phase == SHELL_SERVING && (*shell)->epoch == ticket->epoch &&
-                 take((*shell)->relay, ticket->handle, pending);
+                 take((*shell)->relay, ticket->handle, 0, pending);
+    shell_errand_end(&ticket->errand);
     mlq_free(ticket);
     return valid;
 }
@@ -144,12 +154,17 @@ void relay_view(struct shell *shell, const struct net_address *to, uint64_t requ
 
 /* ---- Records ---- */
 
+/* Not among the messages that a session must not lose: a record that is too large is said to be, and the
+ * session goes on. */
 static void record_reply(struct shell *shell, const struct pending *pending, int code, struct mlq_str json)
 {
-    struct roster_worker *worker = roster_at(shell->roster, &pending->to);
-    if (worker != NULL) {
-        struct msg msg = {.kind = MSG_RECORD_REPLY, .record_reply = {.request = pending->request_id, .code = code, .json = json}};
-        outbound_worker(shell, worker, &msg);
+    struct msg msg = {.kind = MSG_RECORD_REPLY,
+                      .epoch = shell->epoch,
+                      .record_reply = {.request = pending->request_id, .code = code, .json = json}};
+    if (net_server_send(shell->server, &pending->to, &msg, NULL) == MLQ_EFULL) {
+        msg.record_reply.code = MLQ_EFULL;
+        msg.record_reply.json = (struct mlq_str){0};
+        (void)net_server_send(shell->server, &pending->to, &msg, NULL);
     }
 }
 
@@ -205,6 +220,7 @@ static void on_attempt(void *context, int rc, struct mlq_str json, const struct 
                "the worker that has this log is not connected");
     } else {
         pending.kind = PENDING_LOG_READ;
+        pending.worker = worker->id;
         struct pending *asked = add(shell, &pending);
         struct msg msg = {.kind = MSG_LOG_READ,
                           .log_read = {.request = asked->handle,
@@ -242,11 +258,11 @@ void relay_log(struct shell *shell, const struct net_address *to, const struct m
               on_attempt);
 }
 
-void relay_on_log_data(struct shell *shell, const struct msg_log_data *data)
+void relay_on_log_data(struct shell *shell, uint32_t worker, const struct msg_log_data *data)
 {
     const struct mlq_str gone = MLQ_STR("its worker does not have this log");
     struct pending pending;
-    if (!take(shell->relay, data->request, &pending)) {
+    if (!take(shell->relay, data->request, worker, &pending)) {
         return;
     }
     if (data->code == MLQ_ENOENT) {

@@ -26,7 +26,7 @@ void relay_destroy(struct relay **relay);
 /* Ask for the log of a job's task: finds the attempt in the record, then asks its worker. */
 void relay_log(struct shell *shell, const struct net_address *to, const struct msg_request *request);
 /* A worker's answer to that. */
-void relay_on_log_data(struct shell *shell, const struct msg_log_data *data);
+void relay_on_log_data(struct shell *shell, uint32_t worker, const struct msg_log_data *data);
 
 /* A task asks for its job's record. */
 void relay_record(struct shell *shell, const struct net_address *to, const struct msg_record_request *request,

@@ -16,6 +16,7 @@
 /* ---- Election ---- */
 
 struct election {
+    struct shell_errand errand;
     struct shell *shell;
     uint32_t epoch;
     size_t facts;
@@ -60,13 +61,25 @@ static void on_job(void *context, const struct store_job *row)
 
 static void load_artifact(struct catalog_job *job, const struct store_artifact *row)
 {
-    if (row->rank == 0 && !mlq_str_starts(row->name, ".")) {
+    if (row->rank == 0 && row->stage < job->spec->stage_count && !mlq_str_starts(row->name, ".")) {
         catalog_put_artifact(job, &(struct catalog_artifact){.stage = row->stage,
                                                              .index = row->index,
+                                                             .attempt = row->attempt,
                                                              .name = row->name,
                                                              .digest = row->digest,
                                                              .bytes = row->bytes,
                                                              .is_tree = row->is_tree});
+    }
+}
+
+static void load_metric(struct catalog_job *job, const struct store_metric *row)
+{
+    if (row->stage < job->spec->stage_count) {
+        catalog_put_metric(job, &(struct catalog_metric){.stage = row->stage,
+                                                         .index = row->index,
+                                                         .attempt = row->attempt,
+                                                         .name = row->name,
+                                                         .value = row->value});
     }
 }
 
@@ -84,7 +97,7 @@ static void on_metric(void *context, const struct store_metric *row)
     struct election *e = context;
     struct catalog_job *job = catalog_find(e->shell->catalog, row->job);
     if (job != NULL) {
-        catalog_put_metric(job, row->stage, row->index, row->name, row->value);
+        load_metric(job, row);
     }
 }
 
@@ -92,7 +105,7 @@ static bool restore_fact(struct shell *shell, const struct store_fact *row)
 {
     struct core_fact fact = row->fact;
     const struct catalog_job *job = catalog_find(shell->catalog, fact.job);
-    if (job == NULL) {
+    if (job == NULL || fact.stage >= job->spec->stage_count) {
         return false;
     }
     fact.at_ns = shell_line_ns(row->at_us);
@@ -111,10 +124,16 @@ static void on_fact(void *context, const struct store_fact *row)
     }
 }
 
+static void drop_election(struct shell_errand *errand)
+{
+    mlq_free(MLQ_CONTAINER_OF(errand, struct election, errand));
+}
+
 static void on_done(void *context, int rc, const struct mlq_err *err)
 {
     struct election *e = context;
     struct shell *shell = e->shell;
+    shell_errand_end(&e->errand);
     if (shell->phase == SHELL_LOADING && shell->epoch == e->epoch) {
         if (rc != MLQ_OK) {
             shell_give_up(shell, err);
@@ -125,13 +144,14 @@ static void on_done(void *context, int rc, const struct mlq_err *err)
             shell_serve(shell);
         }
     }
-    mlq_free(e);
+    drop_election(&e->errand);
 }
 
 void restore_begin(struct shell *shell, uint32_t epoch)
 {
     struct election *e = mlq_alloc(sizeof *e);
     *e = (struct election){.shell = shell, .epoch = epoch};
+    shell_errand_begin(shell, &e->errand, drop_election);
     struct store_loader loader = {
         .context = e,
         .header = on_header,
@@ -149,6 +169,7 @@ void restore_begin(struct shell *shell, uint32_t epoch)
 /* ---- Retry of an ended job: collected first, then given to the core in one go ---- */
 
 struct revival {
+    struct shell_errand errand;
     struct shell *shell;
     uint32_t epoch;
     uint64_t id;
@@ -198,7 +219,7 @@ static void revive_metric(void *context, const struct store_metric *row)
 {
     struct revival *r = context;
     if (r->job != NULL) {
-        catalog_put_metric(r->job, row->stage, row->index, row->name, row->value);
+        load_metric(r->job, row);
     }
 }
 
@@ -245,23 +266,31 @@ static int revive(struct revival *r, const struct mlq_err *err, int rc, struct m
     return MLQ_OK;
 }
 
+static void drop_revival(struct shell_errand *errand)
+{
+    struct revival *r = MLQ_CONTAINER_OF(errand, struct revival, errand);
+    catalog_job_destroy(&r->job);
+    mlq_free(r->facts);
+    mlq_free(r);
+}
+
 static void revive_done(void *context, int rc, const struct mlq_err *err)
 {
     struct revival *r = context;
     struct shell *shell = r->shell;
+    shell_errand_end(&r->errand);
     struct mlq_err why = MLQ_ERR_INIT;
     if (shell->phase == SHELL_SERVING && shell->epoch == r->epoch && revive(r, err, rc, &why) != MLQ_OK) {
         outbound_reply(shell, &r->to, &(struct msg_reply){.id = r->request_id, .code = why.code, .text = mlq_str_from(why.text), .job = r->id});
     }
-    catalog_job_destroy(&r->job);
-    mlq_free(r->facts);
-    mlq_free(r);
+    drop_revival(&r->errand);
 }
 
 void restore_job(struct shell *shell, uint64_t job, const struct net_address *to, uint64_t request_id)
 {
     struct revival *r = mlq_alloc(sizeof *r);
     *r = (struct revival){.shell = shell, .epoch = shell->epoch, .id = job, .to = *to, .request_id = request_id};
+    shell_errand_begin(shell, &r->errand, drop_revival);
     struct store_loader loader = {
         .context = r,
         .header = revive_header,

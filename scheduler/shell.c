@@ -11,6 +11,7 @@
  */
 #include "scheduler/shell.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,7 +22,14 @@
 #include "lib/sys/mem.h"
 #include "scheduler/shell_state.h"
 
-#define CAMPAIGN_PAUSE_MS 200
+/* Between the end of a leadership and the next campaign: doubled each time one ended without a single
+ * commit (its port is taken, its record cannot be loaded), so that a fault that stays is no busy loop. */
+#define CAMPAIGN_PAUSE_MS     200
+#define CAMPAIGN_PAUSE_MAX_MS 10000
+/* How long a stop waits for the commit in flight and for the leader's row to be cleared. */
+#define STOP_WAIT_MS 3000
+
+#define ENDPOINT_FILE_BYTES_MAX 4096
 
 int64_t shell_now_ns(void)
 {
@@ -36,7 +44,9 @@ int64_t shell_wall_us(const struct shell *shell, int64_t at_ns)
 
 int64_t shell_line_ns(int64_t wall_us)
 {
-    return shell_now_ns() - (mlq_clock_wall_us() - wall_us) * 1000;
+    int64_t age_us = mlq_clock_wall_us() - wall_us;
+    /* Recorded in the future: the wall clock was set back since. It has happened, so it is not later than now. */
+    return shell_now_ns() - (age_us < 0 ? 0 : age_us) * 1000;
 }
 
 bool shell_is_trusted(const struct shell *shell)
@@ -80,14 +90,27 @@ void shell_step(struct shell *shell, struct core_event *event)
 
 /* ---- Commit and release ------------------------------------------------------------------- */
 
+/* The open turn, which is the next one's place from here on: what a release makes the core decide (an
+ * assignment that cannot be described ends) is collected there. */
+static struct turn *close_open(struct shell *shell)
+{
+    struct turn *turn = shell->open;
+    watch_answer(shell->watch, shell);
+    shell->open = shell->spare;
+    shell->spare = NULL;
+    return turn;
+}
+
 static void release(struct shell *shell, struct turn *turn)
 {
+    MLQ_ASSERT(turn != shell->open);
     outbound_release(shell, turn);
     for (size_t i = 0; i < turn->ended_count; i++) {
         catalog_remove(shell->catalog, turn->ended[i]);
     }
     watch_notify(shell->watch, shell); /* after: who watches a job that is gone is told of its end */
     turn_reset(turn);
+    shell->spare = turn;
 }
 
 static void on_tick(uv_timer_t *timer);
@@ -111,7 +134,8 @@ static void arm_tick(struct shell *shell)
 static void on_committed(void *context, int rc, const struct mlq_err *err)
 {
     struct shell *shell = context;
-    if (rc != MLQ_OK || shell->phase != SHELL_SERVING) {
+    bool is_ours = shell->phase == SHELL_SERVING || shell->phase == SHELL_STOPPING;
+    if (rc != MLQ_OK || !is_ours || shell->committing == NULL) {
         /* The store answers `deposed` next; everything is dropped there. */
         log_warn("commit.failed", "epoch=%u error=\"%s\"", shell->epoch, err == NULL ? "" : err->text);
         return;
@@ -119,8 +143,13 @@ static void on_committed(void *context, int rc, const struct mlq_err *err)
     struct turn *turn = shell->committing;
     shell->committing = NULL;
     shell->commits++;
+    shell->pause_ms = CAMPAIGN_PAUSE_MS;
+    shell->last_failure[0] = '\0';
+    if (shell->notes_lost > 0) {
+        log_error("turn.full", "metric_points_lost=%llu", (unsigned long long)shell->notes_lost);
+        shell->notes_lost = 0;
+    }
     release(shell, turn);
-    shell->spare = turn;
     shell_turn_end(shell);
 }
 
@@ -129,16 +158,14 @@ void shell_turn_end(struct shell *shell)
     if (shell->phase != SHELL_SERVING) {
         return;
     }
-    if (shell->committing == NULL && !turn_is_empty(shell->open)) {
-        if (turn_needs_commit(shell->open)) {
-            struct turn *turn = shell->open;
-            shell->committing = turn;
-            shell->open = shell->spare;
-            shell->spare = NULL;
+    while (shell->committing == NULL && (!turn_is_empty(shell->open) || watch_is_behind(shell->watch))) {
+        struct turn *turn = close_open(shell);
+        if (turn_needs_commit(turn)) {
             struct store_batch batch = turn_batch(turn);
+            shell->committing = turn;
             shell->store->ops->commit(shell->store, &batch, on_committed, shell);
         } else {
-            release(shell, shell->open);
+            release(shell, turn);
         }
     }
     arm_tick(shell);
@@ -163,7 +190,7 @@ static void on_tick(uv_timer_t *timer)
 
 static void state_create(struct shell *shell)
 {
-    shell->catalog = catalog_create(shell->options.limits.jobs_max + 4096);
+    shell->catalog = catalog_create(shell->options.limits.jobs_max + 4096, shell->epoch);
     shell->roster = roster_create(shell->options.limits.workers_max);
     shell->keys = keybook_create();
     shell->watch = watch_create();
@@ -207,28 +234,59 @@ static void on_messages_end(void *context)
     shell_turn_end(context);
 }
 
+/* ---- The endpoint, in a file: it says where this process serves, and only while it does ---- */
+
 static void publish_endpoint(struct shell *shell)
 {
     struct mlq_err err = MLQ_ERR_INIT;
     const char *endpoint = net_server_endpoint(shell->server);
     log_info("leader.serving", "epoch=%u endpoint=%s jobs=%u", shell->epoch, endpoint,
              core_count(shell->core).jobs);
-    if (shell->options.endpoint_file != NULL &&
-        mlq_fs_write_durable(shell->options.endpoint_file, mlq_str_from(endpoint), 0644, &err) != MLQ_OK) {
+    mlq_free(shell->endpoint);
+    shell->endpoint = mlq_strdup(endpoint);
+    if (shell->options.endpoint_file == NULL) {
+        return;
+    }
+    shell->is_published = true;
+    if (mlq_fs_write_durable(shell->options.endpoint_file, mlq_str_from(endpoint), 0644, &err) != MLQ_OK) {
         log_error("leader.endpoint_file", "error=\"%s\"", err.text);
     }
+}
+
+/* Another leader may have written the file since: its words stay. */
+static void withdraw_endpoint(struct shell *shell)
+{
+    if (!shell->is_published) {
+        return;
+    }
+    char *said = NULL;
+    size_t len = 0;
+    shell->is_published = false;
+    if (mlq_fs_read(shell->options.endpoint_file, ENDPOINT_FILE_BYTES_MAX, &said, &len, NULL) == MLQ_OK &&
+        mlq_str_eq_c((struct mlq_str){.ptr = said, .len = len}, shell->endpoint)) {
+        (void)unlink(shell->options.endpoint_file);
+    }
+    mlq_free(said);
+}
+
+/* ---- Serving ------------------------------------------------------------------------------ */
+
+static int listen_at(struct shell *shell, const char *endpoint, struct mlq_err *err)
+{
+    struct net_server_options options = {
+        .endpoint = endpoint,
+        .key_path = shell->options.key_path,
+        .enrolled_path = shell->options.enrolled_path,
+    };
+    return net_server_create(shell->loop, &options, on_message, shell, &shell->server, err);
 }
 
 void shell_serve(struct shell *shell)
 {
     struct mlq_err err = MLQ_ERR_INIT;
-    struct net_server_options options = {
-        .endpoint = shell->options.listen,
-        .key_path = shell->options.key_path,
-        .enrolled_path = shell->options.enrolled_path,
-    };
-    if (net_server_create(shell->loop, &options, on_message, shell, &shell->server, &err) != MLQ_OK) {
-        log_error("leader.listen", "endpoint=%s error=\"%s\"", shell->options.listen, err.text);
+    /* Workers know the port that we had before, if any was good enough ("tcp://…:0"). */
+    bool had_one = shell->endpoint != NULL && listen_at(shell, shell->endpoint, NULL) == MLQ_OK;
+    if (!had_one && listen_at(shell, shell->options.listen, &err) != MLQ_OK) {
         shell_give_up(shell, &err);
         return;
     }
@@ -249,6 +307,9 @@ static void campaign(uv_timer_t *timer)
 static void on_elected(void *context, uint32_t epoch)
 {
     struct shell *shell = context;
+    if (shell->phase != SHELL_STANDBY) {
+        return; /* stopping: the row was given up already */
+    }
     log_info("leader.elected", "epoch=%u", epoch);
     shell->phase = SHELL_LOADING;
     shell->epoch = epoch;
@@ -256,41 +317,59 @@ static void on_elected(void *context, uint32_t epoch)
     restore_begin(shell, epoch);
 }
 
-static void on_server_closed(void *context)
+static void on_part_closed(struct shell *shell)
 {
-    struct shell *shell = context;
-    if (shell->phase == SHELL_STANDBY) {
-        (void)uv_timer_start(&shell->campaign, campaign, CAMPAIGN_PAUSE_MS, 0);
+    if (--shell->closing == 0) {
+        shell->stopped(shell->stopped_context);
     }
 }
 
-static void stop_serving(struct shell *shell)
+static void on_server_closed(void *context)
 {
-    if (shell->options.endpoint_file != NULL) {
-        (void)unlink(shell->options.endpoint_file);
+    struct shell *shell = context;
+    shell->server_closing = false;
+    if (shell->phase == SHELL_STANDBY) {
+        (void)uv_timer_start(&shell->campaign, campaign, shell->pause_ms, 0);
+        shell->pause_ms = shell->pause_ms * 2 > CAMPAIGN_PAUSE_MAX_MS ? CAMPAIGN_PAUSE_MAX_MS : shell->pause_ms * 2;
     }
-    state_drop(shell);
-    if (shell->server != NULL) {
-        net_server_close(&shell->server, on_server_closed, shell);
-    } else {
-        on_server_closed(shell);
+    if (shell->phase == SHELL_STOPPING && shell->closing > 0) {
+        on_part_closed(shell);
     }
 }
+
+static void close_server(struct shell *shell)
+{
+    if (shell->server != NULL) {
+        shell->server_closing = true;
+        net_server_close(&shell->server, on_server_closed, shell);
+    }
+}
+
+static void on_stop_timer(uv_timer_t *timer);
 
 static void on_deposed(void *context, const struct mlq_err *err)
 {
     struct shell *shell = context;
     log_warn("leader.deposed", "epoch=%u reason=\"%s\"", shell->epoch, err == NULL ? "" : err->text);
-    if (shell->phase == SHELL_STOPPING) {
+    if (shell->phase == SHELL_STOPPING) { /* what it waited for; not from inside the store, though */
+        (void)uv_timer_start(&shell->campaign, on_stop_timer, 0, 0);
         return;
     }
     shell->phase = SHELL_STANDBY;
-    stop_serving(shell);
+    withdraw_endpoint(shell);
+    state_drop(shell);
+    close_server(shell);
+    if (!shell->server_closing) {
+        on_server_closed(shell);
+    }
 }
 
 void shell_give_up(struct shell *shell, const struct mlq_err *err)
 {
-    log_error("leader.give_up", "epoch=%u error=\"%s\"", shell->epoch, err->text);
+    if (strncmp(shell->last_failure, err->text, sizeof shell->last_failure - 1) != 0) { /* once */
+        log_error("leader.give_up", "epoch=%u error=\"%s\"", shell->epoch, err->text);
+        (void)snprintf(shell->last_failure, sizeof shell->last_failure, "%s", err->text);
+    }
     shell->store->ops->resign(shell->store); /* answers deposed */
 }
 
@@ -301,6 +380,9 @@ struct shell *shell_create(struct uv_loop_s *loop, const struct shell_options *o
     struct shell *shell = mlq_alloc(sizeof *shell);
     *shell = (struct shell){.loop = loop, .options = *options, .phase = SHELL_STANDBY};
     shell->started_us = mlq_clock_wall_us();
+    shell->pause_ms = CAMPAIGN_PAUSE_MS;
+    shell->parcel = outbound_create(shell);
+    mlq_list_init(&shell->errands);
     shell->actions.items = mlq_alloc_array(CORE_ACTIONS_PER_EVENT, sizeof *shell->actions.items);
     (void)uv_timer_init(loop, &shell->tick);
     (void)uv_timer_init(loop, &shell->campaign);
@@ -319,13 +401,6 @@ void shell_start(struct shell *shell)
     (void)uv_timer_start(&shell->campaign, campaign, 0, 0);
 }
 
-static void on_part_closed(struct shell *shell)
-{
-    if (--shell->closing == 0) {
-        shell->stopped(shell->stopped_context);
-    }
-}
-
 static void on_handle_closed(uv_handle_t *handle)
 {
     on_part_closed(handle->data);
@@ -336,13 +411,19 @@ static void on_store_closed(void *context)
     on_part_closed(context);
 }
 
-static void on_server_closed_at_stop(void *context)
+static void close_all(struct shell *shell)
 {
-    struct shell *shell = context;
+    close_server(shell);
     state_drop(shell);
+    shell->closing = shell->server_closing ? 4 : 3;
     uv_close((uv_handle_t *)&shell->tick, on_handle_closed);
     uv_close((uv_handle_t *)&shell->campaign, on_handle_closed);
     shell->store->ops->close(shell->store, on_store_closed, shell);
+}
+
+static void on_stop_timer(uv_timer_t *timer)
+{
+    close_all(timer->data);
 }
 
 void shell_stop(struct shell *shell, void (*stopped)(void *context), void *context)
@@ -354,25 +435,43 @@ void shell_stop(struct shell *shell, void (*stopped)(void *context), void *conte
     shell->phase = SHELL_STOPPING;
     shell->stopped = stopped;
     shell->stopped_context = context;
-    shell->closing = 3;
-    if (leads) {
-        shell->store->ops->resign(shell->store);
+    uv_timer_stop(&shell->tick);
+    uv_timer_stop(&shell->campaign);
+    withdraw_endpoint(shell);
+    if (!leads) {
+        close_all(shell);
+        return;
     }
-    if (shell->options.endpoint_file != NULL) {
-        (void)unlink(shell->options.endpoint_file);
-    }
-    if (shell->server != NULL) {
-        net_server_close(&shell->server, on_server_closed_at_stop, shell);
-    } else {
-        on_server_closed_at_stop(shell);
-    }
+    /* Who waits for the commit in flight gets its answer; then the row is cleared and we are deposed. */
+    shell->store->ops->resign(shell->store);
+    (void)uv_timer_start(&shell->campaign, on_stop_timer, STOP_WAIT_MS, 0);
+}
+
+void shell_errand_begin(struct shell *shell, struct shell_errand *errand, void (*drop)(struct shell_errand *))
+{
+    errand->drop = drop;
+    mlq_list_init(&errand->node);
+    mlq_list_push_back(&shell->errands, &errand->node);
+}
+
+void shell_errand_end(struct shell_errand *errand)
+{
+    mlq_list_remove(&errand->node);
 }
 
 void shell_destroy(struct shell **shell)
 {
-    if (*shell != NULL) {
-        mlq_free((*shell)->actions.items);
-        mlq_free(*shell);
-        *shell = NULL;
+    if (*shell == NULL) {
+        return;
     }
+    /* What the store was asked and did not answer before it was closed. */
+    for (struct mlq_list *node; (node = mlq_list_pop_front(&(*shell)->errands)) != NULL;) {
+        struct shell_errand *errand = MLQ_CONTAINER_OF(node, struct shell_errand, node);
+        errand->drop(errand);
+    }
+    outbound_destroy(&(*shell)->parcel);
+    mlq_free((*shell)->endpoint);
+    mlq_free((*shell)->actions.items);
+    mlq_free(*shell);
+    *shell = NULL;
 }

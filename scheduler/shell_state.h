@@ -19,6 +19,7 @@
 
 #include <uv.h>
 
+#include "lib/base/list.h"
 #include "lib/net/net.h"
 #include "scheduler/catalog.h"
 #include "scheduler/core/core.h"
@@ -37,6 +38,15 @@ enum shell_phase {
     SHELL_STOPPING,
 };
 
+/* What a store's callback carries. A store that is closed answers nothing more, so each is known to the shell,
+ * which drops what is left. Embedded first in the struct that it is. */
+struct shell_errand {
+    struct mlq_list node;
+    void (*drop)(struct shell_errand *errand);
+};
+
+struct parcel;
+
 struct shell {
     uv_loop_t *loop;
     struct shell_options options;
@@ -44,8 +54,15 @@ struct shell {
     uint32_t epoch;
     struct store *store;
     struct net_server *server; /* only while serving */
+    bool server_closing;       /* an earlier one is not closed yet */
     uv_timer_t tick;           /* the core's next deadline */
-    uv_timer_t campaign;       /* the pause before the next campaign */
+    uv_timer_t campaign;       /* the pause before the next campaign; at a stop, its patience */
+    uint64_t pause_ms;         /* before the next campaign */
+    char last_failure[480];    /* why leadership was given up: said once */
+    char *endpoint;            /* where it serves, or served last; NULL: nowhere yet */
+    bool is_published;         /* the endpoint file is ours */
+    struct mlq_list errands;   /* struct shell_errand */
+    struct parcel *parcel;     /* outbound.c */
     /* The state of this leadership, dropped as a whole: */
     void *core_memory;
     struct core *core;
@@ -63,10 +80,11 @@ struct shell {
     struct mlq_str submitter;
     struct net_address asker;
     uint64_t commits;
+    uint64_t notes_lost; /* points of metrics that came while the open turn was full */
     int64_t started_us;
     void (*stopped)(void *context);
     void *stopped_context;
-    int closing; /* handles still to close at stop */
+    int closing; /* parts still to close at stop; 0: not closing */
 };
 
 int64_t shell_now_ns(void);
@@ -83,6 +101,9 @@ bool shell_is_trusted(const struct shell *shell);
 void shell_serve(struct shell *shell);
 void shell_give_up(struct shell *shell, const struct mlq_err *err);
 
+void shell_errand_begin(struct shell *shell, struct shell_errand *errand, void (*drop)(struct shell_errand *errand));
+void shell_errand_end(struct shell_errand *errand); /* answered: the caller's again */
+
 /* restore.c */
 void restore_begin(struct shell *shell, uint32_t epoch);
 void restore_job(struct shell *shell, uint64_t job, const struct net_address *to, uint64_t request_id);
@@ -95,12 +116,16 @@ void clients_on_reply(struct shell *shell, const struct core_action *action);
 void journal_fact(struct shell *shell, const struct core_fact *fact, uint32_t payload);
 void journal_note(struct shell *shell, const struct core_fact *member, uint32_t payload);
 /* outbound.c */
+MLQ_OWNED_RETURN struct parcel *outbound_create(struct shell *shell);
+void outbound_destroy(struct parcel **parcel); /* takes NULL */
 void outbound_release(struct shell *shell, const struct turn *turn);
 void outbound_reply(struct shell *shell, const struct net_address *to, const struct msg_reply *reply);
 void outbound_worker(struct shell *shell, struct roster_worker *worker, const struct msg *msg);
 /* assign.c */
 int assign_compose(struct shell *shell, const struct core_fact *fact, struct mlq_region *region,
                    struct msg_assignment *assignment, struct mlq_err *err);
+/* About what it takes in a message. */
+size_t assign_bytes(const struct msg_assignment *assignment);
 /* status.c */
 struct mlq_str status_cluster(struct shell *shell, struct mlq_region *region);
 struct mlq_str status_nodes(struct shell *shell, struct mlq_region *region);

@@ -9,6 +9,8 @@
 #include "lib/sys/mem.h"
 
 #define DETAIL_BYTES_MAX 1024
+#define FULL_BYTES       (64u << 20)
+#define FULL_ITEMS       200000u
 
 struct turn *turn_create(void)
 {
@@ -56,7 +58,15 @@ bool turn_needs_commit(const struct turn *turn)
 
 bool turn_is_empty(const struct turn *turn)
 {
-    return turn->held_count == 0 && !turn_needs_commit(turn);
+    /* Progress is a payload without a row: it is over with the turn, and watchers want to see it. */
+    return turn->held_count == 0 && turn->payload_count == 0 && !turn_needs_commit(turn);
+}
+
+bool turn_is_full(const struct turn *turn)
+{
+    return mlq_region_bytes(turn->region) >= FULL_BYTES ||
+           turn->fact_count + turn->metric_count + turn->artifact_count + turn->held_count + turn->payload_count >=
+               FULL_ITEMS;
 }
 
 struct store_batch turn_batch(const struct turn *turn)

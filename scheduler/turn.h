@@ -59,7 +59,10 @@ MLQ_OWNED_RETURN struct turn *turn_create(void);
 void turn_destroy(struct turn **turn); /* takes NULL */
 void turn_reset(struct turn *turn);
 
-bool turn_is_empty(const struct turn *turn);      /* neither rows nor held actions */
+bool turn_is_empty(const struct turn *turn);      /* nothing was put into it */
+/* So much waits in it (the disk is slow, or somebody floods) that what can be refused has to be: a row of
+ * what is already running still fits, since the core's tables bound those. */
+bool turn_is_full(const struct turn *turn);
 bool turn_needs_commit(const struct turn *turn);  /* has rows */
 struct store_batch turn_batch(const struct turn *turn);
 

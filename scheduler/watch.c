@@ -19,7 +19,11 @@ struct watch {
     struct watcher *watchers;
     size_t count;
     size_t room;
-    struct mlq_region *region; /* of one answer */
+    bool is_behind;
+    struct mlq_region *region; /* of the answer below */
+    uint64_t said_job;         /* the last answer: many may watch one job */
+    uint64_t said_version;
+    struct mlq_str said;
 };
 
 struct watch *watch_create(void)
@@ -59,17 +63,21 @@ bool watch_add(struct watch *watch, const struct net_address *to, uint64_t reque
     return true;
 }
 
-static void answer(struct watch *watch, struct shell *shell, const struct watcher *watcher)
+void watch_reply(struct watch *watch, struct shell *shell, const struct net_address *to, uint64_t request_id,
+                 uint64_t job_id)
 {
-    const struct catalog_job *job = catalog_find(shell->catalog, watcher->job);
-    struct msg_reply reply = {.id = watcher->request_id, .job = watcher->job};
+    const struct catalog_job *job = catalog_find(shell->catalog, job_id);
+    struct msg_reply reply = {.id = request_id, .job = job_id};
     if (job == NULL) { /* ended and gone: the client asks for the record */
         reply.end = true;
-    } else {
-        reply.blob = catalog_watch_json(job, watch->region);
+    } else if (watch->said_job != job->id || watch->said_version != job->version) {
+        mlq_region_reset(watch->region);
+        watch->said = catalog_watch_json(job, watch->region);
+        watch->said_job = job->id;
+        watch->said_version = job->version;
     }
-    outbound_reply(shell, &watcher->to, &reply);
-    mlq_region_reset(watch->region);
+    reply.blob = job == NULL ? reply.blob : watch->said;
+    turn_hold_reply(shell->open, to, &reply);
 }
 
 static bool has_changed(const struct shell *shell, const struct watcher *watcher)
@@ -78,36 +86,49 @@ static bool has_changed(const struct shell *shell, const struct watcher *watcher
     return job == NULL || job->version > watcher->version;
 }
 
-void watch_notify(struct watch *watch, struct shell *shell)
+/* Answer those that are due at `now_ns` or, when that is INT64_MIN, whose job has changed. */
+static void sweep(struct watch *watch, struct shell *shell, int64_t now_ns)
 {
     size_t kept = 0;
+    bool is_behind = false;
     for (size_t i = 0; i < watch->count; i++) {
-        if (has_changed(shell, &watch->watchers[i])) {
-            answer(watch, shell, &watch->watchers[i]);
+        struct watcher watcher = watch->watchers[i];
+        bool is_due = now_ns == INT64_MIN ? has_changed(shell, &watcher) : watcher.deadline_ns <= now_ns;
+        if (is_due && turn_is_full(shell->open)) {
+            is_behind = true;
+            is_due = false;
+        }
+        if (is_due) {
+            watch_reply(watch, shell, &watcher.to, watcher.request_id, watcher.job);
         } else {
-            watch->watchers[kept++] = watch->watchers[i];
+            watch->watchers[kept++] = watcher;
         }
     }
     watch->count = kept;
+    watch->is_behind = is_behind;
+}
+
+void watch_answer(struct watch *watch, struct shell *shell)
+{
+    sweep(watch, shell, INT64_MIN);
+}
+
+bool watch_is_behind(const struct watch *watch)
+{
+    return watch->is_behind;
 }
 
 void watch_expire(struct watch *watch, struct shell *shell, int64_t now_ns)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < watch->count; i++) {
-        if (watch->watchers[i].deadline_ns <= now_ns) {
-            answer(watch, shell, &watch->watchers[i]);
-        } else {
-            watch->watchers[kept++] = watch->watchers[i];
-        }
+    if (watch_deadline_ns(watch) <= now_ns) {
+        sweep(watch, shell, now_ns);
     }
-    watch->count = kept;
 }
 
 int64_t watch_deadline_ns(const struct watch *watch)
 {
     int64_t due = INT64_MAX;
-    for (size_t i = 0; i < watch->count; i++) {
+    for (size_t i = 0; !watch->is_behind && i < watch->count; i++) {
         due = watch->watchers[i].deadline_ns < due ? watch->watchers[i].deadline_ns : due;
     }
     return due;

@@ -30,8 +30,14 @@ bool watch_add(struct watch *watch,
                uint64_t version,
                int64_t deadline_ns);
 
-/* Answer those whose job has changed; called when a turn was released, so only durable states are seen. */
-void watch_notify(struct watch *watch, struct shell *shell);
+/* Put an answer into the open turn: the job as it stands after what that turn decides, so it is told when
+ * that is durable and not before. */
+void watch_reply(struct watch *watch, struct shell *shell, const struct net_address *to, uint64_t request_id, uint64_t job);
+
+/* Answer those whose job has changed; called when a turn is closed. When there are too many for one turn the
+ * rest wait for the next one, and the watch is behind. */
+void watch_answer(struct watch *watch, struct shell *shell);
+bool watch_is_behind(const struct watch *watch);
 /* Answer those whose time is up with the state as it is. */
 void watch_expire(struct watch *watch, struct shell *shell, int64_t now_ns);
 int64_t watch_deadline_ns(const struct watch *watch); /* INT64_MAX: none */

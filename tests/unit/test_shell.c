@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * The shell as a whole: what it says to workers and clients, and what is true after a crash.
+ */
+#include "tests/unit/shell_rig.h"
+
+#define HEAD "apiVersion: mlq/v1\nkind: Pipeline\nmetadata: {name: t}\nspec:\n  stages:\n"
+#define ONE   HEAD "    one: {run: [echo, hi]}\n"
+#define CHAIN HEAD "    one: {run: [echo, hi]}\n    two: {run: [cat, \"${{ stages.one.metrics.score }}\"], needs: [one]}\n"
+
+static struct pg_cluster *cluster;
+
+static char *show(struct rig *rig, uint64_t job)
+{
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SHOW, .job = job}), MLQ_OK);
+    return rig->blob;
+}
+
+/* The state of a job as `mlq show` tells it. */
+static void expect_state(struct rig *rig, uint64_t job, const char *state)
+{
+    json_t *document = json_loads(show(rig, job), 0, NULL);
+    assert_non_null(document);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(document, "job"), "state")), state);
+    json_decref(document);
+}
+
+/* ---- One job ---- */
+
+static void test_a_job_runs(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    uint64_t job = rig_submit(rig, CHAIN, "");
+    RIG_WAIT(rig, rig->w1.assigned_count == 1);
+    assert_string_equal(rig->w1.assigned[0].stage, "one");
+    uint64_t first = rig->w1.assigned[0].attempt;
+    rig_started(&rig->w1, first, 0);
+    rig_ended(&rig->w1, first, 0, CAUSE_NONE, "sha256:aa");
+    RIG_WAIT(rig, rig->w1.acked_count == 1 && rig->w1.assigned_count == 2);
+    assert_string_equal(rig->w1.assigned[1].stage, "two");
+    assert_string_equal(rig->w1.assigned[1].argv1, "0.5");
+    assert_string_equal(rig->w1.assigned[1].digest, "sha256:aa");
+    uint64_t second = rig->w1.assigned[1].attempt;
+    rig_started(&rig->w1, second, 0);
+    rig_ended(&rig->w1, second, 0, CAUSE_NONE, "sha256:bb");
+    RIG_WAIT(rig, rig->w1.acked_count == 2);
+    expect_state(rig, job, "succeeded");
+    /* Duplicate and late reports change nothing; each is acknowledged, so that the worker forgets. */
+    rig_ended(&rig->w1, second, 0, CAUSE_EXIT, "sha256:cc");
+    rig_started(&rig->w1, first, 0);
+    rig_ended(&rig->w1, first, 0, CAUSE_NONE, "sha256:aa");
+    RIG_WAIT(rig, rig->w1.acked_count == 4 && rig->w1.fenced_count == 1);
+    expect_state(rig, job, "succeeded");
+    assert_int_equal(rig_count(rig, "mlq.fact WHERE kind = 'ended'"), 2);
+    assert_int_equal(rig_count(rig, "mlq.metric"), 2);
+    rig_close(rig);
+}
+
+static void test_submissions_are_checked(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    char key[400];
+    memset(key, 'k', sizeof key);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR("nonsense")}), MLQ_EINVAL);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(HEAD "    one: {rum: [a]}\n")}),
+                     MLQ_EINVAL);
+    assert_non_null(strstr(rig->text, "rum"));
+    /* A key that the record would refuse must not cost the leadership. */
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT,
+                                                        .spec = MLQ_STR(ONE),
+                                                        .key = {.ptr = key, .len = sizeof key}}),
+                     MLQ_EINVAL);
+    uint64_t job = rig_submit(rig, ONE, "same");
+    assert_int_equal(rig_submit(rig, ONE, "same"), job);
+    /* Twice while the first is on its way to the disk. */
+    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE), .key = MLQ_STR("twice")});
+    uint64_t again = rig_submit(rig, ONE, "twice");
+    assert_int_equal(again, job + 1);
+    assert_int_equal(rig_count(rig, "mlq.job"), 2);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_CANCEL, .job = 999}), MLQ_ENOENT);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SHOW, .job = 999}), MLQ_ENOENT);
+    assert_int_equal(rig->a.shell->epoch, 1);
+    rig_close(rig);
+}
+
+static void test_cancel_while_assigned(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    uint64_t job = rig_submit(rig, ONE, "");
+    RIG_WAIT(rig, rig->w1.assigned_count == 1);
+    uint64_t attempt = rig->w1.assigned[0].attempt;
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_CANCEL, .job = job}), MLQ_OK);
+    RIG_WAIT(rig, rig->w1.killed_count == 1);
+    assert_int_equal(rig->w1.killed[0], attempt);
+    rig_ended(&rig->w1, attempt, 0, CAUSE_CANCEL, "");
+    RIG_WAIT(rig, rig->w1.acked_count == 1);
+    expect_state(rig, job, "cancelled");
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_CANCEL, .job = job}), MLQ_EEXIST);
+    rig_close(rig);
+}
+
+static void test_an_ended_job_is_retried(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    uint64_t job = rig_submit(rig, CHAIN, "");
+    RIG_WAIT(rig, rig->w1.assigned_count == 1);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_RETRY, .job = job}), MLQ_EEXIST);
+    rig_ended(&rig->w1, rig->w1.assigned[0].attempt, 0, CAUSE_NONE, "sha256:aa");
+    RIG_WAIT(rig, rig->w1.assigned_count == 2);
+    rig_ended(&rig->w1, rig->w1.assigned[1].attempt, 0, CAUSE_EXIT, "");
+    RIG_WAIT(rig, rig->w1.acked_count == 2);
+    expect_state(rig, job, "failed");
+    /* Two at once: one begins, the other is told. What had succeeded stays, with what it made. */
+    uint64_t first = rig_ask(rig, (struct msg_request){.op = MSG_OP_RETRY, .job = job});
+    unsigned before = rig->answers;
+    (void)first;
+    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_RETRY, .job = job});
+    RIG_WAIT(rig, rig->answers == before + 2);
+    RIG_WAIT(rig, rig->w1.assigned_count == 3);
+    assert_string_equal(rig->w1.assigned[2].stage, "two");
+    assert_string_equal(rig->w1.assigned[2].digest, "sha256:aa");
+    assert_string_equal(rig->w1.assigned[2].argv1, "0.5");
+    assert_int_equal(rig->w1.assigned[2].restarts, 1);
+    rig_ended(&rig->w1, rig->w1.assigned[2].attempt, 0, CAUSE_NONE, "sha256:bb");
+    RIG_WAIT(rig, rig->w1.acked_count == 3);
+    expect_state(rig, job, "succeeded");
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_RETRY, .job = job}), MLQ_EEXIST);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_RETRY, .job = 999}), MLQ_ENOENT);
+    rig_expect(rig, "SELECT retries::text FROM mlq.job", "1");
+    rig_close(rig);
+}
+
+/* An assignment that cannot be described ends before it starts, even when nothing else is to commit. */
+static void test_a_missing_input_fails_the_task(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    uint64_t job = rig_submit(rig, CHAIN, "");
+    RIG_WAIT(rig, rig->w1.assigned_count == 1);
+    rig_report(&rig->w1, &(struct msg_report_item){.kind = MSG_REPORT_ENDED,
+                                                   .member = {rig->w1.assigned[0].attempt, 0}});
+    RIG_WAIT(rig, rig_call(rig, (struct msg_request){.op = MSG_OP_WATCH, .job = job}) == MLQ_OK && rig->end);
+    expect_state(rig, job, "failed");
+    assert_non_null(strstr(rig->blob, "reported no metric 'score'"));
+    assert_int_equal(rig->w1.assigned_count, 1);
+    rig_close(rig);
+}
+
+/* ---- Hostile and broken peers ---- */
+
+static void test_a_worker_speaks_for_itself_only(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    uint64_t job = rig_submit(rig, ONE, "");
+    RIG_WAIT(rig, rig->w1.assigned_count == 1);
+    uint64_t attempt = rig->w1.assigned[0].attempt;
+    rig_join(rig, &rig->w2, &rig->a);
+    rig_started(&rig->w2, attempt, 0);
+    rig_ended(&rig->w2, attempt, 0, CAUSE_NONE, "sha256:evil");
+    RIG_WAIT(rig, rig->w2.acked_count == 1 && rig->w2.fenced_count == 1);
+    expect_state(rig, job, "running");
+    assert_int_equal(rig_count(rig, "mlq.artifact"), 0);
+    /* Nor does it read the record of a job that it does not run, or answer for another's log. */
+    rig_send(&rig->w2, &(struct msg){.kind = MSG_RECORD_REQUEST, .record_request = {.request = 5, .member = {attempt, 0}}});
+    RIG_WAIT(rig, rig->w2.record_request == 5);
+    assert_int_equal(rig->w2.record_code, MLQ_EFENCED);
+    uint64_t id = rig_ask(rig, (struct msg_request){.op = MSG_OP_LOG, .job = job, .stage = MLQ_STR("one"), .wait_ns = MLQ_NS_PER_S});
+    RIG_WAIT(rig, rig->w1.log_request != 0);
+    rig_send(&rig->w2, &(struct msg){.kind = MSG_LOG_DATA, .log_data = {.request = rig->w1.log_request, .bytes = MLQ_STR("evil")}});
+    rig_send(&rig->w1, &(struct msg){.kind = MSG_LOG_DATA, .log_data = {.request = rig->w1.log_request, .bytes = MLQ_STR("good")}});
+    RIG_WAIT(rig, rig->answered == id);
+    assert_string_equal(rig->blob, "good");
+    rig_close(rig);
+}
+
+static void test_what_the_record_cannot_hold(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    struct rig_worker *w = &rig->w1;
+    char *name = mlq_alloc(5001);
+    memset(name, 'n', 5000);
+    struct msg_metric metric = {.name = MLQ_STR("m"), .step = 1, .value = 1, .at_us = -5};
+    struct msg_metric later = {.name = MLQ_STR("m"), .step = 2, .value = 2, .at_us = INT64_MAX};
+    struct msg_metric named = {.name = mlq_str_from(name), .step = 3, .value = 3};
+    struct msg_artifact artifact = {.name = mlq_str_from(name), .digest = MLQ_STR("sha256:aa"), .bytes = UINT64_MAX};
+    uint64_t job = rig_submit(rig, ONE, "");
+    RIG_WAIT(rig, w->assigned_count == 1);
+    struct msg_member member = {w->assigned[0].attempt, 0};
+    rig_report(w, &(struct msg_report_item){.kind = MSG_REPORT_NOTE, .member = member, .metrics = &metric, .metric_count = 1});
+    rig_report(w, &(struct msg_report_item){.kind = MSG_REPORT_NOTE, .member = member, .metrics = &later, .metric_count = 1});
+    rig_report(w, &(struct msg_report_item){.kind = MSG_REPORT_NOTE, .member = member, .metrics = &named, .metric_count = 1});
+    rig_report(w, &(struct msg_report_item){.kind = MSG_REPORT_ENDED, .member = member, .cause = 99});
+    rig_report(w, &(struct msg_report_item){.kind = MSG_REPORT_ENDED, .member = member, .artifacts = &artifact, .artifact_count = 1});
+    RIG_WAIT(rig, w->acked_count == 1);
+    expect_state(rig, job, "failed");
+    assert_non_null(strstr(rig->blob, "\"output\""));
+    assert_int_equal(rig_count(rig, "mlq.metric"), 2);
+    assert_int_equal(rig->a.shell->epoch, 1);
+    mlq_free(name);
+    rig_close(rig);
+}
+
+static void test_hellos_that_are_refused(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    struct rig_worker *w = &rig->w2;
+    struct msg hello = {.kind = MSG_HELLO, .hello = {.session = 7, .cpu_milli = 1000, .mem_bytes = 1 << 30, .port_first = 65000, .port_count = 537}};
+    w->says_hello = false;
+    rig_connect(rig, w, &rig->a);
+    RIG_WAIT(rig, w->is_connected);
+    rig_heartbeat(w); /* before its hello */
+    RIG_WAIT(rig, w->refused == 1 && w->refused_code == MLQ_EAGAIN);
+    rig_send(w, &hello);
+    RIG_WAIT(rig, w->refused == 2 && w->refused_code == MLQ_EINVAL);
+    hello.hello.port_count = 536;
+    hello.hello.session = 0;
+    rig_send(w, &hello);
+    RIG_WAIT(rig, w->refused == 3);
+    hello.hello.session = 7;
+    hello.hello.cpu_milli = 0;
+    rig_send(w, &hello);
+    RIG_WAIT(rig, w->refused == 4);
+    hello.hello.cpu_milli = 1000;
+    rig_send(w, &hello);
+    RIG_WAIT(rig, w->welcomed == 7);
+    hello.hello.session = 6; /* stale: the newer session goes on */
+    rig_send(w, &hello);
+    RIG_WAIT(rig, w->refused == 5);
+    w->session = 7;
+    rig_heartbeat(w);
+    RIG_WAIT(rig, w->heartbeats_acked == 1);
+    w->session = 6; /* a heartbeat of another session renews nothing */
+    rig_heartbeat(w);
+    rig_send(w, &(struct msg){.kind = MSG_LEAVING});
+    rig_heartbeat(w);
+    RIG_WAIT(rig, w->refused == 6);
+    assert_int_equal(w->heartbeats_acked, 1);
+    rig_close(rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_job_runs),
+        cmocka_unit_test(test_submissions_are_checked),
+        cmocka_unit_test(test_cancel_while_assigned),
+        cmocka_unit_test(test_an_ended_job_is_retried),
+        cmocka_unit_test(test_a_missing_input_fails_the_task),
+        cmocka_unit_test(test_a_worker_speaks_for_itself_only),
+        cmocka_unit_test(test_what_the_record_cannot_hold),
+        cmocka_unit_test(test_hellos_that_are_refused),
+    };
+    cluster = pg_cluster_start();
+    if (cluster == NULL) {
+        return 77; /* no PostgreSQL here: skipped */
+    }
+    if (getenv("MLQ_TEST_FILTER") != NULL) {
+        cmocka_set_test_filter(getenv("MLQ_TEST_FILTER"));
+    }
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    pg_cluster_stop(&cluster);
+    return failed;
+}
