@@ -17,6 +17,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "client/cli/cmd.h"
@@ -30,13 +31,17 @@
 #include "lib/sys/region.h"
 
 #define WORKERS_MAX 64
+#define DISK_LEAST_BYTES (UINT64_C(64) << 20) /* a fresh PostgreSQL takes about 40 MiB */
 #define SERVE_TIMEOUT_MS 60000
+#define WORKER_STOP_MS 10000
+#define PORT_PATIENCE_NS (3 * MLQ_NS_PER_S)
 
 const char cmd_up_help[] =
-    "usage: mlq up [--home DIR] [--workers N] [--cpus N] [--memory SIZE]\n"
-    "\n"
     "  mlq up                      a cluster with two workers in ~/.local/state/mlq\n"
     "  mlq up --home ./c --workers 4 --cpus 2\n"
+    "  mlq up --check              only tell; exit code 6 when something of it does not run\n"
+    "\n"
+    "usage: mlq up [--home DIR] [--workers N] [--cpus N] [--memory SIZE] [--check]\n"
     "\n"
     "Starts a private PostgreSQL, a scheduler and workers, all on loopback with keys made on the spot.\n"
     "Run it again at any time: what runs is left alone, what does not is started.\n"
@@ -50,6 +55,8 @@ struct up {
     struct home home;
     const char *home_flag;
     int workers;
+    bool only_checks;
+    long log_from; /* the scheduler's log, from its last start on */
     const char *cpus;
     const char *memory;
     char *bin_dir;
@@ -59,6 +66,12 @@ struct up {
 static void step(const char *what)
 {
     fprintf(stderr, "  %s\n", what);
+}
+
+/* "scheduler: starting", or that it runs already. */
+static void step_of(const struct up *up, const char *name)
+{
+    fprintf(stderr, "  %-10s %s\n", name, daemon_pid(&up->home, name) != 0 ? "runs" : "starting");
 }
 
 /* ---- Layout and keys ---- */
@@ -145,23 +158,62 @@ static int ensure_keys(struct up *up, struct mlq_err *err)
     return rc;
 }
 
-/* A port that is free now; it is kept in cluster.json, so that workers find a restarted scheduler again. */
-static int choose_endpoint(struct up *up, struct mlq_err *err)
+/* Binds the port for a moment; 0 takes a free one. The port, or -1 with errno. */
+static int try_port(uint16_t port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
     socklen_t len = sizeof address;
-    if (up->home.endpoint != NULL) {
-        return MLQ_OK;
-    }
+    int on = 1; /* as the scheduler does: what lingers of a killed one is not in the way */
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool bound = fd >= 0 && bind(fd, (struct sockaddr *)&address, len) == 0 &&
+    bool bound = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+                 bind(fd, (struct sockaddr *)&address, len) == 0 && listen(fd, 1) == 0 &&
                  getsockname(fd, (struct sockaddr *)&address, &len) == 0;
-    int rc = bound ? MLQ_OK : mlq_fail(err, MLQ_EIO, "find a free port: %s", strerror(errno));
+    int error = errno;
     if (fd >= 0) {
         close(fd);
     }
-    up->home.endpoint = mlq_format("tcp://127.0.0.1:%u", ntohs(address.sin_port));
-    return rc;
+    errno = error;
+    return bound ? ntohs(address.sin_port) : -1;
+}
+
+/* A scheduler that was just killed holds its port until the kernel has cleaned up. */
+static bool port_is_free(uint16_t port)
+{
+    int64_t deadline = mlq_clock_boot_ns() + PORT_PATIENCE_NS;
+    while (try_port(port) < 0) {
+        if (mlq_clock_boot_ns() > deadline) {
+            return false;
+        }
+        (void)poll(NULL, 0, 50);
+    }
+    return true;
+}
+
+/* The port is kept in cluster.json, so that workers find a restarted scheduler again. When somebody else took
+ * it meanwhile, another one is chosen and the workers are started anew (their tasks go on). */
+static int choose_endpoint(struct up *up, struct mlq_err *err)
+{
+    unsigned port = 0;
+    if (up->home.endpoint != NULL) {
+        (void)sscanf(up->home.endpoint, "tcp://127.0.0.1:%u", &port);
+        if (daemon_pid(&up->home, "scheduler") != 0 || port == 0 || port > UINT16_MAX || port_is_free((uint16_t)port)) {
+            return MLQ_OK;
+        }
+        fprintf(stderr, "  port %u is taken by another program: choosing another\n", port);
+        for (int i = 1; i <= up->home.workers; i++) {
+            char name[16];
+            (void)snprintf(name, sizeof name, "w%d", i);
+            (void)daemon_stop(&up->home, name, SIGTERM, WORKER_STOP_MS);
+        }
+    }
+    int found = try_port(0);
+    if (found < 0) {
+        return mlq_fail(err, MLQ_EIO, "find a free port on 127.0.0.1: %s", strerror(errno));
+    }
+    mlq_free(up->home.endpoint);
+    up->home.endpoint = mlq_format("tcp://127.0.0.1:%d", found);
+    return MLQ_OK;
 }
 
 /* ---- Processes ---- */
@@ -196,6 +248,7 @@ static int start_scheduler(struct up *up, struct mlq_err *err)
                           "--enrolled", enrolled,          "--database",      conninfo,      "--migrations",
                           migrations,   "--endpoint-file", serving,           "--cluster",   up->home.cluster, NULL};
     (void)unlink(serving); /* of a scheduler that was killed */
+    up->log_from = daemon_log_bytes(&up->home, "scheduler");
     int rc = daemon_start(&up->home, "scheduler", argv, err);
     mlq_free(migrations);
     mlq_free(conninfo);
@@ -213,14 +266,16 @@ static int wait_for_serving(struct up *up, struct mlq_err *err)
     int rc = MLQ_OK;
     while (rc == MLQ_OK && !mlq_fs_exists(serving)) {
         bool gone = daemon_wait_gone(&up->home, "scheduler", 0);
-        if (gone || mlq_clock_boot_ns() > deadline) {
-            char *tail = daemon_log_tail(&up->home, "scheduler");
+        char *tail = daemon_log_tail(&up->home, "scheduler", up->log_from);
+        /* A database that it refuses (of another version, say) does not get better by waiting. */
+        bool refused = strstr(tail, "leader.refused") != NULL;
+        if (gone || refused || mlq_clock_boot_ns() > deadline) {
             rc = mlq_fail(err, MLQ_ECONN, "the scheduler %s; its log (%s/logs/scheduler.log) ends with:\n%s",
                           gone ? "stopped at once" : "does not serve", up->home.dir, tail);
-            mlq_free(tail);
         } else {
             (void)poll(NULL, 0, 10);
         }
+        mlq_free(tail);
     }
     mlq_free(serving);
     return rc;
@@ -231,6 +286,7 @@ static int start_worker(struct up *up, int number, struct mlq_err *err)
     char name[16];
     char ports[32];
     (void)snprintf(name, sizeof name, "w%d", number);
+    step_of(up, name);
     if (daemon_pid(&up->home, name) != 0) {
         return MLQ_OK;
     }
@@ -279,7 +335,7 @@ static int wait_for_workers(struct up *up, struct mlq_err *err)
     int64_t deadline = mlq_clock_boot_ns() + SERVE_TIMEOUT_MS * MLQ_NS_PER_MS;
     while (rc == MLQ_OK && workers_up(caller) < up->workers) {
         if (mlq_clock_boot_ns() > deadline) {
-            char *tail = daemon_log_tail(&up->home, "w1");
+            char *tail = daemon_log_tail(&up->home, "w1", 0);
             rc = mlq_fail(err, MLQ_ETIMEOUT, "the workers did not report; the log of w1 ends with:\n%s", tail);
             mlq_free(tail);
         }
@@ -333,21 +389,20 @@ static int bring_up(struct up *up, struct mlq_err *err)
         rc = home_save(&up->home, err);
     }
     if (rc == MLQ_OK) {
-        step("PostgreSQL");
+        step_of(up, "postgres");
         rc = pg_init(&up->home, err);
     }
     if (rc == MLQ_OK) {
         rc = pg_start(&up->home, err);
     }
     if (rc == MLQ_OK) {
-        step("scheduler");
+        step_of(up, "scheduler");
         rc = start_scheduler(up, err);
     }
     if (rc == MLQ_OK) {
         rc = wait_for_serving(up, err);
     }
     for (int i = 1; rc == MLQ_OK && i <= up->workers; i++) {
-        fprintf(stderr, "  worker w%d\n", i);
         rc = start_worker(up, i, err);
     }
     return rc == MLQ_OK ? wait_for_workers(up, err) : rc;
@@ -358,7 +413,8 @@ static int parse(int argc, char **argv, struct up *up)
     static const struct option options[] = {
         {"home", required_argument, NULL, 'h'},   {"workers", required_argument, NULL, 'w'},
         {"cpus", required_argument, NULL, 'c'},   {"memory", required_argument, NULL, 'm'},
-        {"help", no_argument, NULL, '?' + 1},     {0},
+        {"check", no_argument, NULL, 'k'},        {"help", no_argument, NULL, '?' + 1},
+        {0},
     };
     int code;
     while ((code = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -367,7 +423,9 @@ static int parse(int argc, char **argv, struct up *up)
             fputs(cmd_up_help, stdout);
             return 1;
         }
-        if (code == 'h') {
+        if (code == 'k') {
+            up->only_checks = true;
+        } else if (code == 'h') {
             up->home_flag = optarg;
         } else if (code == 'c') {
             up->cpus = optarg;
@@ -384,6 +442,51 @@ static int parse(int argc, char **argv, struct up *up)
     return 0;
 }
 
+static bool is_alive(const struct home *home, const char *name)
+{
+    pid_t pid = daemon_pid(home, name);
+    if (pid == 0) {
+        printf("%-10s not running\n", name);
+    } else {
+        printf("%-10s pid %d\n", name, (int)pid);
+    }
+    return pid != 0;
+}
+
+static int check(const struct up *up)
+{
+    struct home home = {0};
+    struct mlq_err err = MLQ_ERR_INIT;
+    if (home_load(up->home.dir, &home, &err) != MLQ_OK) {
+        fprintf(stderr, "mlq up: %s\n", err.text);
+        return CMD_UNREACHABLE;
+    }
+    bool all = is_alive(&home, "postgres");
+    all = is_alive(&home, "scheduler") && all;
+    for (int i = 1; i <= home.workers; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "w%d", i);
+        all = is_alive(&home, name) && all;
+    }
+    home_clear(&home);
+    return all ? CMD_OK : CMD_UNREACHABLE;
+}
+
+static int report(const struct up *up, int rc, const struct mlq_err *err)
+{
+    if (rc == MLQ_OK) {
+        fprintf(stderr, "mlq is up at %s with %d workers.\n", up->home.endpoint, up->workers);
+        return CMD_OK;
+    }
+    fprintf(stderr, "mlq up: %s\n", err->text);
+    struct statvfs disk;
+    if (statvfs(up->home.dir, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize < DISK_LEAST_BYTES) {
+        fprintf(stderr, "  the disk of %s is full: make room and run it again\n", up->home.dir);
+        return CMD_REFUSED;
+    }
+    return rc == MLQ_EPERM || rc == MLQ_EFULL || rc == MLQ_ENOTSUP ? CMD_REFUSED : CMD_UNREACHABLE;
+}
+
 int cmd_up(int argc, char **argv)
 {
     struct up up = {.workers = 2, .lock = -1};
@@ -391,6 +494,12 @@ int cmd_up(int argc, char **argv)
     int done = parse(argc, argv, &up);
     if (done != 0) {
         return done - 1;
+    }
+    if (up.only_checks) {
+        up.home.dir = home_path(up.home_flag);
+        int code = check(&up);
+        mlq_free(up.home.dir);
+        return code;
     }
     char *cpus = share(sysconf(_SC_NPROCESSORS_ONLN), up.workers, 1, "");
     char *memory = share(sysconf(_SC_PHYS_PAGES) / 2 / 256 * (sysconf(_SC_PAGESIZE) / 4096), up.workers, 512, "Mi");
@@ -402,11 +511,7 @@ int cmd_up(int argc, char **argv)
     up.home.store = home_file(&up.home, "store");
     fprintf(stderr, "mlq up: %s\n", up.home.dir);
     int rc = bring_up(&up, &err);
-    if (rc == MLQ_OK) {
-        fprintf(stderr, "mlq is up at %s with %d workers.\n", up.home.endpoint, up.workers);
-    } else {
-        fprintf(stderr, "mlq up: %s\n", err.text);
-    }
+    int code = report(&up, rc, &err);
     if (up.lock >= 0) {
         close(up.lock);
     }
@@ -414,5 +519,5 @@ int cmd_up(int argc, char **argv)
     mlq_free(memory);
     mlq_free(up.bin_dir);
     home_clear(&up.home);
-    return rc == MLQ_OK ? CMD_OK : rc == MLQ_EPERM || rc == MLQ_EFULL || rc == MLQ_ENOTSUP ? CMD_REFUSED : CMD_UNREACHABLE;
+    return code;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -99,19 +100,21 @@ static int spawn(const struct home *home, const char *name, const char *const *a
     return code == 0 ? MLQ_OK : spawn_error(argv[0], code, err);
 }
 
+int daemon_adopt(const struct home *home, const char *name, pid_t pid, struct mlq_err *err)
+{
+    char *path = pid_path(home, name);
+    char *text = mlq_format("%d %llu\n", (int)pid, start_time(pid));
+    int rc = mlq_fs_write_durable(path, mlq_str_from(text), 0644, err);
+    mlq_free(text);
+    mlq_free(path);
+    return rc;
+}
+
 int daemon_start(const struct home *home, const char *name, const char *const *argv, struct mlq_err *err)
 {
     pid_t pid;
     int rc = spawn(home, name, argv, true, &pid, err);
-    if (rc != MLQ_OK) {
-        return rc;
-    }
-    char *path = pid_path(home, name);
-    char *text = mlq_format("%d %llu\n", (int)pid, start_time(pid));
-    rc = mlq_fs_write_durable(path, mlq_str_from(text), 0644, err);
-    mlq_free(text);
-    mlq_free(path);
-    return rc;
+    return rc == MLQ_OK ? daemon_adopt(home, name, pid, err) : rc;
 }
 
 bool daemon_wait_gone(const struct home *home, const char *name, int timeout_ms)
@@ -148,21 +151,32 @@ bool daemon_stop(const struct home *home, const char *name, int number, int time
     return killed;
 }
 
-char *daemon_log_tail(const struct home *home, const char *name)
+long daemon_log_bytes(const struct home *home, const char *name)
+{
+    struct stat status;
+    char *path = mlq_format("%s/logs/%s.log", home->dir, name);
+    long bytes = stat(path, &status) == 0 ? (long)status.st_size : 0;
+    mlq_free(path);
+    return bytes;
+}
+
+char *daemon_log_tail(const struct home *home, const char *name, long from)
 {
     char *path = mlq_format("%s/logs/%s.log", home->dir, name);
     char text[TAIL_BYTES + 1] = "";
+    bool is_cut = false;
     FILE *file = fopen(path, "re");
     if (file != NULL) {
         (void)fseek(file, 0, SEEK_END);
-        long size = ftell(file);
-        (void)fseek(file, size > TAIL_BYTES ? size - TAIL_BYTES : 0, SEEK_SET);
+        long start = ftell(file) - TAIL_BYTES;
+        is_cut = start > from;
+        (void)fseek(file, is_cut ? start : from, SEEK_SET);
         size_t got = fread(text, 1, TAIL_BYTES, file);
         text[got] = '\0';
         fclose(file);
     }
     mlq_free(path);
-    const char *line = strlen(text) == TAIL_BYTES ? strchr(text, '\n') : NULL; /* begin with a whole line */
+    const char *line = is_cut ? strchr(text, '\n') : NULL; /* begin with a whole line */
     return mlq_strdup(line == NULL ? text : line + 1);
 }
 
@@ -170,6 +184,7 @@ int daemon_run(const struct home *home, const char *name, const char *const *arg
 {
     pid_t pid;
     int status = 0;
+    long before = daemon_log_bytes(home, name);
     int rc = spawn(home, name, argv, false, &pid, err);
     if (rc != MLQ_OK) {
         return rc;
@@ -179,7 +194,7 @@ int daemon_run(const struct home *home, const char *name, const char *const *arg
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
         return MLQ_OK;
     }
-    char *tail = daemon_log_tail(home, name);
+    char *tail = daemon_log_tail(home, name, before);
     rc = mlq_fail(err, MLQ_EIO, "%s failed:\n%s", name, tail);
     mlq_free(tail);
     return rc;

@@ -22,14 +22,18 @@ pid_t daemon_pid(const struct home *home, const char *name);
  * logs/<name>.log; records it in pids/<name>. */
 int daemon_start(const struct home *home, const char *name, const char *const *argv, struct mlq_err *err);
 
+/* Records a process that somebody else started as `name`. */
+int daemon_adopt(const struct home *home, const char *name, pid_t pid, struct mlq_err *err);
+
 /* Sends `signal`, waits up to timeout_ms, then SIGKILL. True when it had to be killed. */
 bool daemon_stop(const struct home *home, const char *name, int signal, int timeout_ms);
 
 /* Waits until the process is gone (true) or the time is over. */
 bool daemon_wait_gone(const struct home *home, const char *name, int timeout_ms);
 
-/* The last lines of logs/<name>.log, for messages. */
-MLQ_OWNED_RETURN char *daemon_log_tail(const struct home *home, const char *name);
+/* The size of logs/<name>.log, and its last lines for messages, none from before `from`. */
+long daemon_log_bytes(const struct home *home, const char *name);
+MLQ_OWNED_RETURN char *daemon_log_tail(const struct home *home, const char *name, long from);
 
 /* Run to the end, output to logs/<name>.log. MLQ_EIO with the log's tail when it fails. */
 int daemon_run(const struct home *home, const char *name, const char *const *argv, struct mlq_err *err);

@@ -222,14 +222,14 @@ static bool blocked_by_orphans(const char *log)
     return strstr(log, "shared memory block") != NULL || strstr(log, "lock file") != NULL;
 }
 
-/* MLQ_EAGAIN: it stopped because of such children, so another start may do. */
-static int wait_until_ready(const struct home *home, struct mlq_err *err)
+/* `from`: where its log stood before this start. MLQ_EAGAIN: it stopped because of such children, so another start may do. */
+static int wait_until_ready(const struct home *home, long from, struct mlq_err *err)
 {
     int64_t deadline = mlq_clock_boot_ns() + START_TIMEOUT_MS * MLQ_NS_PER_MS;
     while (!is_ready(home)) {
         bool gone = daemon_wait_gone(home, "postgres", 0);
         if (gone || mlq_clock_boot_ns() > deadline) {
-            char *tail = daemon_log_tail(home, "postgres");
+            char *tail = daemon_log_tail(home, "postgres", from);
             int code = gone && blocked_by_orphans(tail) ? MLQ_EAGAIN : MLQ_EIO;
             int rc = mlq_fail(err, code, "PostgreSQL %s; its log (%s/logs/postgres.log) ends with:\n%s",
                               gone ? "stopped at once" : "is not ready in time", home->dir, tail);
@@ -239,6 +239,31 @@ static int wait_until_ready(const struct home *home, struct mlq_err *err)
         (void)poll(NULL, 0, 20);
     }
     return MLQ_OK;
+}
+
+/* postmaster.pid names a process. When that is a server of this folder whose start was not recorded (the one
+ * who started it was killed), it is ours; when it is another program that got its number since (after a power
+ * cut), the file would keep PostgreSQL from starting. */
+static void settle_pid_file(const struct home *home)
+{
+    char *path = mlq_fs_join(home->pg_data, "postmaster.pid");
+    char *data = NULL;
+    char cwd[64];
+    struct stat its;
+    struct stat ours;
+    size_t len = 0;
+    int pid = 0;
+    if (mlq_fs_read(path, 4096, &data, &len, NULL) == MLQ_OK && sscanf(data, "%d", &pid) == 1 && pid > 1) {
+        (void)snprintf(cwd, sizeof cwd, "/proc/%d/cwd", pid);
+        bool alive = stat(cwd, &its) == 0 && stat(home->pg_data, &ours) == 0; /* a server works in its folder */
+        if (alive && its.st_dev == ours.st_dev && its.st_ino == ours.st_ino) {
+            (void)daemon_adopt(home, "postgres", pid, NULL);
+        } else if (alive) {
+            (void)unlink(path);
+        }
+    }
+    mlq_free(data);
+    mlq_free(path);
 }
 
 static int start_server(const struct home *home, struct mlq_err *err)
@@ -258,9 +283,13 @@ int pg_start(const struct home *home, struct mlq_err *err)
     int64_t deadline = mlq_clock_boot_ns() + ORPHANS_TIMEOUT_MS * MLQ_NS_PER_MS;
     int rc = MLQ_EAGAIN;
     while (rc == MLQ_EAGAIN) {
+        long from = daemon_log_bytes(home, "postgres");
+        if (daemon_pid(home, "postgres") == 0) {
+            settle_pid_file(home);
+        }
         rc = daemon_pid(home, "postgres") == 0 ? start_server(home, err) : MLQ_OK;
         if (rc == MLQ_OK) {
-            rc = wait_until_ready(home, err);
+            rc = wait_until_ready(home, from, err);
         }
         if (rc == MLQ_EAGAIN && mlq_clock_boot_ns() > deadline) {
             return rc;

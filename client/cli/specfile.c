@@ -117,7 +117,7 @@ int specfile_load(struct session *session, const char *path, const struct args_l
     *file = (struct specfile){
         .file = is_input ? "<stdin>" : path,
         .dir = is_input || slash == NULL ? "."
-                                         : mlq_region_format(session->region, "%.*s", (int)(slash - path) + 1, path),
+                                         : mlq_region_format(session->region, "%.*s", (int)(slash - path), path),
     };
     struct mlq_str text = mlq_region_copy(session->region, (struct mlq_str){data, len});
     mlq_free(data);
