@@ -108,7 +108,9 @@ static void release(struct shell *shell, struct turn *turn)
     for (size_t i = 0; i < turn->ended_count; i++) {
         catalog_remove(shell->catalog, turn->ended[i]);
     }
-    watch_notify(shell->watch, shell); /* after: who watches a job that is gone is told of its end */
+    if (turn->ended_count > 0) {
+        watch_answer(shell->watch, shell); /* who watches a job that is gone is told so, by the next turn */
+    }
     turn_reset(turn);
     shell->spare = turn;
 }
