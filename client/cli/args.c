@@ -28,7 +28,8 @@ static bool duration_part(struct mlq_str *text, double *seconds)
         digits++;
     }
     size_t letters = 0;
-    while (digits + letters < text->len && strchr("0123456789.", text->ptr[digits + letters]) == NULL) {
+    while (digits + letters < text->len &&
+           strchr("0123456789.", text->ptr[digits + letters]) == NULL) {
         letters++;
     }
     struct mlq_str unit = {text->ptr + digits, letters};
@@ -70,7 +71,8 @@ bool args_duration(const char *text, int64_t *ns)
 static const struct args_option *find_long(const struct args *args, struct mlq_str name)
 {
     for (size_t table = 0; table < 2; table++) {
-        for (const struct args_option *o = args->options[table]; o != NULL && o->name != NULL; o++) {
+        for (const struct args_option *o = args->options[table]; o != NULL && o->name != NULL;
+             o++) {
             if (mlq_str_eq_c(name, o->name)) {
                 return o;
             }
@@ -82,7 +84,8 @@ static const struct args_option *find_long(const struct args *args, struct mlq_s
 static const struct args_option *find_letter(const struct args *args, char letter)
 {
     for (size_t table = 0; table < 2; table++) {
-        for (const struct args_option *o = args->options[table]; o != NULL && o->name != NULL; o++) {
+        for (const struct args_option *o = args->options[table]; o != NULL && o->name != NULL;
+             o++) {
             if (letter != 0 && o->letter == letter) {
                 return o;
             }
@@ -96,7 +99,8 @@ static int unknown_option(const struct args *args, struct mlq_str name, struct m
     const char *nearest = NULL;
     size_t least = 3;
     for (size_t table = 0; table < 2; table++) {
-        for (const struct args_option *o = args->options[table]; o != NULL && o->name != NULL; o++) {
+        for (const struct args_option *o = args->options[table]; o != NULL && o->name != NULL;
+             o++) {
             size_t distance = mlq_str_distance(name, mlq_str_from(o->name));
             if (distance < least) {
                 least = distance;
@@ -104,9 +108,9 @@ static int unknown_option(const struct args *args, struct mlq_str name, struct m
             }
         }
     }
-    return nearest == NULL
-               ? mlq_fail(err, MLQ_EINVAL, "unknown option --%.*s", MLQ_STR_ARG(name))
-               : mlq_fail(err, MLQ_EINVAL, "unknown option --%.*s (did you mean --%s?)", MLQ_STR_ARG(name), nearest);
+    return nearest == NULL ? mlq_fail(err, MLQ_EINVAL, "unknown option --%.*s", MLQ_STR_ARG(name))
+                           : mlq_fail(err, MLQ_EINVAL, "unknown option --%.*s (did you mean --%s?)",
+                                      MLQ_STR_ARG(name), nearest);
 }
 
 static int set_option(const struct args_option *option, const char *value, struct mlq_err *err)
@@ -121,27 +125,30 @@ static int set_option(const struct args_option *option, const char *value, struc
         return MLQ_OK;
     case ARGS_NUMBER:
         if (!mlq_str_u64(text, option->value) || *(uint64_t *)option->value > option->max) {
-            return mlq_fail(err, MLQ_EINVAL, "--%s takes a number from 0 to %llu, not '%s'", option->name,
-                            (unsigned long long)option->max, value);
+            return mlq_fail(err, MLQ_EINVAL, "--%s takes a number from 0 to %llu, not '%s'",
+                            option->name, (unsigned long long)option->max, value);
         }
         return MLQ_OK;
     case ARGS_INTEGER:
         if (!mlq_str_i64(text, option->value) || *(int64_t *)option->value > (int64_t)option->max ||
             *(int64_t *)option->value < -(int64_t)option->max) {
-            return mlq_fail(err, MLQ_EINVAL, "--%s takes a number from -%llu to %llu, not '%s'", option->name,
-                            (unsigned long long)option->max, (unsigned long long)option->max, value);
+            return mlq_fail(err, MLQ_EINVAL, "--%s takes a number from -%llu to %llu, not '%s'",
+                            option->name, (unsigned long long)option->max,
+                            (unsigned long long)option->max, value);
         }
         return MLQ_OK;
     case ARGS_DURATION:
         if (!args_duration(value, option->value)) {
-            return mlq_fail(err, MLQ_EINVAL, "--%s takes a duration like 90s, 10m or 1h30m, not '%s'", option->name,
+            return mlq_fail(err, MLQ_EINVAL,
+                            "--%s takes a duration like 90s, 10m or 1h30m, not '%s'", option->name,
                             value);
         }
         return MLQ_OK;
     case ARGS_LIST: {
         struct args_list *list = option->value;
         if (list->count == ARGS_LIST_MAX) {
-            return mlq_fail(err, MLQ_EINVAL, "--%s is given more than %d times", option->name, ARGS_LIST_MAX);
+            return mlq_fail(err, MLQ_EINVAL, "--%s is given more than %d times", option->name,
+                            ARGS_LIST_MAX);
         }
         list->items[list->count++] = value;
         return MLQ_OK;
@@ -166,7 +173,8 @@ static int take_long(struct args *args, int left, char **argv, int *used, struct
                       : set_option(option, NULL, err);
     }
     if (joined) {
-        return set_option(option, value.ptr == NULL ? "" : value.ptr, err); /* up to the word's NUL */
+        return set_option(option, value.ptr == NULL ? "" : value.ptr,
+                          err); /* up to the word's NUL */
     }
     if (left < 2) {
         return mlq_fail(err, MLQ_EINVAL, "--%s needs a value", option->name);

@@ -14,7 +14,7 @@
 #include "lib/base/err.h"
 
 #define ARGS_OPERANDS_MAX 1024
-#define ARGS_LIST_MAX 256
+#define ARGS_LIST_MAX     256
 
 enum args_kind {
     ARGS_FLAG,     /* bool */
@@ -39,7 +39,8 @@ struct args_option {
 };
 
 struct args {
-    const struct args_option *options[2]; /* the verb's own, and those that all have; each ends with {0} */
+    const struct args_option
+        *options[2]; /* the verb's own, and those that all have; each ends with {0} */
     const char *operands[ARGS_OPERANDS_MAX];
     size_t count;
     char **rest; /* behind "--" */

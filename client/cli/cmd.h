@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The verbs. Each lies in a file of its own, cmd_<verb>.c, gets the arguments from its own name on, and
- * returns the exit code of the program. main.c prints the help before it is called.
+ * The verbs. Each lies in a file of its own, cmd_<verb>.c, gets the arguments from its own name on,
+ * and returns the exit code of the program. main.c prints the help before it is called.
  */
 #ifndef MLQ_CLI_CMD_H
 #define MLQ_CLI_CMD_H

@@ -25,7 +25,8 @@ const char cmd_artifacts_help[] =
     "  mlq artifacts get last package/model.onnx                 into this folder\n"
     "  mlq artifacts get 12 train/model.safetensors -o m.safetensors --force\n"
     "  mlq artifacts get 12 eval/metrics.json -o -               to standard output\n"
-    "  mlq artifacts put data.csv                                into the store; prints its digest\n"
+    "  mlq artifacts put data.csv                                into the store; prints its "
+    "digest\n"
     "\n"
     "usage: mlq artifacts ls JOB [--json | --jsonl | -q]\n"
     "       mlq artifacts get JOB STAGE/NAME [-o PATH] [--index N] [--force]\n"
@@ -53,7 +54,8 @@ static int load_job(struct session *session, uint64_t job, json_t **document, st
 
 /* ---- ls ---- */
 
-static void list_stage(struct session *session, struct table *table, json_t *lines, const json_t *stage)
+static void list_stage(struct session *session, struct table *table, json_t *lines,
+                       const json_t *stage)
 {
     const json_t *artifacts = json_object_get(stage, "artifacts");
     for (size_t i = 0; i < json_array_size(artifacts); i++) {
@@ -75,8 +77,10 @@ static void list_stage(struct session *session, struct table *table, json_t *lin
 
 static int list(struct artifacts *artifacts)
 {
-    static const struct table_column columns[] = {
-        {.title = "ARTIFACT"}, {.title = "TASK", .right = true}, {.title = "SIZE", .right = true}, {.title = "DIGEST"}};
+    static const struct table_column columns[] = {{.title = "ARTIFACT"},
+                                                  {.title = "TASK", .right = true},
+                                                  {.title = "SIZE", .right = true},
+                                                  {.title = "DIGEST"}};
     struct session *session = &artifacts->session;
     struct mlq_err err = MLQ_ERR_INIT;
     json_t *document;
@@ -110,7 +114,8 @@ static int list(struct artifacts *artifacts)
 
 /* ---- get ---- */
 
-static const json_t *find(const struct artifacts *artifacts, const json_t *document, const char *path)
+static const json_t *find(const struct artifacts *artifacts, const json_t *document,
+                          const char *path)
 {
     const json_t *stages = json_object_get(json_object_get(document, "job"), "stages");
     struct mlq_str stage_name;
@@ -119,9 +124,11 @@ static const json_t *find(const struct artifacts *artifacts, const json_t *docum
     for (size_t i = 0; i < json_array_size(stages); i++) {
         const json_t *stage = json_array_get(stages, i);
         const json_t *made = json_object_get(stage, "artifacts");
-        for (size_t n = 0; mlq_str_eq_c(stage_name, doc_text(stage, "name")) && n < json_array_size(made); n++) {
+        for (size_t n = 0;
+             mlq_str_eq_c(stage_name, doc_text(stage, "name")) && n < json_array_size(made); n++) {
             const json_t *artifact = json_array_get(made, n);
-            if (mlq_str_eq_c(name, doc_text(artifact, "name")) && (uint64_t)doc_int(artifact, "index") == artifacts->index) {
+            if (mlq_str_eq_c(name, doc_text(artifact, "name")) &&
+                (uint64_t)doc_int(artifact, "index") == artifacts->index) {
                 return artifact;
             }
         }
@@ -159,15 +166,17 @@ static int to_stdout(struct session *session, const struct cas_digest *digest, s
 }
 
 /* Beside the target first: what was there stays until the new one is whole. */
-static int to_path(struct artifacts *artifacts, const struct cas_digest *digest, bool is_tree, const char *path,
-                   struct mlq_err *err)
+static int to_path(struct artifacts *artifacts, const struct cas_digest *digest, bool is_tree,
+                   const char *path, struct mlq_err *err)
 {
     struct session *session = &artifacts->session;
     if (mlq_fs_exists(path) && !artifacts->force) {
-        return mlq_fail(err, MLQ_EEXIST, "%s exists: --force replaces it, -o PATH puts it elsewhere", path);
+        return mlq_fail(err, MLQ_EEXIST,
+                        "%s exists: --force replaces it, -o PATH puts it elsewhere", path);
     }
     char *part = mlq_format("%s.part-%d", path, (int)getpid());
-    int rc = is_tree ? cas_fetch_tree(session->cas, digest, part, true, err) : cas_fetch(session->cas, digest, part, err);
+    int rc = is_tree ? cas_fetch_tree(session->cas, digest, part, true, err)
+                     : cas_fetch(session->cas, digest, part, err);
     if (rc == MLQ_OK && !is_tree) {
         mode_t mask = umask(0);
         (void)umask(mask);
@@ -175,7 +184,8 @@ static int to_path(struct artifacts *artifacts, const struct cas_digest *digest,
     }
     struct stat status;
     if (rc == MLQ_OK && lstat(path, &status) == 0 && (is_tree || S_ISDIR(status.st_mode))) {
-        rc = is_tree ? mlq_fs_remove_tree(path, err) : mlq_fail(err, MLQ_EEXIST, "%s is a folder: say -o PATH", path);
+        rc = is_tree ? mlq_fs_remove_tree(path, err)
+                     : mlq_fail(err, MLQ_EEXIST, "%s is a folder: say -o PATH", path);
     }
     if (rc == MLQ_OK && rename(part, path) != 0) {
         rc = mlq_fail(err, MLQ_EIO, "rename to %s: %s", path, strerror(errno));
@@ -187,7 +197,8 @@ static int to_path(struct artifacts *artifacts, const struct cas_digest *digest,
     return rc;
 }
 
-static int fetch(struct artifacts *artifacts, const json_t *artifact, const char *name, struct mlq_err *err)
+static int fetch(struct artifacts *artifacts, const json_t *artifact, const char *name,
+                 struct mlq_err *err)
 {
     struct session *session = &artifacts->session;
     struct cas_digest digest;
@@ -202,7 +213,8 @@ static int fetch(struct artifacts *artifacts, const json_t *artifact, const char
         return rc;
     }
     if (strcmp(path, "-") == 0) {
-        return is_tree ? mlq_fail(err, MLQ_EINVAL, "it is a folder: say -o PATH") : to_stdout(session, &digest, err);
+        return is_tree ? mlq_fail(err, MLQ_EINVAL, "it is a folder: say -o PATH")
+                       : to_stdout(session, &digest, err);
     }
     rc = to_path(artifacts, &digest, is_tree, path, err);
     if (rc == MLQ_OK && !session->quiet) {
@@ -229,9 +241,11 @@ static int get(struct artifacts *artifacts)
     int rc = load_job(session, job, &document, &err);
     if (rc == MLQ_OK) {
         const json_t *artifact = find(artifacts, document, name);
-        rc = artifact == NULL ? mlq_fail(&err, MLQ_ENOENT, "job %llu has no such artifact (`mlq artifacts ls %llu` lists them)",
-                                         (unsigned long long)job, (unsigned long long)job)
-                              : fetch(artifacts, artifact, name, &err);
+        rc = artifact == NULL
+                 ? mlq_fail(&err, MLQ_ENOENT,
+                            "job %llu has no such artifact (`mlq artifacts ls %llu` lists them)",
+                            (unsigned long long)job, (unsigned long long)job)
+                 : fetch(artifacts, artifact, name, &err);
         json_decref(document);
     }
     return rc == MLQ_OK ? CMD_OK : session_fail(session, name, &err);
@@ -258,15 +272,17 @@ static int put(struct artifacts *artifacts)
         char text[CAS_DIGEST_TEXT_BYTES];
         bool is_dir = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
         int rc = is_dir ? cas_put_tree(session->cas, path, NULL, NULL, &digest, &bytes, &err)
-                        : cas_put_file(session->cas, path, &digest, &bytes, progress_on_upload, &upload, &err);
+                        : cas_put_file(session->cas, path, &digest, &bytes, progress_on_upload,
+                                       &upload, &err);
         progress_upload_done(&upload);
         if (rc != MLQ_OK) {
             return session_fail(session, NULL, &err);
         }
         cas_digest_format(&digest, text);
         if (session->json || session->jsonl) {
-            json_t *line = json_pack("{s:s, s:s, s:s, s:I, s:b}", "schema", "mlq/v1", "path", path, "digest", text, "bytes",
-                                     (json_int_t)bytes, "tree", (int)is_dir);
+            json_t *line =
+                json_pack("{s:s, s:s, s:s, s:I, s:b}", "schema", "mlq/v1", "path", path, "digest",
+                          text, "bytes", (json_int_t)bytes, "tree", (int)is_dir);
             if (line != NULL) {
                 doc_print_line(stdout, line);
             }

@@ -25,7 +25,8 @@ static bool is_sure(const struct session *session, size_t count)
 {
     char answer[16] = "";
     if (!isatty(STDIN_FILENO)) {
-        fprintf(stderr, "mlq %s: %zu jobs: without a terminal that needs -y\n", session->verb, count);
+        fprintf(stderr, "mlq %s: %zu jobs: without a terminal that needs -y\n", session->verb,
+                count);
         return false;
     }
     fprintf(stderr, "Cancel %zu jobs? [y/N] ", count);

@@ -12,14 +12,14 @@
 #include "client/cli/session.h"
 #include "client/cli/verbs.h"
 
-const char cmd_completion_help[] =
-    "  mlq completion bash >/etc/bash_completion.d/mlq\n"
-    "  mlq completion zsh >\"${fpath[1]}/_mlq\"\n"
-    "  mlq completion fish >~/.config/fish/completions/mlq.fish\n"
-    "\n"
-    "usage: mlq completion bash|zsh|fish\n";
+const char cmd_completion_help[] = "  mlq completion bash >/etc/bash_completion.d/mlq\n"
+                                   "  mlq completion zsh >\"${fpath[1]}/_mlq\"\n"
+                                   "  mlq completion fish >~/.config/fish/completions/mlq.fish\n"
+                                   "\n"
+                                   "usage: mlq completion bash|zsh|fish\n";
 
-#define COMMON "--home --endpoint --server-key --key --store --json --jsonl --quiet --no-header --help"
+#define COMMON                                                                                     \
+    "--home --endpoint --server-key --key --store --json --jsonl --quiet --no-header --help"
 #define OPTIONS_MAX 64
 
 struct options {
@@ -89,7 +89,8 @@ static void print_bash(void)
           "    *)\n"
           "        case $verb in\n"
           "        show|logs|metrics|wait|cancel|retry)\n"
-          "            COMPREPLY=($(compgen -W \"last $(mlq ls -q --limit 50 2>/dev/null)\" -- \"$cur\")) ;;\n"
+          "            COMPREPLY=($(compgen -W \"last $(mlq ls -q --limit 50 2>/dev/null)\" -- "
+          "\"$cur\")) ;;\n"
           "        artifacts) COMPREPLY=($(compgen -f -W \"ls get put last\" -- \"$cur\")) ;;\n"
           "        explain) COMPREPLY=($(compgen -f -W \"$(mlq explain -q)\" -- \"$cur\")) ;;\n"
           "        completion) COMPREPLY=($(compgen -W \"bash zsh fish\" -- \"$cur\")) ;;\n"
@@ -118,11 +119,12 @@ static void print_fish(void)
     for (size_t i = 0; i < verbs_count(); i++) {
         const struct verbs_verb *verb = &verbs_all[i];
         struct options options;
-        printf("complete -c mlq -n __fish_use_subcommand -a %s -d '%s'\n", verb->name, verb->summary);
+        printf("complete -c mlq -n __fish_use_subcommand -a %s -d '%s'\n", verb->name,
+               verb->summary);
         options_of(verb->help, &options);
         for (size_t n = 0; n < options.count; n++) {
-            printf("complete -c mlq -n '__fish_seen_subcommand_from %s' -l %.*s\n", verb->name, (int)options.items[n].len - 2,
-                   options.items[n].ptr + 2);
+            printf("complete -c mlq -n '__fish_seen_subcommand_from %s' -l %.*s\n", verb->name,
+                   (int)options.items[n].len - 2, options.items[n].ptr + 2);
         }
     }
     fputs("complete -c mlq -n '__fish_seen_subcommand_from show logs metrics wait cancel retry' -a "

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * mlq down: stops the cluster of a home, from the workers to the database, and leaves nothing running. Data
- * stays; --purge removes them too.
+ * mlq down: stops the cluster of a home, from the workers to the database, and leaves nothing
+ * running. Data stays; --purge removes them too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,13 +20,14 @@
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 
-#define WORKER_TIMEOUT_MS 75000 /* tasks have 60 s of grace */
+#define WORKER_TIMEOUT_MS    75000 /* tasks have 60 s of grace */
 #define SCHEDULER_TIMEOUT_MS 20000
 
 const char cmd_down_help[] =
     "usage: mlq down [--home DIR] [--purge] [-y]\n"
     "\n"
-    "Stops the cluster that `mlq up` started: workers (their tasks get SIGTERM and their grace), scheduler,\n"
+    "Stops the cluster that `mlq up` started: workers (their tasks get SIGTERM and their grace), "
+    "scheduler,\n"
     "PostgreSQL. Jobs that were running are queued again at the next `mlq up`.\n"
     "\n"
     "  --home DIR  which cluster (default: $MLQ_HOME, else ~/.local/state/mlq)\n"
@@ -50,7 +51,8 @@ static void stop_all(const struct home *home)
         (void)daemon_stop(home, name, SIGKILL, 1000);
     }
     if (daemon_stop(home, "scheduler", SIGTERM, SCHEDULER_TIMEOUT_MS)) {
-        fputs("  the scheduler did not stop in time and was killed; its record is intact\n", stderr);
+        fputs("  the scheduler did not stop in time and was killed; its record is intact\n",
+              stderr);
     }
     pg_stop(home);
 }
@@ -85,8 +87,10 @@ static bool is_sure(const struct home *home)
 int cmd_down(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"home", required_argument, NULL, 'h'}, {"purge", no_argument, NULL, 'p'},
-        {"yes", no_argument, NULL, 'y'},        {"help", no_argument, NULL, '?' + 1},
+        {"home", required_argument, NULL, 'h'},
+        {"purge", no_argument, NULL, 'p'},
+        {"yes", no_argument, NULL, 'y'},
+        {"help", no_argument, NULL, '?' + 1},
         {0},
     };
     const char *home_flag = NULL;
@@ -130,7 +134,8 @@ int cmd_down(int argc, char **argv)
     if (lock >= 0) {
         close(lock);
     }
-    fputs(rc == MLQ_OK ? "mlq is down.\n" : "mlq is down, but its data could not be removed.\n", stderr);
+    fputs(rc == MLQ_OK ? "mlq is down.\n" : "mlq is down, but its data could not be removed.\n",
+          stderr);
     home_clear(&home);
     return rc == MLQ_OK ? CMD_OK : CMD_REFUSED;
 }

@@ -20,11 +20,13 @@ const char cmd_explain_help[] =
     "\n"
     "usage: mlq explain [OPERATOR | FILE] [--set K=V]... [--json]\n"
     "\n"
-    "Needs no cluster. Exit code 5 when the spec is not valid; all that is wrong is said with its place.\n";
+    "Needs no cluster. Exit code 5 when the spec is not valid; all that is wrong is said with its "
+    "place.\n";
 
 static void list_operators(struct session *session)
 {
-    static const struct table_column columns[] = {{.title = "OPERATOR"}, {.title = "WHAT IT DOES", .may_cut = true}};
+    static const struct table_column columns[] = {{.title = "OPERATOR"},
+                                                  {.title = "WHAT IT DOES", .may_cut = true}};
     struct table *table = table_create(session->region, columns, MLQ_COUNT_OF(columns));
     for (size_t i = 0; i < op_schema_count(); i++) {
         const struct op_schema *op = op_schema_at(i);
@@ -59,7 +61,8 @@ int cmd_explain(int argc, char **argv)
         return code;
     }
     if (session.args.count > 1) {
-        return session_usage(&session, "one operator or file, not also '%s'", session.args.operands[1]);
+        return session_usage(&session, "one operator or file, not also '%s'",
+                             session.args.operands[1]);
     }
     session.region = mlq_region_create();
     const char *what = session.args.count == 0 ? NULL : session.args.operands[0];

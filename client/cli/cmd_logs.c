@@ -13,9 +13,9 @@
 #include "client/cli/text.h"
 #include "lib/sys/clock.h"
 
-#define WAIT_NS (10 * MLQ_NS_PER_S)
+#define WAIT_NS     (10 * MLQ_NS_PER_S)
 #define PATIENCE_NS (60 * MLQ_NS_PER_S)
-#define PAUSE_MS 100
+#define PAUSE_MS    100
 
 const char cmd_logs_help[] =
     "  mlq logs last                     of the stage that failed, else of the one that ran last\n"
@@ -25,7 +25,8 @@ const char cmd_logs_help[] =
     "\n"
     "usage: mlq logs JOB [STAGE] [-f] [--stage STAGE] [--index N] [--rank N]\n"
     "\n"
-    "Output and errors of a task as it wrote them (into a pipe: byte for byte). What was not named is chosen and said\n"
+    "Output and errors of a task as it wrote them (into a pipe: byte for byte). What was not named "
+    "is chosen and said\n"
     "on stderr.\n"
     "\n"
     "  -f, --follow   go on until the task has ended\n"
@@ -66,11 +67,14 @@ static int choose(struct logs *logs, struct mlq_err *err)
         const json_t *one = json_array_get(stages, i);
         stage = strcmp(doc_text(one, "name"), logs->stage) == 0 ? one : stage;
     }
-    const json_t *attempt = stage == NULL ? NULL
-                                          : logread_pick_attempt(stage, logs->index == NOT_SAID ? -1 : (int64_t)logs->index,
-                                                                 logs->rank == NOT_SAID ? -1 : (int64_t)logs->rank);
+    const json_t *attempt =
+        stage == NULL
+            ? NULL
+            : logread_pick_attempt(stage, logs->index == NOT_SAID ? -1 : (int64_t)logs->index,
+                                   logs->rank == NOT_SAID ? -1 : (int64_t)logs->rank);
     if (stage == NULL && logs->stage != NULL) {
-        rc = mlq_fail(err, MLQ_ENOENT, "the job has no stage '%s' (mlq show lists them)", logs->stage);
+        rc = mlq_fail(err, MLQ_ENOENT, "the job has no stage '%s' (mlq show lists them)",
+                      logs->stage);
     } else if (attempt == NULL) {
         const json_t *of = stage == NULL ? job : stage;
         logs->stage_ended = doc_text(of, "ended")[0] != '\0' || doc_text(job, "ended")[0] != '\0';
@@ -82,14 +86,16 @@ static int choose(struct logs *logs, struct mlq_err *err)
         logs->log.where.stage = mlq_str_from(mlq_region_strdup(session->region, name));
         logs->log.where.index = (uint32_t)doc_int(attempt, "index");
         logs->log.where.rank = (uint32_t)doc_int(attempt, "rank");
-        logs->stage_ended = doc_text(stage, "ended")[0] != '\0' || doc_text(job, "ended")[0] != '\0';
+        logs->stage_ended =
+            doc_text(stage, "ended")[0] != '\0' || doc_text(job, "ended")[0] != '\0';
         if (strcmp(logs->attempt, doc_text(attempt, "attempt")) != 0) {
             logs->log.where.offset = 0;
             logs->log.end = false;
             (void)snprintf(logs->attempt, sizeof logs->attempt, "%s", doc_text(attempt, "attempt"));
             if ((logs->stage == NULL || logs->follow) && !session->quiet) {
-                fprintf(stderr, "-- job %llu, stage %s, task %u, rank %u, on %s\n", (unsigned long long)logs->job, name,
-                        logs->log.where.index, logs->log.where.rank, doc_text(attempt, "worker"));
+                fprintf(stderr, "-- job %llu, stage %s, task %u, rank %u, on %s\n",
+                        (unsigned long long)logs->job, name, logs->log.where.index,
+                        logs->log.where.rank, doc_text(attempt, "worker"));
             }
         }
     }
@@ -144,7 +150,8 @@ static int wait_for_change(struct logs *logs, uint64_t *version, struct mlq_err 
     struct mlq_str json = {0};
     json_t *document = NULL;
     bool ended = false;
-    int rc = mlq_client_watch(logs->session.client, logs->job, *version, WAIT_NS, region, &json, &ended, err);
+    int rc = mlq_client_watch(logs->session.client, logs->job, *version, WAIT_NS, region, &json,
+                              &ended, err);
     if (rc == MLQ_OK && json.len > 0 && doc_parse(json, &document, err) == MLQ_OK) {
         *version = (uint64_t)doc_int(document, "version");
         json_decref(document);
@@ -191,7 +198,8 @@ int cmd_logs(int argc, char **argv)
         return code;
     }
     if (logs.session.args.count > 2) {
-        return session_usage(&logs.session, "one job and one stage, not '%s'", logs.session.args.operands[2]);
+        return session_usage(&logs.session, "one job and one stage, not '%s'",
+                             logs.session.args.operands[2]);
     }
     if (logs.session.args.count == 2) {
         logs.stage = logs.session.args.operands[1];

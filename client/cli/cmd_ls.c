@@ -15,19 +15,19 @@
 
 #define PAGE 1000
 
-const char cmd_ls_help[] =
-    "  mlq ls                    the newest jobs\n"
-    "  mlq ls --state running\n"
-    "  mlq ls label=nightly --json\n"
-    "  mlq cancel $(mlq ls -q --name digits --state pending)\n"
-    "\n"
-    "usage: mlq ls [JOB...] [--state STATE] [--name NAME] [--limit N] [--before ID] [--json | --jsonl | -q]\n"
-    "\n"
-    "  --state STATE  pending, running, succeeded, failed or cancelled\n"
-    "  --name NAME    exactly this name\n"
-    "  --limit N      at most so many (default 100)\n"
-    "  --before ID    only older ones: the next page\n"
-    "  --no-header    the table without its first line\n";
+const char cmd_ls_help[] = "  mlq ls                    the newest jobs\n"
+                           "  mlq ls --state running\n"
+                           "  mlq ls label=nightly --json\n"
+                           "  mlq cancel $(mlq ls -q --name digits --state pending)\n"
+                           "\n"
+                           "usage: mlq ls [JOB...] [--state STATE] [--name NAME] [--limit N] "
+                           "[--before ID] [--json | --jsonl | -q]\n"
+                           "\n"
+                           "  --state STATE  pending, running, succeeded, failed or cancelled\n"
+                           "  --name NAME    exactly this name\n"
+                           "  --limit N      at most so many (default 100)\n"
+                           "  --before ID    only older ones: the next page\n"
+                           "  --no-header    the table without its first line\n";
 
 struct ls {
     struct session session;
@@ -90,7 +90,8 @@ static int load(struct ls *ls, json_t **jobs, struct mlq_err *err)
             }
         }
         json_decref(document);
-        if (count < page || json_array_size(*jobs) >= ls->limit || last <= 1 || (ls->id_count > 0 && last <= least)) {
+        if (count < page || json_array_size(*jobs) >= ls->limit || last <= 1 ||
+            (ls->id_count > 0 && last <= least)) {
             return MLQ_OK;
         }
         ls->before = last;
@@ -100,8 +101,9 @@ static int load(struct ls *ls, json_t **jobs, struct mlq_err *err)
 static void print_table(struct ls *ls, const json_t *jobs)
 {
     static const struct table_column columns[] = {
-        {.title = "ID", .right = true},       {.title = "NAME", .may_cut = true}, {.title = "STATE", .state = true},
-        {.title = "STAGES", .right = true},   {.title = "TIME", .right = true},   {.title = "SUBMITTED", .right = true},
+        {.title = "ID", .right = true},    {.title = "NAME", .may_cut = true},
+        {.title = "STATE", .state = true}, {.title = "STAGES", .right = true},
+        {.title = "TIME", .right = true},  {.title = "SUBMITTED", .right = true},
         {.title = "BY", .may_cut = true},
     };
     struct table *table = table_create(ls->session.region, columns, MLQ_COUNT_OF(columns));
@@ -114,7 +116,8 @@ static void print_table(struct ls *ls, const json_t *jobs)
         table_cell(table, "%s", doc_text(job, "id"));
         table_cell(table, "%s", doc_text(job, "name"));
         table_cell(table, "%s", doc_text(job, "state"));
-        table_cell(table, "%lld/%lld", (long long)doc_int(stages, "succeeded"), (long long)doc_int(stages, "total"));
+        table_cell(table, "%lld/%lld", (long long)doc_int(stages, "succeeded"),
+                   (long long)doc_int(stages, "total"));
         table_cell(table, "%s", text_span(doc_text(job, "started"), ended, span));
         table_cell(table, "%s", text_ago(doc_text(job, "submitted"), ago));
         table_cell(table, "%s", doc_text(job, "submitter"));

@@ -14,7 +14,8 @@
 #include "lib/sys/mem.h"
 
 const char cmd_metrics_help[] =
-    "  mlq metrics last                                  all of them: steps, last, least, greatest\n"
+    "  mlq metrics last                                  all of them: steps, last, least, "
+    "greatest\n"
     "  mlq metrics 12 --name val_loss                    each step\n"
     "  mlq metrics 12 --stage eval --name accuracy --latest    just the number, for scripts\n"
     "  mlq metrics 12 --jsonl                            a line per point\n"
@@ -32,7 +33,8 @@ struct metrics {
 static double number_of(const json_t *point)
 {
     const json_t *value = json_array_get(point, 1);
-    return json_is_string(value) ? strtod(json_string_value(value), NULL) : json_number_value(value);
+    return json_is_string(value) ? strtod(json_string_value(value), NULL)
+                                 : json_number_value(value);
 }
 
 /* Whether a later series is of the same task: then this one is of an earlier attempt. */
@@ -83,18 +85,24 @@ static void print_summary(struct metrics *metrics, const json_t *all)
         table_cell(table, "%lld", (long long)doc_int(series, "index"));
         table_cell(table, "%s", doc_text(series, "name"));
         table_cell(table, "%zu", count);
-        table_cell(table, "%s", doc_number(json_array_get(json_array_get(points, count - 1), 1), number));
+        table_cell(table, "%s",
+                   doc_number(json_array_get(json_array_get(points, count - 1), 1), number));
         table_cell(table, "%.6g", least);
         table_cell(table, "%.6g", greatest);
     }
-    table_print(table, stdout, !metrics->session.no_header, table_width(stdout), table_colour(stdout));
+    table_print(table, stdout, !metrics->session.no_header, table_width(stdout),
+                table_colour(stdout));
 }
 
 static void print_points(struct metrics *metrics, const json_t *all)
 {
     static const struct table_column columns[] = {
-        {.title = "STAGE"}, {.title = "TASK", .right = true},  {.title = "METRIC"},
-        {.title = "STEP", .right = true}, {.title = "VALUE", .right = true}, {.title = "TIME"},
+        {.title = "STAGE"},
+        {.title = "TASK", .right = true},
+        {.title = "METRIC"},
+        {.title = "STEP", .right = true},
+        {.title = "VALUE", .right = true},
+        {.title = "TIME"},
     };
     struct table *table = table_create(metrics->session.region, columns, MLQ_COUNT_OF(columns));
     for (size_t i = 0; i < json_array_size(all); i++) {
@@ -112,14 +120,17 @@ static void print_points(struct metrics *metrics, const json_t *all)
             table_cell(table, "%s", time == NULL ? "" : time);
         }
     }
-    table_print(table, stdout, !metrics->session.no_header, table_width(stdout), table_colour(stdout));
+    table_print(table, stdout, !metrics->session.no_header, table_width(stdout),
+                table_colour(stdout));
 }
 
 /* The last value of each, alone when one metric was named. */
 static void print_latest(struct metrics *metrics, const json_t *all)
 {
-    static const struct table_column columns[] = {
-        {.title = "STAGE"}, {.title = "TASK", .right = true}, {.title = "METRIC"}, {.title = "VALUE", .right = true}};
+    static const struct table_column columns[] = {{.title = "STAGE"},
+                                                  {.title = "TASK", .right = true},
+                                                  {.title = "METRIC"},
+                                                  {.title = "VALUE", .right = true}};
     struct table *table = table_create(metrics->session.region, columns, MLQ_COUNT_OF(columns));
     for (size_t i = 0; i < json_array_size(all); i++) {
         const json_t *series = json_array_get(all, i);
@@ -140,7 +151,8 @@ static void print_latest(struct metrics *metrics, const json_t *all)
         table_cell(table, "%s", number);
     }
     if (metrics->name == NULL) {
-        table_print(table, stdout, !metrics->session.no_header, table_width(stdout), table_colour(stdout));
+        table_print(table, stdout, !metrics->session.no_header, table_width(stdout),
+                    table_colour(stdout));
     }
 }
 
@@ -152,15 +164,18 @@ static void print_lines(const json_t *all)
         for (size_t p = 0; p < json_array_size(points); p++) {
             json_t *point = json_array_get(points, p);
             char number[DOC_NUMBER_BYTES];
-            json_t *line = json_pack("{s:O, s:O, s:O, s:O, s:O, s:O}", "stage", json_object_get(series, "stage"), "index",
-                                     json_object_get(series, "index"), "attempt", json_object_get(series, "attempt"), "name",
-                                     json_object_get(series, "name"), "step", json_array_get(point, 0), "time",
-                                     json_array_get(point, 2));
+            json_t *line = json_pack(
+                "{s:O, s:O, s:O, s:O, s:O, s:O}", "stage", json_object_get(series, "stage"),
+                "index", json_object_get(series, "index"), "attempt",
+                json_object_get(series, "attempt"), "name", json_object_get(series, "name"), "step",
+                json_array_get(point, 0), "time", json_array_get(point, 2));
             char *text = json_dumps(line, JSON_COMPACT);
             bool quoted = json_is_string(json_array_get(point, 1)); /* NaN */
             if (text != NULL) {
                 printf("%.*s,\"value\":%s%s%s}\n", (int)strlen(text) - 1, text, quoted ? "\"" : "",
-                       json_is_null(json_array_get(point, 1)) ? "null" : doc_number(json_array_get(point, 1), number),
+                       json_is_null(json_array_get(point, 1))
+                           ? "null"
+                           : doc_number(json_array_get(point, 1), number),
                        quoted ? "\"" : "");
             }
             mlq_free(text);
@@ -182,7 +197,11 @@ static int print(struct metrics *metrics, struct mlq_str json, struct mlq_err *e
     }
     const json_t *all = json_object_get(document, "metrics");
     if (json_array_size(all) == 0) {
-        rc = metrics->name == NULL ? MLQ_OK : mlq_fail(err, MLQ_ENOENT, "no metric '%s' was reported%s%s", metrics->name, metrics->stage == NULL ? "" : " by stage ", metrics->stage == NULL ? "" : metrics->stage);
+        rc = metrics->name == NULL
+                 ? MLQ_OK
+                 : mlq_fail(err, MLQ_ENOENT, "no metric '%s' was reported%s%s", metrics->name,
+                            metrics->stage == NULL ? "" : " by stage ",
+                            metrics->stage == NULL ? "" : metrics->stage);
         fputs(rc == MLQ_OK ? "no metrics\n" : "", stderr);
     } else if (metrics->session.jsonl) {
         print_lines(all);
@@ -219,8 +238,8 @@ int cmd_metrics(int argc, char **argv)
         code = session_job(session, 0, &job);
     }
     if (code == CMD_OK) {
-        int rc = mlq_client_metrics(session->client, job, mlq_str_from(metrics.stage), mlq_str_from(metrics.name),
-                                    session->region, &json, &err);
+        int rc = mlq_client_metrics(session->client, job, mlq_str_from(metrics.stage),
+                                    mlq_str_from(metrics.name), session->region, &json, &err);
         if (rc == MLQ_OK) {
             rc = print(&metrics, json, &err);
         }

@@ -45,9 +45,13 @@ static void print_table(struct session *session, const json_t *nodes)
         table_cell(table, "%g/%g", doc_real(spare, "cpus"), doc_real(all, "cpus"));
         table_cell(table, "%s/%s", text_bytes((uint64_t)doc_int(spare, "memory"), spare_bytes),
                    text_bytes((uint64_t)doc_int(all, "memory"), all_bytes));
-        table_cell(table, "%lld/%lld", (long long)doc_int(spare, "gpus"), (long long)doc_int(all, "gpus"));
+        table_cell(table, "%lld/%lld", (long long)doc_int(spare, "gpus"),
+                   (long long)doc_int(all, "gpus"));
         table_cell(table, "%lld", (long long)doc_int(node, "running"));
-        table_cell(table, "%s%s", json_object_get(node, "heard_s") == NULL ? "never" : text_duration(doc_real(node, "heard_s"), heard),
+        table_cell(table, "%s%s",
+                   json_object_get(node, "heard_s") == NULL
+                       ? "never"
+                       : text_duration(doc_real(node, "heard_s"), heard),
                    json_object_get(node, "heard_s") == NULL ? "" : " ago");
         table_cell(table, "%s", doc_text(node, "host"));
         table_cell(table, "%s", doc_text(node, "software"));

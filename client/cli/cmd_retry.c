@@ -6,14 +6,14 @@
 #include "client/cli/cmd.h"
 #include "client/cli/session.h"
 
-const char cmd_retry_help[] =
-    "  mlq retry 12\n"
-    "  mlq retry state=failed\n"
-    "\n"
-    "usage: mlq retry JOB...\n"
-    "\n"
-    "Runs the stages of an ended job that did not succeed again, and what needs them. The job keeps its id.\n"
-    "Fetch its result as before: `mlq wait JOB --follow`.\n";
+const char cmd_retry_help[] = "  mlq retry 12\n"
+                              "  mlq retry state=failed\n"
+                              "\n"
+                              "usage: mlq retry JOB...\n"
+                              "\n"
+                              "Runs the stages of an ended job that did not succeed again, and "
+                              "what needs them. The job keeps its id.\n"
+                              "Fetch its result as before: `mlq wait JOB --follow`.\n";
 
 int cmd_retry(int argc, char **argv)
 {

@@ -16,12 +16,11 @@
 #define DIGEST_SHORT (sizeof "sha256:" - 1 + 12)
 #define FAILURES_MAX 20
 
-const char cmd_show_help[] =
-    "  mlq show 12\n"
-    "  mlq show last --json\n"
-    "  mlq show @digits --full      whole digests, every failed attempt\n"
-    "\n"
-    "usage: mlq show JOB... [--full] [--json | --jsonl]\n";
+const char cmd_show_help[] = "  mlq show 12\n"
+                             "  mlq show last --json\n"
+                             "  mlq show @digits --full      whole digests, every failed attempt\n"
+                             "\n"
+                             "usage: mlq show JOB... [--full] [--json | --jsonl]\n";
 
 static struct mlq_str safe(struct session *session, const json_t *object, const char *key)
 {
@@ -38,8 +37,9 @@ static void print_head(struct session *session, const json_t *job)
     struct mlq_str submitter = safe(session, job, "submitter");
     struct mlq_str name = safe(session, job, "name");
     printf("job %s  %.*s  %s%s%s%s%s%s\n", doc_text(job, "id"), MLQ_STR_ARG(name),
-           colour ? table_state_colour(mlq_str_from(state)) : "", state, colour ? TABLE_PLAIN : "", cause[0] == '\0' ? "" : " (",
-           strcmp(cause, "none") == 0 ? "" : cause, cause[0] == '\0' ? "" : ")");
+           colour ? table_state_colour(mlq_str_from(state)) : "", state, colour ? TABLE_PLAIN : "",
+           cause[0] == '\0' ? "" : " (", strcmp(cause, "none") == 0 ? "" : cause,
+           cause[0] == '\0' ? "" : ")");
     printf("submitted %s by %.*s (%s)", doc_text(job, "submitted"), MLQ_STR_ARG(submitter),
            text_ago(doc_text(job, "submitted"), ago));
     if (doc_text(job, "started")[0] != '\0') {
@@ -53,8 +53,11 @@ static void print_head(struct session *session, const json_t *job)
     json_object_foreach(labels, key, value)
     {
         const char *text = json_string_value(value);
-        struct mlq_str pair = text_safe(
-            session->region, mlq_str_from(mlq_region_format(session->region, "%s=%s", key, text == NULL ? "" : text)), false);
+        struct mlq_str pair =
+            text_safe(session->region,
+                      mlq_str_from(mlq_region_format(session->region, "%s=%s", key,
+                                                     text == NULL ? "" : text)),
+                      false);
         printf(" %.*s", MLQ_STR_ARG(pair));
     }
     fputs("\n\n", stdout);
@@ -65,17 +68,23 @@ static const char *task_text(struct session *session, const json_t *stage)
     const json_t *tasks = json_object_get(stage, "tasks");
     long long failed = doc_int(tasks, "failed");
     long long running = doc_int(tasks, "running");
-    return mlq_region_format(session->region, "%lld/%lld%s%s", (long long)doc_int(tasks, "succeeded"),
-                             (long long)doc_int(tasks, "total"),
-                             running > 0 ? mlq_region_format(session->region, ", %lld running", running) : "",
-                             failed > 0 ? mlq_region_format(session->region, ", %lld failed", failed) : "");
+    return mlq_region_format(
+        session->region, "%lld/%lld%s%s", (long long)doc_int(tasks, "succeeded"),
+        (long long)doc_int(tasks, "total"),
+        running > 0 ? mlq_region_format(session->region, ", %lld running", running) : "",
+        failed > 0 ? mlq_region_format(session->region, ", %lld failed", failed) : "");
 }
 
 static void print_stages(struct session *session, const json_t *stages)
 {
     static const struct table_column columns[] = {
-        {.title = "STAGE"}, {.title = "USES"}, {.title = "STATE", .state = true}, {.title = "TASKS"},
-        {.title = "TRIES", .right = true}, {.title = "TIME", .right = true}, {.title = "NEEDS", .may_cut = true},
+        {.title = "STAGE"},
+        {.title = "USES"},
+        {.title = "STATE", .state = true},
+        {.title = "TASKS"},
+        {.title = "TRIES", .right = true},
+        {.title = "TIME", .right = true},
+        {.title = "NEEDS", .may_cut = true},
     };
     struct table *table = table_create(session->region, columns, MLQ_COUNT_OF(columns));
     for (size_t i = 0; i < json_array_size(stages); i++) {
@@ -86,16 +95,21 @@ static void print_stages(struct session *session, const json_t *stages)
         char span[TEXT_BYTES];
         for (size_t n = 0; n < json_array_size(needs); n++) {
             const char *need = json_string_value(json_array_get(needs, n));
-            list = mlq_region_format(session->region, "%s%s%s", list, n == 0 ? "" : " ", need == NULL ? "" : need);
+            list = mlq_region_format(session->region, "%s%s%s", list, n == 0 ? "" : " ",
+                                     need == NULL ? "" : need);
         }
         table_cell(table, "%s", doc_text(stage, "name"));
-        table_cell(table, "%s%s", doc_text(stage, "uses"),
-                   doc_int(stage, "ranks") > 1 ? mlq_region_format(session->region, " x%lld", (long long)doc_int(stage, "ranks"))
-                                               : "");
+        table_cell(
+            table, "%s%s", doc_text(stage, "uses"),
+            doc_int(stage, "ranks") > 1
+                ? mlq_region_format(session->region, " x%lld", (long long)doc_int(stage, "ranks"))
+                : "");
         table_cell(table, "%s", doc_text(stage, "state"));
-        table_cell(table, "%s%s%s", task_text(session, stage), verdict[0] == '\0' ? "" : " ", verdict);
+        table_cell(table, "%s%s%s", task_text(session, stage), verdict[0] == '\0' ? "" : " ",
+                   verdict);
         table_cell(table, "%lld", (long long)doc_int(stage, "attempts_total"));
-        table_cell(table, "%s", text_span(doc_text(stage, "started"), doc_text(stage, "ended"), span));
+        table_cell(table, "%s",
+                   text_span(doc_text(stage, "started"), doc_text(stage, "ended"), span));
         table_cell(table, "%s", list);
     }
     table_print(table, stdout, !session->no_header, table_width(stdout), table_colour(stdout));
@@ -103,7 +117,8 @@ static void print_stages(struct session *session, const json_t *stages)
 
 static void print_metrics(struct session *session, const json_t *stages)
 {
-    static const struct table_column columns[] = {{.title = "METRIC"}, {.title = "STAGE"}, {.title = "VALUE"}};
+    static const struct table_column columns[] = {
+        {.title = "METRIC"}, {.title = "STAGE"}, {.title = "VALUE"}};
     struct table *table = table_create(session->region, columns, MLQ_COUNT_OF(columns));
     size_t count = 0;
     for (size_t i = 0; i < json_array_size(stages); i++) {
@@ -127,7 +142,8 @@ static void print_metrics(struct session *session, const json_t *stages)
 
 static void print_artifacts(struct session *session, const json_t *stages, bool full)
 {
-    static const struct table_column columns[] = {{.title = "ARTIFACT"}, {.title = "SIZE", .right = true}, {.title = "DIGEST"}};
+    static const struct table_column columns[] = {
+        {.title = "ARTIFACT"}, {.title = "SIZE", .right = true}, {.title = "DIGEST"}};
     struct table *table = table_create(session->region, columns, MLQ_COUNT_OF(columns));
     size_t count = 0;
     for (size_t i = 0; i < json_array_size(stages); i++) {
@@ -164,9 +180,11 @@ static void print_failures(struct session *session, const json_t *stages, bool f
                 hidden++;
                 continue;
             }
-            struct mlq_str cause = text_safe(session->region, mlq_str_from(summary_cause(session->region, attempt)), false);
-            printf("%s  %s[%lld] rank %lld on %s at %s: %.*s\n", shown++ == 0 ? "\nfailed attempts\n" : "",
-                   doc_text(stage, "name"), (long long)doc_int(attempt, "index"), (long long)doc_int(attempt, "rank"),
+            struct mlq_str cause = text_safe(
+                session->region, mlq_str_from(summary_cause(session->region, attempt)), false);
+            printf("%s  %s[%lld] rank %lld on %s at %s: %.*s\n",
+                   shown++ == 0 ? "\nfailed attempts\n" : "", doc_text(stage, "name"),
+                   (long long)doc_int(attempt, "index"), (long long)doc_int(attempt, "rank"),
                    doc_text(attempt, "worker"), doc_text(attempt, "ended"), MLQ_STR_ARG(cause));
         }
     }

@@ -17,7 +17,8 @@ const char cmd_status_help[] =
     "\n"
     "usage: mlq status [--json]\n"
     "\n"
-    "Who leads, what runs, what was refused at the door; for a cluster of `mlq up` also which of its processes are\n"
+    "Who leads, what runs, what was refused at the door; for a cluster of `mlq up` also which of "
+    "its processes are\n"
     "alive.\n";
 
 static void print_process(const struct home *home, const char *name)
@@ -54,16 +55,20 @@ static void print_cluster(const json_t *cluster)
     char ago[TEXT_BYTES];
     printf("cluster    %s at %s\n", doc_text(cluster, "name"), doc_text(cluster, "endpoint"));
     printf("leader     %s, epoch %lld, serving since %s (%s)\n", doc_text(cluster, "leader"),
-           (long long)doc_int(cluster, "epoch"), doc_text(cluster, "started"), text_ago(doc_text(cluster, "started"), ago));
-    printf("jobs       %lld not ended, %lld stages ready, %lld tasks running\n", (long long)doc_int(cluster, "jobs"),
-           (long long)doc_int(cluster, "stages_ready"), (long long)doc_int(cluster, "running"));
+           (long long)doc_int(cluster, "epoch"), doc_text(cluster, "started"),
+           text_ago(doc_text(cluster, "started"), ago));
+    printf("jobs       %lld not ended, %lld stages ready, %lld tasks running\n",
+           (long long)doc_int(cluster, "jobs"), (long long)doc_int(cluster, "stages_ready"),
+           (long long)doc_int(cluster, "running"));
     printf("workers    %lld\n", (long long)doc_int(cluster, "workers"));
-    long long all = (long long)(doc_int(refused, "not_enrolled") + doc_int(refused, "malformed") + doc_int(refused, "version") +
-                                doc_int(refused, "wrong_role"));
+    long long all = (long long)(doc_int(refused, "not_enrolled") + doc_int(refused, "malformed") +
+                                doc_int(refused, "version") + doc_int(refused, "wrong_role"));
     if (all > 0) {
-        printf("refused    %lld messages: %lld not enrolled, %lld malformed, %lld of another version, %lld not their role\n",
-               all, (long long)doc_int(refused, "not_enrolled"), (long long)doc_int(refused, "malformed"),
-               (long long)doc_int(refused, "version"), (long long)doc_int(refused, "wrong_role"));
+        printf("refused    %lld messages: %lld not enrolled, %lld malformed, %lld of another "
+               "version, %lld not their role\n",
+               all, (long long)doc_int(refused, "not_enrolled"),
+               (long long)doc_int(refused, "malformed"), (long long)doc_int(refused, "version"),
+               (long long)doc_int(refused, "wrong_role"));
     }
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * mlq submit: the spec is checked here with its places in the file, its files go into the store, and
- * its canonical form to the scheduler, which checks it again. An idempotency key makes it safe to
- * say it twice, and it is said again when the answer got lost.
+ * mlq submit: the spec is checked here with its places in the file, its files go into the store,
+ * and its canonical form to the scheduler, which checks it again. An idempotency key makes it safe
+ * to say it twice, and it is said again when the answer got lost.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #include "client/cli/specfile.h"
 #include "lib/spec/field.h"
 
-#define TRIES 3
+#define TRIES      3
 #define LABELS_MAX 64
 
 const char cmd_submit_help[] =
@@ -31,7 +31,8 @@ const char cmd_submit_help[] =
     "usage: mlq submit FILE [--set K=V]... [options]\n"
     "       mlq submit [options] -- COMMAND...\n"
     "\n"
-    "Prints the job's id. Files that a spec names are relative to it and are stored with the job. FILE \"-\" is\n"
+    "Prints the job's id. Files that a spec names are relative to it and are stored with the job. "
+    "FILE \"-\" is\n"
     "standard input.\n"
     "\n"
     "  --set K=V              a param of the spec\n"
@@ -41,10 +42,14 @@ const char cmd_submit_help[] =
     "  --idempotency-key KEY  saying the same again gives the same job (default: a random one)\n"
     "\n"
     "for a command:\n"
-    "  --array N[%P]          N tasks, at most P at a time      --ranks N         processes of a gang\n"
-    "  --cpus N               of each rank: 2, 500m             --memory SIZE     of each rank: 4Gi\n"
-    "  --gpus N               of each rank                      --timeout TIME    of each task: 10m\n"
-    "  --retry N              tries after a failure             --env K=V         (again and again)\n";
+    "  --array N[%P]          N tasks, at most P at a time      --ranks N         processes of a "
+    "gang\n"
+    "  --cpus N               of each rank: 2, 500m             --memory SIZE     of each rank: "
+    "4Gi\n"
+    "  --gpus N               of each rank                      --timeout TIME    of each task: "
+    "10m\n"
+    "  --retry N              tries after a failure             --env K=V         (again and "
+    "again)\n";
 
 struct submit {
     struct session session;
@@ -93,7 +98,8 @@ static bool read_array(const char *text, uint32_t *count, uint32_t *parallel)
     uint64_t n = 0;
     uint64_t p = 0;
     bool has_limit = mlq_str_cut(mlq_str_from(text), '%', &number, &limit);
-    if (!mlq_str_u64(number, &n) || n == 0 || n > SPEC_ARRAY_MAX || (has_limit && (!mlq_str_u64(limit, &p) || p == 0))) {
+    if (!mlq_str_u64(number, &n) || n == 0 || n > SPEC_ARRAY_MAX ||
+        (has_limit && (!mlq_str_u64(limit, &p) || p == 0))) {
         return false;
     }
     *count = (uint32_t)n;
@@ -111,8 +117,10 @@ static int load_command(struct submit *submit)
         return session_usage(session, "%s: either a FILE with --set, or a command behind --",
                              session->args.count > 0 ? session->args.operands[0] : "--set");
     }
-    if (submit->array != NULL && !read_array(submit->array, &command->array_count, &command->array_parallel)) {
-        return session_usage(session, "--array takes N or N%%P, with N up to %d, not '%s'", SPEC_ARRAY_MAX, submit->array);
+    if (submit->array != NULL &&
+        !read_array(submit->array, &command->array_count, &command->array_parallel)) {
+        return session_usage(session, "--array takes N or N%%P, with N up to %d, not '%s'",
+                             SPEC_ARRAY_MAX, submit->array);
     }
     if (specfile_pairs(&submit->env, "env", session->region, &pairs, &err) != MLQ_OK) {
         return session_usage(session, "%s", err.text);
@@ -133,19 +141,20 @@ static int load_file(struct submit *submit)
     struct session *session = &submit->session;
     const struct spec_command *command = &submit->command;
     if (session->args.count != 1) {
-        return session->args.count == 0 ? session_usage(session, "what? A FILE, or a command behind --")
-                                        : session_usage(session, "one FILE, not also '%s' (a command stands behind --)",
-                                                        session->args.operands[1]);
+        return session->args.count == 0
+                   ? session_usage(session, "what? A FILE, or a command behind --")
+                   : session_usage(session, "one FILE, not also '%s' (a command stands behind --)",
+                                   session->args.operands[1]);
     }
-    const char *only_command = submit->array != NULL        ? "array"
-                               : submit->ranks > 0          ? "ranks"
-                               : submit->gpus > 0           ? "gpus"
-                               : submit->retry > 0          ? "retry"
-                               : command->cpus != NULL      ? "cpus"
-                               : command->memory != NULL    ? "memory"
-                               : command->timeout != NULL   ? "timeout"
-                               : submit->env.count > 0      ? "env"
-                                                            : NULL;
+    const char *only_command = submit->array != NULL      ? "array"
+                               : submit->ranks > 0        ? "ranks"
+                               : submit->gpus > 0         ? "gpus"
+                               : submit->retry > 0        ? "retry"
+                               : command->cpus != NULL    ? "cpus"
+                               : command->memory != NULL  ? "memory"
+                               : command->timeout != NULL ? "timeout"
+                               : submit->env.count > 0    ? "env"
+                                                          : NULL;
     if (only_command != NULL) {
         return session_usage(session, "--%s is for a command behind --: say it in %s", only_command,
                              session->args.operands[0]);
@@ -167,19 +176,25 @@ static int override(struct submit *submit)
         spec->name = mlq_str_from(submit->name);
     }
     if (!field_is_name(spec->name, true)) {
-        return session_usage(session, "--name '%s' is not a name of 1 to 63 letters, digits, '-', '_' and '.'", submit->name);
+        return session_usage(
+            session, "--name '%s' is not a name of 1 to 63 letters, digits, '-', '_' and '.'",
+            submit->name);
     }
     if (submit->priority != INT64_MIN) {
         spec->priority = (int32_t)submit->priority;
     }
-    struct spec_pair *labels = mlq_region_array(session->region, spec->label_count + submit->labels.count, sizeof *labels);
+    struct spec_pair *labels =
+        mlq_region_array(session->region, spec->label_count + submit->labels.count, sizeof *labels);
     size_t count = 0;
     for (size_t i = 0; i < spec->label_count + submit->labels.count; i++) {
-        struct spec_pair label = i < spec->label_count ? spec->labels[i] : more[i - spec->label_count];
+        struct spec_pair label =
+            i < spec->label_count ? spec->labels[i] : more[i - spec->label_count];
         size_t at = 0;
         if (!field_is_name(label.name, true)) {
-            return session_usage(session, "--label '%.*s' is not a name of 1 to 63 letters, digits, '-', '_' and '.'",
-                                 MLQ_STR_ARG(label.name));
+            return session_usage(
+                session,
+                "--label '%.*s' is not a name of 1 to 63 letters, digits, '-', '_' and '.'",
+                MLQ_STR_ARG(label.name));
         }
         while (at < count && !mlq_str_eq(labels[at].name, label.name)) {
             at++;
@@ -201,7 +216,8 @@ static int random_key(struct mlq_region *region, const char **key, struct mlq_er
     if (getrandom(bits, sizeof bits, 0) != (ssize_t)sizeof bits) {
         return mlq_fail(err, MLQ_EIO, "no random numbers: say --idempotency-key KEY");
     }
-    *key = mlq_region_format(region, "%016llx%016llx", (unsigned long long)bits[0], (unsigned long long)bits[1]);
+    *key = mlq_region_format(region, "%016llx%016llx", (unsigned long long)bits[0],
+                             (unsigned long long)bits[1]);
     return MLQ_OK;
 }
 
@@ -219,13 +235,16 @@ static int send(struct submit *submit, uint64_t *job, struct mlq_err *err)
     }
     struct mlq_str spec = spec_canonical(submit->file.spec, session->region);
     for (int i = 0; i < TRIES; i++) {
-        rc = mlq_client_submit(session->client, spec, mlq_str_from(submit->key), job, session->region, &warning, err);
+        rc = mlq_client_submit(session->client, spec, mlq_str_from(submit->key), job,
+                               session->region, &warning, err);
         if (rc != MLQ_EUNKNOWN) {
             break;
         }
     }
     if (rc == MLQ_EUNKNOWN) {
-        fprintf(stderr, "the job may or may not exist: the same with --idempotency-key %s is safe\n", submit->key);
+        fprintf(stderr,
+                "the job may or may not exist: the same with --idempotency-key %s is safe\n",
+                submit->key);
     }
     if (rc == MLQ_OK && warning.len > 0) {
         fprintf(stderr, "mlq submit: %.*s\n", MLQ_STR_ARG(warning));
@@ -245,7 +264,9 @@ static int run(struct submit *submit)
     if (send(submit, &job, &err) != MLQ_OK) {
         return session_fail(session, submit->file.file, &err);
     }
-    printf(session->json || session->jsonl ? "{\"schema\": \"mlq/v1\", \"id\": \"%llu\"}\n" : "%llu\n", (unsigned long long)job);
+    printf(session->json || session->jsonl ? "{\"schema\": \"mlq/v1\", \"id\": \"%llu\"}\n"
+                                           : "%llu\n",
+           (unsigned long long)job);
     code = session_finish(session, CMD_OK);
     if (code == CMD_OK && (submit->wait || submit->follow)) {
         code = follow_jobs(session, &job, 1, &(struct follow_options){.shows = submit->follow});

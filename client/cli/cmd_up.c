@@ -30,10 +30,10 @@
 #include "lib/sys/mem.h"
 #include "lib/sys/region.h"
 
-#define WORKERS_MAX 64
+#define WORKERS_MAX      64
 #define DISK_LEAST_BYTES (UINT64_C(64) << 20) /* a fresh PostgreSQL takes about 40 MiB */
 #define SERVE_TIMEOUT_MS 60000
-#define WORKER_STOP_MS 10000
+#define WORKER_STOP_MS   10000
 #define PORT_PATIENCE_NS (3 * MLQ_NS_PER_S)
 
 const char cmd_up_help[] =
@@ -43,13 +43,16 @@ const char cmd_up_help[] =
     "\n"
     "usage: mlq up [--home DIR] [--workers N] [--cpus N] [--memory SIZE] [--check]\n"
     "\n"
-    "Starts a private PostgreSQL, a scheduler and workers, all on loopback with keys made on the spot.\n"
+    "Starts a private PostgreSQL, a scheduler and workers, all on loopback with keys made on the "
+    "spot.\n"
     "Run it again at any time: what runs is left alone, what does not is started.\n"
     "\n"
     "  --home DIR     where the cluster lives (default: $MLQ_HOME, else ~/.local/state/mlq)\n"
     "  --workers N    how many (default: 2)\n"
-    "  --cpus N       that each worker offers (default: this machine's, shared evenly, at least 1)\n"
-    "  --memory SIZE  that each worker offers, like 4Gi (default: half of this machine's, shared evenly)\n";
+    "  --cpus N       that each worker offers (default: this machine's, shared evenly, at least "
+    "1)\n"
+    "  --memory SIZE  that each worker offers, like 4Gi (default: half of this machine's, shared "
+    "evenly)\n";
 
 struct up {
     struct home home;
@@ -113,7 +116,8 @@ static int lock_home(struct up *up, struct mlq_err *err)
 }
 
 /* Makes the pair when there is none. */
-static int ensure_key(const struct home *home, const char *name, struct net_keypair *pair, struct mlq_err *err)
+static int ensure_key(const struct home *home, const char *name, struct net_keypair *pair,
+                      struct mlq_err *err)
 {
     char *path = mlq_format("%s/keys/%s.key", home->dir, name);
     int rc = MLQ_OK;
@@ -129,7 +133,8 @@ static int ensure_key(const struct home *home, const char *name, struct net_keyp
     return rc;
 }
 
-static int enroll(const struct home *home, enum net_role role, const char *name, struct mlq_err *err)
+static int enroll(const struct home *home, enum net_role role, const char *name,
+                  struct mlq_err *err)
 {
     struct net_keypair pair;
     int rc = ensure_key(home, name, &pair, err);
@@ -190,14 +195,16 @@ static bool port_is_free(uint16_t port)
     return true;
 }
 
-/* The port is kept in cluster.json, so that workers find a restarted scheduler again. When somebody else took
- * it meanwhile, another one is chosen and the workers are started anew (their tasks go on). */
+/* The port is kept in cluster.json, so that workers find a restarted scheduler again. When somebody
+ * else took it meanwhile, another one is chosen and the workers are started anew (their tasks go
+ * on). */
 static int choose_endpoint(struct up *up, struct mlq_err *err)
 {
     unsigned port = 0;
     if (up->home.endpoint != NULL) {
         (void)sscanf(up->home.endpoint, "tcp://127.0.0.1:%u", &port);
-        if (daemon_pid(&up->home, "scheduler") != 0 || port == 0 || port > UINT16_MAX || port_is_free((uint16_t)port)) {
+        if (daemon_pid(&up->home, "scheduler") != 0 || port == 0 || port > UINT16_MAX ||
+            port_is_free((uint16_t)port)) {
             return MLQ_OK;
         }
         fprintf(stderr, "  port %u is taken by another program: choosing another\n", port);
@@ -244,9 +251,10 @@ static int start_scheduler(struct up *up, struct mlq_err *err)
     char *serving = home_file(&up->home, "serving");
     char *conninfo = pg_conninfo(&up->home);
     char *migrations = find_migrations(up);
-    const char *argv[] = {path,         "--listen",        up->home.endpoint, "--key",       key,
-                          "--enrolled", enrolled,          "--database",      conninfo,      "--migrations",
-                          migrations,   "--endpoint-file", serving,           "--cluster",   up->home.cluster, NULL};
+    const char *argv[] = {path,     "--listen",     up->home.endpoint, "--key",
+                          key,      "--enrolled",   enrolled,          "--database",
+                          conninfo, "--migrations", migrations,        "--endpoint-file",
+                          serving,  "--cluster",    up->home.cluster,  NULL};
     (void)unlink(serving); /* of a scheduler that was killed */
     up->log_from = daemon_log_bytes(&up->home, "scheduler");
     int rc = daemon_start(&up->home, "scheduler", argv, err);
@@ -270,7 +278,8 @@ static int wait_for_serving(struct up *up, struct mlq_err *err)
         /* A database that it refuses (of another version, say) does not get better by waiting. */
         bool refused = strstr(tail, "leader.refused") != NULL;
         if (gone || refused || mlq_clock_boot_ns() > deadline) {
-            rc = mlq_fail(err, MLQ_ECONN, "the scheduler %s; its log (%s/logs/scheduler.log) ends with:\n%s",
+            rc = mlq_fail(err, MLQ_ECONN,
+                          "the scheduler %s; its log (%s/logs/scheduler.log) ends with:\n%s",
                           gone ? "stopped at once" : "does not serve", up->home.dir, tail);
         } else {
             (void)poll(NULL, 0, 10);
@@ -296,9 +305,26 @@ static int start_worker(struct up *up, int number, struct mlq_err *err)
     char *path = program(up, "mlq-worker");
     char *key = mlq_format("%s/keys/%s.key", up->home.dir, name);
     char *dir = home_file(&up->home, name);
-    const char *argv[24] = {path,           "--name", name,      "--home",        dir,         "--endpoint", up->home.endpoint,
-                            "--server-key", up->home.server_key, "--key",         key,         "--store",    up->home.store,
-                            "--ports",      ports,    "--cpus",  up->cpus,        "--memory",  up->memory,   NULL};
+    const char *argv[24] = {path,
+                            "--name",
+                            name,
+                            "--home",
+                            dir,
+                            "--endpoint",
+                            up->home.endpoint,
+                            "--server-key",
+                            up->home.server_key,
+                            "--key",
+                            key,
+                            "--store",
+                            up->home.store,
+                            "--ports",
+                            ports,
+                            "--cpus",
+                            up->cpus,
+                            "--memory",
+                            up->memory,
+                            NULL};
     int rc = daemon_start(&up->home, name, argv, err);
     mlq_free(dir);
     mlq_free(key);
@@ -313,7 +339,8 @@ static int workers_up(struct net_caller *caller)
     struct msg_request request = {.op = MSG_OP_STATUS};
     struct msg_reply reply;
     int count = -1;
-    if (net_caller_call(caller, &request, 5 * MLQ_NS_PER_S, region, &reply, NULL) == MLQ_OK && reply.code == MLQ_OK) {
+    if (net_caller_call(caller, &request, 5 * MLQ_NS_PER_S, region, &reply, NULL) == MLQ_OK &&
+        reply.code == MLQ_OK) {
         const char *at = strstr(mlq_region_strndup(region, reply.blob), "\"workers\":");
         count = at == NULL ? -1 : (int)strtol(at + strlen("\"workers\":"), NULL, 10);
     }
@@ -329,14 +356,16 @@ static int wait_for_workers(struct up *up, struct mlq_err *err)
     int rc = net_keys_load(path, &keys, err);
     mlq_free(path);
     if (rc == MLQ_OK) {
-        struct net_peer_options options = {.endpoint = up->home.endpoint, .server_public_key = up->home.server_key, .keys = &keys};
+        struct net_peer_options options = {
+            .endpoint = up->home.endpoint, .server_public_key = up->home.server_key, .keys = &keys};
         rc = net_caller_open(&options, &caller, err);
     }
     int64_t deadline = mlq_clock_boot_ns() + SERVE_TIMEOUT_MS * MLQ_NS_PER_MS;
     while (rc == MLQ_OK && workers_up(caller) < up->workers) {
         if (mlq_clock_boot_ns() > deadline) {
             char *tail = daemon_log_tail(&up->home, "w1", 0);
-            rc = mlq_fail(err, MLQ_ETIMEOUT, "the workers did not report; the log of w1 ends with:\n%s", tail);
+            rc = mlq_fail(err, MLQ_ETIMEOUT,
+                          "the workers did not report; the log of w1 ends with:\n%s", tail);
             mlq_free(tail);
         }
         (void)poll(NULL, 0, 10);
@@ -411,9 +440,12 @@ static int bring_up(struct up *up, struct mlq_err *err)
 static int parse(int argc, char **argv, struct up *up)
 {
     static const struct option options[] = {
-        {"home", required_argument, NULL, 'h'},   {"workers", required_argument, NULL, 'w'},
-        {"cpus", required_argument, NULL, 'c'},   {"memory", required_argument, NULL, 'm'},
-        {"check", no_argument, NULL, 'k'},        {"help", no_argument, NULL, '?' + 1},
+        {"home", required_argument, NULL, 'h'},
+        {"workers", required_argument, NULL, 'w'},
+        {"cpus", required_argument, NULL, 'c'},
+        {"memory", required_argument, NULL, 'm'},
+        {"check", no_argument, NULL, 'k'},
+        {"help", no_argument, NULL, '?' + 1},
         {0},
     };
     int code;
@@ -431,7 +463,8 @@ static int parse(int argc, char **argv, struct up *up)
             up->cpus = optarg;
         } else if (code == 'm') {
             up->memory = optarg;
-        } else if (code == 'w' && mlq_str_u64(mlq_str_from(optarg), &number) && number >= 1 && number <= WORKERS_MAX) {
+        } else if (code == 'w' && mlq_str_u64(mlq_str_from(optarg), &number) && number >= 1 &&
+                   number <= WORKERS_MAX) {
             up->workers = (int)number;
         } else {
             fprintf(stderr, "mlq up: wrong usage%s (see mlq up --help)\n",
@@ -480,7 +513,8 @@ static int report(const struct up *up, int rc, const struct mlq_err *err)
     }
     fprintf(stderr, "mlq up: %s\n", err->text);
     struct statvfs disk;
-    if (statvfs(up->home.dir, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize < DISK_LEAST_BYTES) {
+    if (statvfs(up->home.dir, &disk) == 0 &&
+        (uint64_t)disk.f_bavail * disk.f_frsize < DISK_LEAST_BYTES) {
         fprintf(stderr, "  the disk of %s is full: make room and run it again\n", up->home.dir);
         return CMD_REFUSED;
     }
@@ -502,7 +536,8 @@ int cmd_up(int argc, char **argv)
         return code;
     }
     char *cpus = share(sysconf(_SC_NPROCESSORS_ONLN), up.workers, 1, "");
-    char *memory = share(sysconf(_SC_PHYS_PAGES) / 2 / 256 * (sysconf(_SC_PAGESIZE) / 4096), up.workers, 512, "Mi");
+    char *memory = share(sysconf(_SC_PHYS_PAGES) / 2 / 256 * (sysconf(_SC_PAGESIZE) / 4096),
+                         up.workers, 512, "Mi");
     up.cpus = up.cpus == NULL ? cpus : up.cpus;
     up.memory = up.memory == NULL ? memory : up.memory;
     up.bin_dir = own_dir();

@@ -13,7 +13,8 @@ int cmd_version(int argc, char **argv)
     struct session session = {.verb = "version"};
     int code = session_parse(&session, NULL, argc, argv);
     if (code == CMD_OK) {
-        printf(session.json ? "{\"schema\": \"mlq/v1\", \"version\": \"%s\"}\n" : "mlq %s\n", MLQ_VERSION);
+        printf(session.json ? "{\"schema\": \"mlq/v1\", \"version\": \"%s\"}\n" : "mlq %s\n",
+               MLQ_VERSION);
         code = session_finish(&session, code);
     }
     return code;

@@ -20,11 +20,12 @@
 #include "lib/sys/mem.h"
 
 #define TAIL_BYTES 600
-#define POLL_MS 20
+#define POLL_MS    20
 
 extern char **environ;
 
-/* Field 22 of /proc/PID/stat: ticks since boot at which the process began; 0 when it is gone or a zombie. */
+/* Field 22 of /proc/PID/stat: ticks since boot at which the process began; 0 when it is gone or a
+ * zombie. */
 static unsigned long long start_time(pid_t pid)
 {
     char path[64];
@@ -37,8 +38,11 @@ static unsigned long long start_time(pid_t pid)
     }
     const char *at = strrchr(data, ')'); /* the command's name may hold anything */
     char state = '?';
-    if (at == NULL || sscanf(at + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                             &state, &ticks) != 2 || state == 'Z') {
+    if (at == NULL ||
+        sscanf(at + 1,
+               " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+               &state, &ticks) != 2 ||
+        state == 'Z') {
         ticks = 0;
     }
     mlq_free(data);
@@ -58,7 +62,8 @@ pid_t daemon_pid(const struct home *home, const char *name)
     int pid = 0;
     unsigned long long ticks = 0;
     if (mlq_fs_read(path, 256, &data, &len, NULL) == MLQ_OK &&
-        (sscanf(data, "%d %llu", &pid, &ticks) != 2 || pid <= 1 || ticks == 0 || start_time(pid) != ticks)) {
+        (sscanf(data, "%d %llu", &pid, &ticks) != 2 || pid <= 1 || ticks == 0 ||
+         start_time(pid) != ticks)) {
         pid = 0;
     }
     mlq_free(data);
@@ -68,12 +73,13 @@ pid_t daemon_pid(const struct home *home, const char *name)
 
 static int spawn_error(const char *program, int code, struct mlq_err *err)
 {
-    return mlq_fail(err, code == ENOENT ? MLQ_ENOENT : MLQ_EIO, "start %s: %s", program, strerror(code));
+    return mlq_fail(err, code == ENOENT ? MLQ_ENOENT : MLQ_EIO, "start %s: %s", program,
+                    strerror(code));
 }
 
 /* posix_spawn with output to the log; *pid is the child. */
-static int spawn(const struct home *home, const char *name, const char *const *argv, bool detached, pid_t *pid,
-                 struct mlq_err *err)
+static int spawn(const struct home *home, const char *name, const char *const *argv, bool detached,
+                 pid_t *pid, struct mlq_err *err)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -85,15 +91,18 @@ static int spawn(const struct home *home, const char *name, const char *const *a
     (void)posix_spawn_file_actions_init(&files);
     (void)posix_spawnattr_init(&attributes);
     (void)posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    (void)posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+    (void)posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, log,
+                                           O_WRONLY | O_CREAT | O_APPEND, 0644);
     (void)posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
     (void)posix_spawn_file_actions_addchdir_np(&files, "/");
     (void)posix_spawn_file_actions_addclosefrom_np(&files, 3);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
     (void)posix_spawnattr_setsigdefault(&attributes, &usual);
-    (void)posix_spawnattr_setflags(&attributes, (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                                        (detached ? POSIX_SPAWN_SETSID : 0)));
-    int code = posix_spawnp(pid, argv[0], &files, &attributes, (char *const *)(uintptr_t)argv, environ);
+    (void)posix_spawnattr_setflags(&attributes,
+                                   (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                           (detached ? POSIX_SPAWN_SETSID : 0)));
+    int code =
+        posix_spawnp(pid, argv[0], &files, &attributes, (char *const *)(uintptr_t)argv, environ);
     (void)posix_spawn_file_actions_destroy(&files);
     (void)posix_spawnattr_destroy(&attributes);
     mlq_free(log);
@@ -110,7 +119,8 @@ int daemon_adopt(const struct home *home, const char *name, pid_t pid, struct ml
     return rc;
 }
 
-int daemon_start(const struct home *home, const char *name, const char *const *argv, struct mlq_err *err)
+int daemon_start(const struct home *home, const char *name, const char *const *argv,
+                 struct mlq_err *err)
 {
     pid_t pid;
     int rc = spawn(home, name, argv, true, &pid, err);
@@ -180,7 +190,8 @@ char *daemon_log_tail(const struct home *home, const char *name, long from)
     return mlq_strdup(line == NULL ? text : line + 1);
 }
 
-int daemon_run(const struct home *home, const char *name, const char *const *argv, struct mlq_err *err)
+int daemon_run(const struct home *home, const char *name, const char *const *argv,
+               struct mlq_err *err)
 {
     pid_t pid;
     int status = 0;

@@ -18,9 +18,10 @@
 /* The pid recorded under `name` when that very process still runs, else 0. */
 pid_t daemon_pid(const struct home *home, const char *name);
 
-/* Starts argv (NULL-terminated) in a session of its own, with / as folder, no input, and output appended to
- * logs/<name>.log; records it in pids/<name>. */
-int daemon_start(const struct home *home, const char *name, const char *const *argv, struct mlq_err *err);
+/* Starts argv (NULL-terminated) in a session of its own, with / as folder, no input, and output
+ * appended to logs/<name>.log; records it in pids/<name>. */
+int daemon_start(const struct home *home, const char *name, const char *const *argv,
+                 struct mlq_err *err);
 
 /* Records a process that somebody else started as `name`. */
 int daemon_adopt(const struct home *home, const char *name, pid_t pid, struct mlq_err *err);
@@ -36,6 +37,7 @@ long daemon_log_bytes(const struct home *home, const char *name);
 MLQ_OWNED_RETURN char *daemon_log_tail(const struct home *home, const char *name, long from);
 
 /* Run to the end, output to logs/<name>.log. MLQ_EIO with the log's tail when it fails. */
-int daemon_run(const struct home *home, const char *name, const char *const *argv, struct mlq_err *err);
+int daemon_run(const struct home *home, const char *name, const char *const *argv,
+               struct mlq_err *err);
 
 #endif

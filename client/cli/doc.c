@@ -14,9 +14,12 @@ int doc_parse(struct mlq_str text, json_t **document, struct mlq_err *err)
 {
     json_error_t why;
     *document = json_loadb(text.ptr == NULL ? "" : text.ptr, text.len, JSON_ALLOW_NUL, &why);
-    return *document != NULL ? MLQ_OK
-                             : mlq_fail(err, MLQ_EPROTO, "the scheduler's answer is not understood (%s): is it of another version?",
-                                        why.text);
+    return *document != NULL
+               ? MLQ_OK
+               : mlq_fail(
+                     err, MLQ_EPROTO,
+                     "the scheduler's answer is not understood (%s): is it of another version?",
+                     why.text);
 }
 
 const char *doc_text(const json_t *object, const char *key)

@@ -22,7 +22,8 @@ const char *doc_text(const json_t *object, const char *key);
 int64_t doc_int(const json_t *object, const char *key);
 double doc_real(const json_t *object, const char *key);
 
-/* A metric's value: the shortest digits that mean the same number; "NaN" and infinities come as texts. */
+/* A metric's value: the shortest digits that mean the same number; "NaN" and infinities come as
+ * texts. */
 #define DOC_NUMBER_BYTES 40
 const char *doc_number(const json_t *value, char text[DOC_NUMBER_BYTES]);
 

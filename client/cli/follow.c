@@ -18,11 +18,11 @@
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
 
-#define PATIENCE_NS (60 * MLQ_NS_PER_S) /* with a scheduler that does not answer */
-#define PAUSE_MS 200
+#define PATIENCE_NS  (60 * MLQ_NS_PER_S) /* with a scheduler that does not answer */
+#define PAUSE_MS     200
 #define LONG_POLL_NS (20 * MLQ_NS_PER_S)
-#define DRAW_NS MLQ_NS_PER_S /* a clock that ticks */
-#define BAR_WIDTH 20
+#define DRAW_NS      MLQ_NS_PER_S /* a clock that ticks */
+#define BAR_WIDTH    20
 
 struct follow {
     struct session *session;
@@ -53,9 +53,10 @@ static void arm_interrupt(uint64_t job)
 {
     struct sigaction action = {.sa_handler = on_interrupt};
     interrupt_bytes = 0;
-    int len = snprintf(interrupt_text, sizeof interrupt_text,
-                       "\njob %llu goes on. `mlq wait %llu --follow` looks again, `mlq cancel %llu` stops it.\n",
-                       (unsigned long long)job, (unsigned long long)job, (unsigned long long)job);
+    int len = snprintf(
+        interrupt_text, sizeof interrupt_text,
+        "\njob %llu goes on. `mlq wait %llu --follow` looks again, `mlq cancel %llu` stops it.\n",
+        (unsigned long long)job, (unsigned long long)job, (unsigned long long)job);
     interrupt_bytes = len > 0 ? len : 0;
     (void)sigaction(SIGINT, &action, NULL);
 }
@@ -71,7 +72,8 @@ static int64_t tasks(const json_t *stage, const char *key)
 static const char *stage_state(const json_t *stage)
 {
     const char *state = doc_text(stage, "state");
-    bool begun = tasks(stage, "running") > 0 || tasks(stage, "succeeded") > 0 || tasks(stage, "failed") > 0;
+    bool begun =
+        tasks(stage, "running") > 0 || tasks(stage, "succeeded") > 0 || tasks(stage, "failed") > 0;
     return strcmp(state, "pending") == 0 && begun ? "running" : state;
 }
 
@@ -88,27 +90,36 @@ static double stage_fraction(const json_t *stage)
     return total > 0 ? done / total : 0;
 }
 
-static void draw_stage(struct follow *follow, FILE *out, const json_t *stage, size_t names, size_t width)
+static void draw_stage(struct follow *follow, FILE *out, const json_t *stage, size_t names,
+                       size_t width)
 {
     char bar[PROGRESS_BAR_BYTES];
     const char *state = stage_state(stage);
     bool colour = table_colour(stderr);
     struct mlq_region *region = follow->region;
     char span[TEXT_BYTES];
-    const char *note = doc_text(stage, "ended")[0] == '\0' ? "" : text_span(doc_text(stage, "started"), doc_text(stage, "ended"), span);
+    const char *note = doc_text(stage, "ended")[0] == '\0'
+                           ? ""
+                           : text_span(doc_text(stage, "started"), doc_text(stage, "ended"), span);
     long long failed = tasks(stage, "failed");
     if (tasks(stage, "total") > 1) {
-        note = mlq_region_format(region, "%lld/%lld%s", (long long)tasks(stage, "succeeded"), (long long)tasks(stage, "total"),
-                                 failed > 0 ? mlq_region_format(region, ", %lld failed", failed) : "");
+        note =
+            mlq_region_format(region, "%lld/%lld%s", (long long)tasks(stage, "succeeded"),
+                              (long long)tasks(stage, "total"),
+                              failed > 0 ? mlq_region_format(region, ", %lld failed", failed) : "");
     } else if (strcmp(state, "running") == 0) {
         note = doc_text(stage, "text");
     }
-    struct mlq_str name = text_cut(region, text_safe(region, mlq_str_from(doc_text(stage, "name")), false), names);
+    struct mlq_str name =
+        text_cut(region, text_safe(region, mlq_str_from(doc_text(stage, "name")), false), names);
     size_t used = 2 + names + 2 + BAR_WIDTH + 2 + 9 + 2;
-    struct mlq_str shown = text_cut(region, text_safe(region, mlq_str_from(note), false), width > used ? width - used : 1);
-    fprintf(out, "  %.*s%*s  %s  %s%-9s%s  %.*s\n", MLQ_STR_ARG(name), (int)(names - text_width(name)), "",
-            progress_bar(stage_fraction(stage), BAR_WIDTH, bar), colour ? table_state_colour(mlq_str_from(state)) : "", state,
-            colour ? TABLE_PLAIN : "", MLQ_STR_ARG(shown));
+    struct mlq_str shown = text_cut(region, text_safe(region, mlq_str_from(note), false),
+                                    width > used ? width - used : 1);
+    fprintf(out, "  %.*s%*s  %s  %s%-9s%s  %.*s\n", MLQ_STR_ARG(name),
+            (int)(names - text_width(name)), "",
+            progress_bar(stage_fraction(stage), BAR_WIDTH, bar),
+            colour ? table_state_colour(mlq_str_from(state)) : "", state, colour ? TABLE_PLAIN : "",
+            MLQ_STR_ARG(shown));
 }
 
 static bool is_quiet_state(const json_t *stage)
@@ -163,7 +174,8 @@ static void print_changes(struct follow *follow, const json_t *job)
             continue;
         }
         struct mlq_str safe = text_safe(follow->region, mlq_str_from(name), false);
-        fprintf(stderr, "job %llu: %.*s %s\n", (unsigned long long)follow->job, MLQ_STR_ARG(safe), state);
+        fprintf(stderr, "job %llu: %.*s %s\n", (unsigned long long)follow->job, MLQ_STR_ARG(safe),
+                state);
         (void)json_object_set_new(follow->states, name, json_string(state));
     }
 }
@@ -191,8 +203,10 @@ static bool has_patience(struct follow *follow, int rc, struct mlq_err *err)
     if (follow->lost_ns == 0) {
         follow->lost_ns = now_ns;
         progress_clear(&follow->progress);
-        fprintf(stderr, "mlq %s: the scheduler does not answer: trying again for a minute (the job goes on)\n",
-                follow->session->verb);
+        fprintf(
+            stderr,
+            "mlq %s: the scheduler does not answer: trying again for a minute (the job goes on)\n",
+            follow->session->verb);
     }
     if (now_ns - follow->lost_ns > PATIENCE_NS) {
         return false;
@@ -229,8 +243,8 @@ static int watch(struct follow *follow, struct mlq_err *err)
             return mlq_fail(err, MLQ_ECANCELED, "the job has not ended in that time");
         }
         mlq_region_reset(follow->region);
-        int rc = mlq_client_watch(follow->session->client, follow->job, follow->version, next_wait_ns(follow),
-                                  follow->region, &json, &ended, err);
+        int rc = mlq_client_watch(follow->session->client, follow->job, follow->version,
+                                  next_wait_ns(follow), follow->region, &json, &ended, err);
         if (rc != MLQ_OK) {
             if (has_patience(follow, rc, err)) {
                 continue;
@@ -314,7 +328,8 @@ static int follow_one(struct follow *follow)
     return succeeded ? CMD_OK : CMD_JOB_FAILED;
 }
 
-int follow_jobs(struct session *session, const uint64_t *jobs, size_t count, const struct follow_options *options)
+int follow_jobs(struct session *session, const uint64_t *jobs, size_t count,
+                const struct follow_options *options)
 {
     int64_t now_ns = mlq_clock_boot_ns();
     int worst = CMD_OK;

@@ -16,7 +16,7 @@
 #include "lib/sys/mem.h"
 
 #define LIST_BYTES_MAX (64u << 20)
-#define READ_BYTES 65536
+#define READ_BYTES     65536
 
 extern char **environ;
 
@@ -75,9 +75,11 @@ static int by_bytes(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-int gitfiles_open(const char *dir, struct mlq_region *region, struct gitfiles **files, struct mlq_err *err)
+int gitfiles_open(const char *dir, struct mlq_region *region, struct gitfiles **files,
+                  struct mlq_err *err)
 {
-    static const char *const words[] = {"ls-files", "-z", "--cached", "--others", "--exclude-standard", NULL};
+    static const char *const words[] = {"ls-files",           "-z", "--cached", "--others",
+                                        "--exclude-standard", NULL};
     char *output = NULL;
     size_t len = 0;
     *files = mlq_region_alloc(region, sizeof **files);
@@ -131,8 +133,9 @@ bool gitfiles_skip(void *context, const char *inner_path, bool is_dir)
     }
     char *wanted = mlq_format(is_dir ? "%s/" : "%s", inner_path);
     size_t at = lower_bound(files, wanted);
-    bool found = at < files->count && (is_dir ? strncmp(files->paths[at], wanted, strlen(wanted)) == 0
-                                              : strcmp(files->paths[at], wanted) == 0);
+    bool found =
+        at < files->count && (is_dir ? strncmp(files->paths[at], wanted, strlen(wanted)) == 0
+                                     : strcmp(files->paths[at], wanted) == 0);
     mlq_free(wanted);
     return !found;
 }

@@ -47,11 +47,13 @@ int home_load(const char *dir, struct home *home, struct mlq_err *err)
     size_t len = 0;
     int rc = mlq_fs_read(path, CLUSTER_BYTES_MAX, &data, &len, err);
     if (rc == MLQ_ENOENT) {
-        rc = mlq_fail(err, MLQ_ENOENT, "no cluster in %s: start one with `mlq up`, or say --home DIR", dir);
+        rc = mlq_fail(err, MLQ_ENOENT,
+                      "no cluster in %s: start one with `mlq up`, or say --home DIR", dir);
     }
     json_t *document = rc == MLQ_OK ? json_loadb(data, len, 0, NULL) : NULL;
     if (rc == MLQ_OK && document == NULL) {
-        rc = mlq_fail(err, MLQ_ECORRUPT, "%s is not valid JSON: restore it, or remove it and run `mlq up`", path);
+        rc = mlq_fail(err, MLQ_ECORRUPT,
+                      "%s is not valid JSON: restore it, or remove it and run `mlq up`", path);
     }
     if (rc == MLQ_OK) {
         *home = (struct home){

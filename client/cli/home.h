@@ -5,8 +5,8 @@
  * scheduler, keys and store. Several homes live side by side.
  *
  *   cluster.json  keys/{server.key,enrolled,client.key,w1.key,…}  store/  logs/  pids/  w1/ w2/ …
- *   pg/ and run/  PostgreSQL's data and socket; elsewhere when PostgreSQL's user cannot reach the home
- *                 or a socket's path would be too long (cluster.json says where)
+ *   pg/ and run/  PostgreSQL's data and socket; elsewhere when PostgreSQL's user cannot reach the
+ * home or a socket's path would be too long (cluster.json says where)
  */
 #ifndef MLQ_CLI_HOME_H
 #define MLQ_CLI_HOME_H

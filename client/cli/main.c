@@ -25,7 +25,8 @@ int main(int argc, char **argv)
     if (verb == NULL) {
         const struct verbs_verb *nearest = verbs_nearest(name);
         fprintf(stderr, "mlq: unknown verb '%s'%s%s%s (`mlq --help` lists them)\n", name,
-                nearest == NULL ? "" : ": did you mean '", nearest == NULL ? "" : nearest->name, nearest == NULL ? "" : "'?");
+                nearest == NULL ? "" : ": did you mean '", nearest == NULL ? "" : nearest->name,
+                nearest == NULL ? "" : "'?");
         return CMD_USAGE;
     }
     if (verbs_wants_help(argc - 1, argv + 1)) {

@@ -19,11 +19,11 @@
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 
-#define SOCKET_DIR_BYTES_MAX 90 /* sun_path has 108, and "/.s.PGSQL.5432.lock" follows */
-#define START_TIMEOUT_MS 120000 /* recovery after a crash takes its time */
-#define ORPHANS_TIMEOUT_MS 30000
-#define STOP_TIMEOUT_MS 30000
-#define SERVER_USER "postgres"
+#define SOCKET_DIR_BYTES_MAX 90     /* sun_path has 108, and "/.s.PGSQL.5432.lock" follows */
+#define START_TIMEOUT_MS     120000 /* recovery after a crash takes its time */
+#define ORPHANS_TIMEOUT_MS   30000
+#define STOP_TIMEOUT_MS      30000
+#define SERVER_USER          "postgres"
 
 static bool is_root(void)
 {
@@ -64,8 +64,9 @@ void pg_choose_place(struct home *home)
 {
     unsigned long long id = hash_text(home->dir);
     if (home->pg_data == NULL) {
-        home->pg_data = is_root() && !others_can_reach(home->dir) ? mlq_format("/var/lib/mlq/%016llx/pg", id)
-                                                                  : home_file(home, "pg");
+        home->pg_data = is_root() && !others_can_reach(home->dir)
+                            ? mlq_format("/var/lib/mlq/%016llx/pg", id)
+                            : home_file(home, "pg");
     }
     if (home->pg_socket_dir == NULL) {
         size_t parent = strlen(home->pg_data) - strlen("/pg");
@@ -98,7 +99,8 @@ static char *server_program(const char *name, struct mlq_err *err)
     }
     mlq_free(pattern);
     if (path == NULL) {
-        (void)mlq_fail(err, MLQ_ENOENT, "PostgreSQL's %s is not installed: apt-get install postgresql", name);
+        (void)mlq_fail(err, MLQ_ENOENT,
+                       "PostgreSQL's %s is not installed: apt-get install postgresql", name);
     } else if (newest < 15) {
         (void)mlq_fail(err, MLQ_ENOTSUP, "PostgreSQL %d is too old: 15 or newer is needed", newest);
         mlq_free_p(&path);
@@ -111,7 +113,8 @@ static int make_private_dir(const char *path, struct mlq_err *err)
 {
     const struct passwd *user = is_root() ? getpwnam(SERVER_USER) : NULL;
     if (is_root() && user == NULL) {
-        return mlq_fail(err, MLQ_ENOENT, "the user '%s' does not exist: apt-get install postgresql", SERVER_USER);
+        return mlq_fail(err, MLQ_ENOENT, "the user '%s' does not exist: apt-get install postgresql",
+                        SERVER_USER);
     }
     const char *slash = strrchr(path, '/');
     char *parent = mlq_strndup((struct mlq_str){path, (size_t)(slash - path)});
@@ -133,7 +136,8 @@ static int make_private_dir(const char *path, struct mlq_err *err)
     return rc;
 }
 
-#define AS_SERVER_USER "setpriv", "--reuid=" SERVER_USER, "--regid=" SERVER_USER, "--init-groups", "--"
+#define AS_SERVER_USER                                                                             \
+    "setpriv", "--reuid=" SERVER_USER, "--regid=" SERVER_USER, "--init-groups", "--"
 #define AS_SERVER_USER_WORDS 5
 
 /* argv with the change of user in front when root: `argv` begins with AS_SERVER_USER. */
@@ -148,10 +152,12 @@ static int write_settings(const struct home *home, struct mlq_err *err)
     char *conf = mlq_fs_join(home->pg_data, "postgresql.conf");
     char *hba = mlq_fs_join(home->pg_data, "pg_hba.conf");
     char *ident = mlq_fs_join(home->pg_data, "pg_ident.conf");
-    char *settings = mlq_format("listen_addresses = ''\nunix_socket_directories = '%s'\nunix_socket_permissions = 0700\n"
-                                "port = 5432\nmax_connections = 50\nmax_wal_size = 2GB\nlog_checkpoints = off\n",
-                                home->pg_socket_dir);
-    char *map = mlq_format("mlq %s mlq\nmlq " SERVER_USER " mlq\n", me == NULL ? "root" : me->pw_name);
+    char *settings = mlq_format(
+        "listen_addresses = ''\nunix_socket_directories = '%s'\nunix_socket_permissions = 0700\n"
+        "port = 5432\nmax_connections = 50\nmax_wal_size = 2GB\nlog_checkpoints = off\n",
+        home->pg_socket_dir);
+    char *map =
+        mlq_format("mlq %s mlq\nmlq " SERVER_USER " mlq\n", me == NULL ? "root" : me->pw_name);
     int rc = mlq_fs_write_durable(conf, mlq_str_from(settings), 0644, err);
     if (rc == MLQ_OK) {
         rc = mlq_fs_write_durable(hba, MLQ_STR("local all mlq peer map=mlq\n"), 0644, err);
@@ -169,7 +175,8 @@ static int write_settings(const struct home *home, struct mlq_err *err)
 
 int pg_init(const struct home *home, struct mlq_err *err)
 {
-    char *done = mlq_fs_join(home->pg_data, "mlq.ready"); /* written last: a half made cluster is made again */
+    char *done = mlq_fs_join(home->pg_data,
+                             "mlq.ready"); /* written last: a half made cluster is made again */
     char *initdb = NULL;
     int rc = MLQ_OK;
     if (mlq_fs_exists(done)) {
@@ -185,8 +192,9 @@ int pg_init(const struct home *home, struct mlq_err *err)
         rc = make_private_dir(home->pg_socket_dir, err);
     }
     if (rc == MLQ_OK) {
-        const char *argv[] = {AS_SERVER_USER, initdb,       "--pgdata",         home->pg_data, "--username=mlq", "--auth=peer",
-                              "--encoding=UTF8", "--locale=C", "--data-checksums", NULL};
+        const char *argv[] = {AS_SERVER_USER,     initdb,        "--pgdata",        home->pg_data,
+                              "--username=mlq",   "--auth=peer", "--encoding=UTF8", "--locale=C",
+                              "--data-checksums", NULL};
         rc = daemon_run(home, "initdb", as_server_user(argv), err);
     }
     if (rc == MLQ_OK) {
@@ -201,28 +209,31 @@ out:
     return rc;
 }
 
-/* The last line of postmaster.pid says "ready" once connections are accepted; its first is the pid, so that
- * the file of a server that crashed is not believed. */
+/* The last line of postmaster.pid says "ready" once connections are accepted; its first is the pid,
+ * so that the file of a server that crashed is not believed. */
 static bool is_ready(const struct home *home)
 {
     char *path = mlq_fs_join(home->pg_data, "postmaster.pid");
     char *data = NULL;
     size_t len = 0;
     int pid = 0;
-    bool ready = mlq_fs_read(path, 4096, &data, &len, NULL) == MLQ_OK && sscanf(data, "%d", &pid) == 1 &&
-                 pid == (int)daemon_pid(home, "postgres") && strstr(data, "\nready") != NULL;
+    bool ready = mlq_fs_read(path, 4096, &data, &len, NULL) == MLQ_OK &&
+                 sscanf(data, "%d", &pid) == 1 && pid == (int)daemon_pid(home, "postgres") &&
+                 strstr(data, "\nready") != NULL;
     mlq_free(data);
     mlq_free(path);
     return ready;
 }
 
-/* A server that was killed leaves children that let go of its memory and lock file only when they notice. */
+/* A server that was killed leaves children that let go of its memory and lock file only when they
+ * notice. */
 static bool blocked_by_orphans(const char *log)
 {
     return strstr(log, "shared memory block") != NULL || strstr(log, "lock file") != NULL;
 }
 
-/* `from`: where its log stood before this start. MLQ_EAGAIN: it stopped because of such children, so another start may do. */
+/* `from`: where its log stood before this start. MLQ_EAGAIN: it stopped because of such children,
+ * so another start may do. */
 static int wait_until_ready(const struct home *home, long from, struct mlq_err *err)
 {
     int64_t deadline = mlq_clock_boot_ns() + START_TIMEOUT_MS * MLQ_NS_PER_MS;
@@ -231,8 +242,9 @@ static int wait_until_ready(const struct home *home, long from, struct mlq_err *
         if (gone || mlq_clock_boot_ns() > deadline) {
             char *tail = daemon_log_tail(home, "postgres", from);
             int code = gone && blocked_by_orphans(tail) ? MLQ_EAGAIN : MLQ_EIO;
-            int rc = mlq_fail(err, code, "PostgreSQL %s; its log (%s/logs/postgres.log) ends with:\n%s",
-                              gone ? "stopped at once" : "is not ready in time", home->dir, tail);
+            int rc =
+                mlq_fail(err, code, "PostgreSQL %s; its log (%s/logs/postgres.log) ends with:\n%s",
+                         gone ? "stopped at once" : "is not ready in time", home->dir, tail);
             mlq_free(tail);
             return rc;
         }
@@ -241,9 +253,9 @@ static int wait_until_ready(const struct home *home, long from, struct mlq_err *
     return MLQ_OK;
 }
 
-/* postmaster.pid names a process. When that is a server of this folder whose start was not recorded (the one
- * who started it was killed), it is ours; when it is another program that got its number since (after a power
- * cut), the file would keep PostgreSQL from starting. */
+/* postmaster.pid names a process. When that is a server of this folder whose start was not recorded
+ * (the one who started it was killed), it is ours; when it is another program that got its number
+ * since (after a power cut), the file would keep PostgreSQL from starting. */
 static void settle_pid_file(const struct home *home)
 {
     char *path = mlq_fs_join(home->pg_data, "postmaster.pid");
@@ -253,9 +265,11 @@ static void settle_pid_file(const struct home *home)
     struct stat ours;
     size_t len = 0;
     int pid = 0;
-    if (mlq_fs_read(path, 4096, &data, &len, NULL) == MLQ_OK && sscanf(data, "%d", &pid) == 1 && pid > 1) {
+    if (mlq_fs_read(path, 4096, &data, &len, NULL) == MLQ_OK && sscanf(data, "%d", &pid) == 1 &&
+        pid > 1) {
         (void)snprintf(cwd, sizeof cwd, "/proc/%d/cwd", pid);
-        bool alive = stat(cwd, &its) == 0 && stat(home->pg_data, &ours) == 0; /* a server works in its folder */
+        bool alive = stat(cwd, &its) == 0 &&
+                     stat(home->pg_data, &ours) == 0; /* a server works in its folder */
         if (alive && its.st_dev == ours.st_dev && its.st_ino == ours.st_ino) {
             (void)daemon_adopt(home, "postgres", pid, NULL);
         } else if (alive) {
@@ -303,7 +317,8 @@ int pg_start(const struct home *home, struct mlq_err *err)
 
 void pg_stop(const struct home *home)
 {
-    (void)daemon_stop(home, "postgres", SIGINT, STOP_TIMEOUT_MS); /* "fast": ends sessions, writes a checkpoint */
+    (void)daemon_stop(home, "postgres", SIGINT,
+                      STOP_TIMEOUT_MS); /* "fast": ends sessions, writes a checkpoint */
 }
 
 char *pg_conninfo(const struct home *home)

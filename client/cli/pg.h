@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The private PostgreSQL of a home: made once, on a Unix socket that only its owner reaches, without
- * passwords (peer authentication) and with fsync. As root it runs as the unprivileged user "postgres".
+ * The private PostgreSQL of a home: made once, on a Unix socket that only its owner reaches,
+ * without passwords (peer authentication) and with fsync. As root it runs as the unprivileged user
+ * "postgres".
  */
 #ifndef MLQ_CLI_PG_H
 #define MLQ_CLI_PG_H
@@ -17,7 +18,8 @@ void pg_choose_place(struct home *home);
 /* Makes the data folder when there is none. */
 int pg_init(const struct home *home, struct mlq_err *err);
 
-/* Starts the server unless it runs, and waits until it accepts connections (after a crash it recovers first). */
+/* Starts the server unless it runs, and waits until it accepts connections (after a crash it
+ * recovers first). */
 int pg_start(const struct home *home, struct mlq_err *err);
 void pg_stop(const struct home *home);
 

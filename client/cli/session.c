@@ -44,34 +44,40 @@ static const char *first_of(const char *flag, const char *variable)
 }
 
 /* A cluster elsewhere: everything is said. */
-static int remote_options(struct session *session, struct mlq_client_options *options, char **key, struct mlq_err *err)
+static int remote_options(struct session *session, struct mlq_client_options *options, char **key,
+                          struct mlq_err *err)
 {
     const char *store = first_of(session->store_flag, "MLQ_STORE");
     const char *key_path = first_of(session->key_flag, "MLQ_KEY");
     options->server_key = first_of(session->server_key_flag, "MLQ_SERVER_KEY");
     session->store = mlq_strdup(store);
     if (options->server_key == NULL) {
-        return mlq_fail(err, MLQ_EINVAL, "%s: --server-key (or MLQ_SERVER_KEY) is missing: the scheduler's public key",
-                        options->endpoint);
+        return mlq_fail(
+            err, MLQ_EINVAL,
+            "%s: --server-key (or MLQ_SERVER_KEY) is missing: the scheduler's public key",
+            options->endpoint);
     }
     if (key_path == NULL) {
-        return mlq_fail(err, MLQ_EINVAL, "%s: --key (or MLQ_KEY) is missing: the file of your own key pair",
+        return mlq_fail(err, MLQ_EINVAL,
+                        "%s: --key (or MLQ_KEY) is missing: the file of your own key pair",
                         options->endpoint);
     }
     *key = mlq_strdup(key_path);
     return MLQ_OK;
 }
 
-static int home_options(struct session *session, struct home *home, struct mlq_client_options *options, char **key,
-                        struct mlq_err *err)
+static int home_options(struct session *session, struct home *home,
+                        struct mlq_client_options *options, char **key, struct mlq_err *err)
 {
     session->home = home_path(session->home_flag);
     int rc = home_load(session->home, home, err);
     if (rc == MLQ_OK) {
         options->endpoint = home->endpoint;
         options->server_key = home->server_key;
-        session->store = mlq_strdup(session->store_flag != NULL ? session->store_flag : home->store);
-        *key = session->key_flag != NULL ? mlq_strdup(session->key_flag) : home_file(home, "keys/client.key");
+        session->store =
+            mlq_strdup(session->store_flag != NULL ? session->store_flag : home->store);
+        *key = session->key_flag != NULL ? mlq_strdup(session->key_flag)
+                                         : home_file(home, "keys/client.key");
     }
     return rc;
 }
@@ -121,8 +127,10 @@ int session_store(struct session *session, struct mlq_err *err)
         return MLQ_OK;
     }
     if (session->store == NULL) {
-        return mlq_fail(err, MLQ_ENOENT, "the cluster's artifact store is not known here: say --store DIR (or MLQ_STORE), "
-                                         "the folder that the cluster shares");
+        return mlq_fail(
+            err, MLQ_ENOENT,
+            "the cluster's artifact store is not known here: say --store DIR (or MLQ_STORE), "
+            "the folder that the cluster shares");
     }
     return cas_open(session->store, &session->cas, err);
 }
@@ -131,7 +139,8 @@ int session_jobs(struct session *session, size_t at, uint64_t **jobs, size_t *co
 {
     struct mlq_err err = MLQ_ERR_INIT;
     if (session->args.count <= at) {
-        return session_usage(session, "which job? An id, a range (12-40), last, @name, label=value or state=failed");
+        return session_usage(
+            session, "which job? An id, a range (12-40), last, @name, label=value or state=failed");
     }
     *jobs = NULL;
     *count = 0;
@@ -139,7 +148,8 @@ int session_jobs(struct session *session, size_t at, uint64_t **jobs, size_t *co
         const char *selector = session->args.operands[i];
         uint64_t *found = NULL;
         size_t more = 0;
-        int rc = mlq_client_resolve(session->client, mlq_str_from(selector), session->region, &found, &more, &err);
+        int rc = mlq_client_resolve(session->client, mlq_str_from(selector), session->region,
+                                    &found, &more, &err);
         if (rc == MLQ_OK && more == 0) {
             rc = mlq_fail(&err, MLQ_ENOENT, "no such job (mlq ls lists them)");
         }
@@ -171,7 +181,8 @@ int session_job(struct session *session, size_t at, uint64_t *job)
         return code;
     }
     if (count != 1) {
-        return session_usage(session, "%s: selects %zu jobs, one is needed", session->args.operands[at], count);
+        return session_usage(session, "%s: selects %zu jobs, one is needed",
+                             session->args.operands[at], count);
     }
     *job = jobs[0];
     return CMD_OK;
@@ -210,15 +221,17 @@ enum cmd_exit session_exit(int code)
 
 bool session_is_passing(int code)
 {
-    return code == MLQ_ECONN || code == MLQ_EUNKNOWN || code == MLQ_EAGAIN || code == MLQ_ETIMEOUT ||
-           code == MLQ_EFENCED || code == MLQ_EDB;
+    return code == MLQ_ECONN || code == MLQ_EUNKNOWN || code == MLQ_EAGAIN ||
+           code == MLQ_ETIMEOUT || code == MLQ_EFENCED || code == MLQ_EDB;
 }
 
 int session_fail(const struct session *session, const char *thing, const struct mlq_err *err)
 {
-    fprintf(stderr, "mlq %s: %s%s%s\n", session->verb, thing == NULL ? "" : thing, thing == NULL ? "" : ": ", err->text);
+    fprintf(stderr, "mlq %s: %s%s%s\n", session->verb, thing == NULL ? "" : thing,
+            thing == NULL ? "" : ": ", err->text);
     if (err->code == MLQ_ECONN && session->home != NULL) {
-        fprintf(stderr, "  is the cluster up? `mlq status` tells, `mlq up --home %s` starts it\n", session->home);
+        fprintf(stderr, "  is the cluster up? `mlq status` tells, `mlq up --home %s` starts it\n",
+                session->home);
     }
     return session_exit(err->code);
 }

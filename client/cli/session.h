@@ -41,7 +41,8 @@ struct session {
     struct args_option common[10];
 };
 
-/* Parses the arguments: `own` ends with {0} and may be NULL. CMD_OK, or CMD_USAGE after a message. */
+/* Parses the arguments: `own` ends with {0} and may be NULL. CMD_OK, or CMD_USAGE after a message.
+ */
 int session_parse(struct session *session, const struct args_option *own, int argc, char **argv);
 
 /* Opens the cluster that the options, else MLQ_ENDPOINT & co, else the home name. CMD_OK or an exit
@@ -52,15 +53,16 @@ void session_close(struct session *session);
 /* Opens the artifact store of the cluster, once. */
 int session_store(struct session *session, struct mlq_err *err);
 
-/* The ids that operand `at` and all that follow select, ascending within each. CMD_OK with at least one, or
- * an exit code after a message. session_job: exactly one. */
+/* The ids that operand `at` and all that follow select, ascending within each. CMD_OK with at least
+ * one, or an exit code after a message. session_job: exactly one. */
 int session_jobs(struct session *session, size_t at, uint64_t **jobs, size_t *count);
 int session_job(struct session *session, size_t at, uint64_t *job);
 
 /* "mlq VERB: THING: TEXT" on stderr (thing may be NULL) and the exit code for err->code. */
 int session_fail(const struct session *session, const char *thing, const struct mlq_err *err);
 /* The same for wrong usage. */
-int session_usage(const struct session *session, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int session_usage(const struct session *session, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 enum cmd_exit session_exit(int code);
 

@@ -15,7 +15,7 @@
 #include "lib/sys/mem.h"
 
 #define SPEC_BYTES_MAX (4u << 20)
-#define LABELS_MAX 64
+#define LABELS_MAX     64
 
 int specfile_pairs(const struct args_list *list, const char *option, struct mlq_region *region,
                    struct spec_pair **pairs, struct mlq_err *err)
@@ -23,8 +23,10 @@ int specfile_pairs(const struct args_list *list, const char *option, struct mlq_
     *pairs = mlq_region_array(region, list->count + 1, sizeof **pairs);
     for (size_t i = 0; i < list->count; i++) {
         struct spec_pair *pair = &(*pairs)[i];
-        if (!mlq_str_cut(mlq_str_from(list->items[i]), '=', &pair->name, &pair->value) || pair->name.len == 0) {
-            return mlq_fail(err, MLQ_EINVAL, "--%s takes NAME=VALUE, not '%s'", option, list->items[i]);
+        if (!mlq_str_cut(mlq_str_from(list->items[i]), '=', &pair->name, &pair->value) ||
+            pair->name.len == 0) {
+            return mlq_fail(err, MLQ_EINVAL, "--%s takes NAME=VALUE, not '%s'", option,
+                            list->items[i]);
         }
     }
     return MLQ_OK;
@@ -33,8 +35,9 @@ int specfile_pairs(const struct args_list *list, const char *option, struct mlq_
 /* A path of the spec, from where this process stands. */
 static char *full_path(struct mlq_region *region, const char *dir, struct mlq_str path)
 {
-    return path.len > 0 && path.ptr[0] == '/' ? mlq_region_strndup(region, path)
-                                              : mlq_region_format(region, "%s/%.*s", dir, MLQ_STR_ARG(path));
+    return path.len > 0 && path.ptr[0] == '/'
+               ? mlq_region_strndup(region, path)
+               : mlq_region_format(region, "%s/%.*s", dir, MLQ_STR_ARG(path));
 }
 
 /* "./train.py" and "train.py" are one. */
@@ -56,11 +59,13 @@ static bool is_script(void *context, struct mlq_str word)
     struct scripts *scripts = context;
     struct stat status;
     struct mlq_str inner = without_dot(word);
-    return mlq_fs_is_inner_path(inner) && lstat(full_path(scripts->region, scripts->dir, inner), &status) == 0 &&
+    return mlq_fs_is_inner_path(inner) &&
+           lstat(full_path(scripts->region, scripts->dir, inner), &status) == 0 &&
            S_ISREG(status.st_mode);
 }
 
-static void check_files(struct session *session, const struct specfile *file, struct diag_list *diags)
+static void check_files(struct session *session, const struct specfile *file,
+                        struct diag_list *diags)
 {
     const struct spec *spec = file->spec;
     for (size_t i = 0; i < spec->file_count; i++) {
@@ -69,17 +74,20 @@ static void check_files(struct session *session, const struct specfile *file, st
         const char *path = full_path(session->region, file->dir, one->path);
         struct stat status;
         if (stat(path, &status) != 0) {
-            diag_add(diags, one->line, one->column, "%.*s: %s: %s", MLQ_STR_ARG(one->param), path, strerror(errno));
+            diag_add(diags, one->line, one->column, "%.*s: %s: %s", MLQ_STR_ARG(one->param), path,
+                     strerror(errno));
         } else if (wants_dir ? !S_ISDIR(status.st_mode) : !S_ISREG(status.st_mode)) {
-            diag_add(diags, one->line, one->column, "%.*s: %s is not a %s", MLQ_STR_ARG(one->param), path,
-                     wants_dir ? "folder" : "regular file");
+            diag_add(diags, one->line, one->column, "%.*s: %s is not a %s", MLQ_STR_ARG(one->param),
+                     path, wants_dir ? "folder" : "regular file");
         } else if (access(path, R_OK) != 0) {
-            diag_add(diags, one->line, one->column, "%.*s: %s: %s", MLQ_STR_ARG(one->param), path, strerror(errno));
+            diag_add(diags, one->line, one->column, "%.*s: %s: %s", MLQ_STR_ARG(one->param), path,
+                     strerror(errno));
         }
     }
 }
 
-static int parse(struct session *session, struct mlq_str text, const struct args_list *sets, struct specfile *file)
+static int parse(struct session *session, struct mlq_str text, const struct args_list *sets,
+                 struct specfile *file)
 {
     struct scripts scripts = {.region = session->region, .dir = file->dir};
     struct spec_options options = {.is_script = is_script, .context = &scripts};
@@ -103,7 +111,8 @@ static int parse(struct session *session, struct mlq_str text, const struct args
     return CMD_OK;
 }
 
-int specfile_load(struct session *session, const char *path, const struct args_list *sets, struct specfile *file)
+int specfile_load(struct session *session, const char *path, const struct args_list *sets,
+                  struct specfile *file)
 {
     struct mlq_err err = MLQ_ERR_INIT;
     char *data = NULL;
@@ -116,15 +125,17 @@ int specfile_load(struct session *session, const char *path, const struct args_l
     }
     *file = (struct specfile){
         .file = is_input ? "<stdin>" : path,
-        .dir = is_input || slash == NULL ? "."
-                                         : mlq_region_format(session->region, "%.*s", (int)(slash - path), path),
+        .dir = is_input || slash == NULL
+                   ? "."
+                   : mlq_region_format(session->region, "%.*s", (int)(slash - path), path),
     };
     struct mlq_str text = mlq_region_copy(session->region, (struct mlq_str){data, len});
     mlq_free(data);
     return parse(session, text, sets, file);
 }
 
-int specfile_command(struct session *session, const struct spec_command *command, struct specfile *file)
+int specfile_command(struct session *session, const struct spec_command *command,
+                     struct specfile *file)
 {
     *file = (struct specfile){.file = "command line", .dir = "."};
     return parse(session, spec_from_command(command, session->region), NULL, file);
@@ -143,7 +154,8 @@ static bool skip_others(void *context, const char *inner_path, bool is_dir)
     size_t len = strlen(inner_path);
     for (size_t i = 0; i < only->stage->script_count; i++) {
         struct mlq_str script = without_dot(only->stage->scripts[i]);
-        if (is_dir ? script.len > len && memcmp(script.ptr, inner_path, len) == 0 && script.ptr[len] == '/'
+        if (is_dir ? script.len > len && memcmp(script.ptr, inner_path, len) == 0 &&
+                         script.ptr[len] == '/'
                    : mlq_str_eq_c(script, inner_path)) {
             return false;
         }
@@ -151,14 +163,16 @@ static bool skip_others(void *context, const char *inner_path, bool is_dir)
     return true;
 }
 
-/* The commit that the code was taken from, as a label: the canonical spec has no other place for it. */
+/* The commit that the code was taken from, as a label: the canonical spec has no other place for
+ * it. */
 static void label_commit(struct session *session, struct spec *spec, const char *dir)
 {
     const char *commit = gitfiles_commit(dir, session->region);
     if (commit == NULL || spec->label_count >= LABELS_MAX) {
         return;
     }
-    struct spec_pair *labels = mlq_region_array(session->region, spec->label_count + 1, sizeof *labels);
+    struct spec_pair *labels =
+        mlq_region_array(session->region, spec->label_count + 1, sizeof *labels);
     for (size_t i = 0; i < spec->label_count; i++) {
         labels[i] = spec->labels[i];
         if (mlq_str_eq_c(labels[i].name, "git-commit")) {
@@ -170,8 +184,8 @@ static void label_commit(struct session *session, struct spec *spec, const char 
     spec->label_count++;
 }
 
-static int store_folder(struct session *session, struct specfile *file, struct spec_file *one, const char *path,
-                        struct cas_digest *digest, struct mlq_err *err)
+static int store_folder(struct session *session, struct specfile *file, struct spec_file *one,
+                        const char *path, struct cas_digest *digest, struct mlq_err *err)
 {
     struct only only = {.stage = &file->spec->stages[one->stage]};
     int rc;
@@ -204,14 +218,16 @@ int specfile_store(struct session *session, struct specfile *file, struct mlq_er
             rc = store_folder(session, file, one, path, &digest, err);
         } else {
             struct progress_upload upload = {.name = path};
-            rc = cas_put_file(session->cas, path, &digest, &one->bytes, progress_on_upload, &upload, err);
+            rc = cas_put_file(session->cas, path, &digest, &one->bytes, progress_on_upload, &upload,
+                              err);
             progress_upload_done(&upload);
         }
         if (rc == MLQ_OK) {
             cas_digest_format(&digest, text);
             one->digest = mlq_str_from(mlq_region_strdup(session->region, text));
         } else {
-            rc = mlq_wrap(err, rc, "%s:%u:%u: %.*s", file->file, one->line, one->column, MLQ_STR_ARG(one->param));
+            rc = mlq_wrap(err, rc, "%s:%u:%u: %.*s", file->file, one->line, one->column,
+                          MLQ_STR_ARG(one->param));
         }
     }
     return rc;

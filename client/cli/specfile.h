@@ -20,10 +20,12 @@ struct specfile {
 int specfile_pairs(const struct args_list *list, const char *option, struct mlq_region *region,
                    struct spec_pair **pairs, struct mlq_err *err);
 
-/* Reads, parses, and looks whether every file that it names is there. CMD_OK, or an exit code after all that is
- * wrong was said. path "-": standard input. */
-int specfile_load(struct session *session, const char *path, const struct args_list *sets, struct specfile *spec);
-int specfile_command(struct session *session, const struct spec_command *command, struct specfile *spec);
+/* Reads, parses, and looks whether every file that it names is there. CMD_OK, or an exit code after
+ * all that is wrong was said. path "-": standard input. */
+int specfile_load(struct session *session, const char *path, const struct args_list *sets,
+                  struct specfile *spec);
+int specfile_command(struct session *session, const struct spec_command *command,
+                     struct specfile *spec);
 
 /* Puts the files into the store and their digests into the spec. */
 int specfile_store(struct session *session, struct specfile *spec, struct mlq_err *err);

@@ -12,12 +12,14 @@
 #include "lib/base/ownership.h"
 
 #define HEADLINES_MAX 4
-#define LOG_LINES 10
+#define LOG_LINES     10
 
 /* In this order; a stage that has none of them shows its first ones. */
-static const char *const headlines[] = {"accuracy", "f1_macro", "roc_auc", "log_loss", "r2", "rmse", "mae", "val_loss", "loss"};
+static const char *const headlines[] = {"accuracy", "f1_macro", "roc_auc",  "log_loss", "r2",
+                                        "rmse",     "mae",      "val_loss", "loss"};
 
-static size_t put_metric(FILE *file, const char *name, const json_t *value, size_t shown, struct mlq_region *region)
+static size_t put_metric(FILE *file, const char *name, const json_t *value, size_t shown,
+                         struct mlq_region *region)
 {
     char number[DOC_NUMBER_BYTES];
     if (json_is_real(value)) {
@@ -79,7 +81,8 @@ const char *summary_cause(struct mlq_region *region, const json_t *attempt)
     return detail[0] == '\0' ? text : mlq_region_format(region, "%s: %s", text, detail);
 }
 
-static void print_failure(struct session *session, const json_t *job, const json_t *stage, FILE *file)
+static void print_failure(struct session *session, const json_t *job, const json_t *stage,
+                          FILE *file)
 {
     struct mlq_region *region = session->region;
     const json_t *attempt = logread_pick_attempt(stage, -1, -1);
@@ -93,11 +96,14 @@ static void print_failure(struct session *session, const json_t *job, const json
     uint64_t id = 0;
     (void)mlq_str_u64(mlq_str_from(doc_text(job, "id")), &id);
     struct mlq_str cause = text_safe(region, mlq_str_from(summary_cause(region, attempt)), true);
-    const char *index_text = doc_int(stage, "array") > 1 ? mlq_region_format(region, "[%u]", index) : "";
-    const char *rank_text = doc_int(stage, "ranks") > 1 ? mlq_region_format(region, " rank %u", rank) : "";
-    fprintf(file, "  %.*s%s%s failed on %s (%.*s)\n", MLQ_STR_ARG(name), index_text, rank_text, doc_text(attempt, "worker"),
-            MLQ_STR_ARG(cause));
-    struct mlq_str tail = logread_tail(session, id, doc_text(stage, "name"), index, rank, LOG_LINES, region);
+    const char *index_text =
+        doc_int(stage, "array") > 1 ? mlq_region_format(region, "[%u]", index) : "";
+    const char *rank_text =
+        doc_int(stage, "ranks") > 1 ? mlq_region_format(region, " rank %u", rank) : "";
+    fprintf(file, "  %.*s%s%s failed on %s (%.*s)\n", MLQ_STR_ARG(name), index_text, rank_text,
+            doc_text(attempt, "worker"), MLQ_STR_ARG(cause));
+    struct mlq_str tail =
+        logread_tail(session, id, doc_text(stage, "name"), index, rank, LOG_LINES, region);
     struct mlq_str line;
     tail = text_safe(region, tail, true);
     while (tail.len > 0) {
@@ -113,8 +119,9 @@ void summary_print(struct session *session, const json_t *job, FILE *file)
     const char *colour = table_colour(file) ? table_state_colour(mlq_str_from(state)) : "";
     char span[TEXT_BYTES];
     struct mlq_str name = text_safe(session->region, mlq_str_from(doc_text(job, "name")), false);
-    fprintf(file, "job %s %.*s: %s%s%s in %s\n", doc_text(job, "id"), MLQ_STR_ARG(name), colour, state,
-            colour[0] == '\0' ? "" : TABLE_PLAIN, text_span(doc_text(job, "submitted"), doc_text(job, "ended"), span));
+    fprintf(file, "job %s %.*s: %s%s%s in %s\n", doc_text(job, "id"), MLQ_STR_ARG(name), colour,
+            state, colour[0] == '\0' ? "" : TABLE_PLAIN,
+            text_span(doc_text(job, "submitted"), doc_text(job, "ended"), span));
     bool failed = false;
     for (size_t i = 0; i < json_array_size(stages); i++) {
         const json_t *stage = json_array_get(stages, i);
@@ -129,6 +136,7 @@ void summary_print(struct session *session, const json_t *job, FILE *file)
         }
     }
     if (failed) {
-        fprintf(file, "  look: `mlq logs %s`   again: `mlq retry %s`\n", doc_text(job, "id"), doc_text(job, "id"));
+        fprintf(file, "  look: `mlq logs %s`   again: `mlq retry %s`\n", doc_text(job, "id"),
+                doc_text(job, "id"));
     }
 }

@@ -13,7 +13,7 @@
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
 
-#define GAP 2
+#define GAP           2
 #define CUT_WIDTH_MIN 8
 
 struct table {
@@ -26,7 +26,8 @@ struct table {
     size_t widths[TABLE_COLUMNS_MAX];
 };
 
-struct table *table_create(struct mlq_region *region, const struct table_column *columns, size_t count)
+struct table *table_create(struct mlq_region *region, const struct table_column *columns,
+                           size_t count)
 {
     struct table *table = mlq_region_alloc(region, sizeof *table);
     MLQ_ASSERT(count > 0 && count <= TABLE_COLUMNS_MAX);
@@ -91,10 +92,12 @@ static void pad(FILE *file, size_t count)
     (void)fprintf(file, "%*s", (int)count, "");
 }
 
-static void print_cell(const struct table *table, FILE *file, size_t column, struct mlq_str text, bool colour)
+static void print_cell(const struct table *table, FILE *file, size_t column, struct mlq_str text,
+                       bool colour)
 {
     const struct table_column *said = &table->columns[column];
-    struct mlq_str shown = said->may_cut ? text_cut(table->region, text, table->widths[column]) : text;
+    struct mlq_str shown =
+        said->may_cut ? text_cut(table->region, text, table->widths[column]) : text;
     size_t width = text_width(shown);
     size_t space = table->widths[column] > width ? table->widths[column] - width : 0;
     const char *begin = colour && said->state ? table_state_colour(text) : "";
@@ -147,7 +150,8 @@ bool table_colour(FILE *file)
 {
     const char *no = getenv("NO_COLOR");
     const char *terminal = getenv("TERM");
-    return isatty(fileno(file)) && (no == NULL || no[0] == '\0') && terminal != NULL && strcmp(terminal, "dumb") != 0;
+    return isatty(fileno(file)) && (no == NULL || no[0] == '\0') && terminal != NULL &&
+           strcmp(terminal, "dumb") != 0;
 }
 
 const char *table_state_colour(struct mlq_str state)
@@ -156,9 +160,10 @@ const char *table_state_colour(struct mlq_str state)
         const char *word;
         const char *colour;
     } colours[] = {
-        {"succeeded", "\033[32m"}, {"pass", "\033[32m"}, {"up", "\033[32m"},       {"running", "\033[36m"},
-        {"failed", "\033[31m"},    {"fail", "\033[31m"}, {"down", "\033[31m"},     {"cancelled", "\033[33m"},
-        {"skipped", "\033[2m"},    {"pending", "\033[2m"}, {"inconclusive", "\033[33m"},
+        {"succeeded", "\033[32m"}, {"pass", "\033[32m"},         {"up", "\033[32m"},
+        {"running", "\033[36m"},   {"failed", "\033[31m"},       {"fail", "\033[31m"},
+        {"down", "\033[31m"},      {"cancelled", "\033[33m"},    {"skipped", "\033[2m"},
+        {"pending", "\033[2m"},    {"inconclusive", "\033[33m"},
     };
     for (size_t i = 0; i < sizeof colours / sizeof colours[0]; i++) {
         if (mlq_str_eq_c(state, colours[i].word)) {

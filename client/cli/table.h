@@ -25,7 +25,8 @@ struct table_column {
 
 struct table;
 
-struct table *table_create(struct mlq_region *region, const struct table_column *columns, size_t count);
+struct table *table_create(struct mlq_region *region, const struct table_column *columns,
+                           size_t count);
 /* The next cell, row by row; control characters are defused. */
 void table_cell(struct table *table, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* width 0: as wide as it gets. */

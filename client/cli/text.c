@@ -45,8 +45,8 @@ double text_time(const char *iso)
 {
     struct tm when = {0};
     double seconds = 0;
-    if (sscanf(iso, "%4d-%2d-%2dT%2d:%2d:%lf", &when.tm_year, &when.tm_mon, &when.tm_mday, &when.tm_hour, &when.tm_min,
-               &seconds) != 6) {
+    if (sscanf(iso, "%4d-%2d-%2dT%2d:%2d:%lf", &when.tm_year, &when.tm_mon, &when.tm_mday,
+               &when.tm_hour, &when.tm_min, &seconds) != 6) {
         return -1;
     }
     when.tm_year -= 1900;
@@ -85,7 +85,8 @@ struct mlq_str text_safe(struct mlq_region *region, struct mlq_str text, bool li
     for (size_t i = 0; i < copy.len; i++) {
         unsigned char c = (unsigned char)bytes[i];
         bool wanted = lines && (c == '\n' || c == '\t' || c == '\r');
-        bool c1 = c == 0xc2 && i + 1 < copy.len && (unsigned char)bytes[i + 1] >= 0x80 && (unsigned char)bytes[i + 1] < 0xa0;
+        bool c1 = c == 0xc2 && i + 1 < copy.len && (unsigned char)bytes[i + 1] >= 0x80 &&
+                  (unsigned char)bytes[i + 1] < 0xa0;
         if (((c < 0x20 || c == 0x7f) && !wanted) || c1) {
             bytes[i] = '?';
             if (c1) {

@@ -15,8 +15,9 @@
 
 #define TEXT_BYTES 32
 
-const char *text_bytes(uint64_t bytes, char text[TEXT_BYTES]);     /* "812 B", "1.2 MiB" */
-const char *text_duration(double seconds, char text[TEXT_BYTES]);  /* "0.3s", "14.2s", "3m05s", "2h10m", "3d04h" */
+const char *text_bytes(uint64_t bytes, char text[TEXT_BYTES]); /* "812 B", "1.2 MiB" */
+const char *text_duration(double seconds,
+                          char text[TEXT_BYTES]); /* "0.3s", "14.2s", "3m05s", "2h10m", "3d04h" */
 
 /* Seconds since 1970 of "2026-11-23T09:00:00.123Z"; negative when it is not one. */
 double text_time(const char *iso);
@@ -25,8 +26,8 @@ const char *text_span(const char *from, const char *to, char text[TEXT_BYTES]);
 /* "12s ago". */
 const char *text_ago(const char *iso, char text[TEXT_BYTES]);
 
-/* Control characters (escape sequences of a hostile text among them) as '?', in the region. Newlines and
- * tabs stay when `lines`. */
+/* Control characters (escape sequences of a hostile text among them) as '?', in the region.
+ * Newlines and tabs stay when `lines`. */
 struct mlq_str text_safe(struct mlq_region *region, struct mlq_str text, bool lines);
 
 /* Columns that a text takes, counting code points. */

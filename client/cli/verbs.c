@@ -9,7 +9,8 @@
 #include "lib/base/str.h"
 
 const struct verbs_verb verbs_all[] = {
-    {"up", "cluster", "start a cluster on this machine, or what of it does not run", cmd_up_help, cmd_up},
+    {"up", "cluster", "start a cluster on this machine, or what of it does not run", cmd_up_help,
+     cmd_up},
     {"down", "cluster", "stop it; the record stays", cmd_down_help, cmd_down},
     {"status", "cluster", "is it up, and what does it do", cmd_status_help, cmd_status},
     {"nodes", "cluster", "the workers and what they have free", cmd_nodes_help, cmd_nodes},
@@ -22,7 +23,8 @@ const struct verbs_verb verbs_all[] = {
     {"logs", "looking", "what a task wrote", cmd_logs_help, cmd_logs},
     {"metrics", "looking", "what a job measured", cmd_metrics_help, cmd_metrics},
     {"artifacts", "looking", "list, fetch and store files", cmd_artifacts_help, cmd_artifacts},
-    {"explain", "writing", "operators, and a spec with every default", cmd_explain_help, cmd_explain},
+    {"explain", "writing", "operators, and a spec with every default", cmd_explain_help,
+     cmd_explain},
     {"completion", "other", "for bash, zsh and fish", cmd_completion_help, cmd_completion},
     {"version", "other", "which mlq this is", cmd_version_help, cmd_version},
     {"help", "other", "this, or the help of a verb", cmd_help_help, cmd_help},
@@ -77,9 +79,12 @@ void verbs_print_help(FILE *file)
     }
     fputs("\n"
           "A JOB is an id (12), a range (12-40), last, @name, label=value or state=failed.\n"
-          "Every verb: --home DIR, or --endpoint URL --server-key KEY --key FILE --store DIR (or MLQ_HOME, MLQ_ENDPOINT,\n"
-          "MLQ_SERVER_KEY, MLQ_KEY, MLQ_STORE) say which cluster; --json prints one document, --jsonl lines, -q ids only.\n"
-          "Exit codes: 0 ok, 1 a job failed, 2 usage, 3 not found, 4 refused, 5 invalid, 6 unreachable (nothing was sent),\n"
+          "Every verb: --home DIR, or --endpoint URL --server-key KEY --key FILE --store DIR (or "
+          "MLQ_HOME, MLQ_ENDPOINT,\n"
+          "MLQ_SERVER_KEY, MLQ_KEY, MLQ_STORE) say which cluster; --json prints one document, "
+          "--jsonl lines, -q ids only.\n"
+          "Exit codes: 0 ok, 1 a job failed, 2 usage, 3 not found, 4 refused, 5 invalid, 6 "
+          "unreachable (nothing was sent),\n"
           "7 outcome unknown (safe to repeat), 124 the wait timed out, 130 interrupted.\n"
           "`mlq VERB --help` tells more, examples first.\n",
           file);

@@ -11,14 +11,15 @@
 #include "lib/sys/mem.h"
 
 #define TIMEOUT_NS (10 * MLQ_NS_PER_S)
-#define LOG_TRIES 5
+#define LOG_TRIES  5
 
 struct mlq_client {
     struct net_caller *caller;
     int64_t timeout_ns;
 };
 
-int mlq_client_open(const struct mlq_client_options *options, struct mlq_client **client, struct mlq_err *err)
+int mlq_client_open(const struct mlq_client_options *options, struct mlq_client **client,
+                    struct mlq_err *err)
 {
     struct net_keypair keys;
     struct net_caller *caller = NULL;
@@ -48,8 +49,8 @@ void mlq_client_close(struct mlq_client **client)
 }
 
 /* A refusal in the reply becomes the call's error. */
-static int call(struct mlq_client *client, struct msg_request *request, struct mlq_region *region, struct msg_reply *reply,
-                struct mlq_err *err)
+static int call(struct mlq_client *client, struct msg_request *request, struct mlq_region *region,
+                struct msg_reply *reply, struct mlq_err *err)
 {
     int64_t timeout_ns = client->timeout_ns + (request->wait_ns > 0 ? request->wait_ns : 0);
     int rc = net_caller_call(client->caller, request, timeout_ns, region, reply, err);
@@ -59,8 +60,8 @@ static int call(struct mlq_client *client, struct msg_request *request, struct m
     return rc;
 }
 
-static int call_for_json(struct mlq_client *client, struct msg_request *request, struct mlq_region *region,
-                         struct mlq_str *json, struct mlq_err *err)
+static int call_for_json(struct mlq_client *client, struct msg_request *request,
+                         struct mlq_region *region, struct mlq_str *json, struct mlq_err *err)
 {
     struct msg_reply reply;
     int rc = call(client, request, region, &reply, err);
@@ -70,7 +71,8 @@ static int call_for_json(struct mlq_client *client, struct msg_request *request,
     return rc;
 }
 
-static int call_for_done(struct mlq_client *client, struct msg_request *request, struct mlq_err *err)
+static int call_for_done(struct mlq_client *client, struct msg_request *request,
+                         struct mlq_err *err)
 {
     struct mlq_region *region = mlq_region_create();
     struct msg_reply reply;
@@ -79,8 +81,9 @@ static int call_for_done(struct mlq_client *client, struct msg_request *request,
     return rc;
 }
 
-int mlq_client_submit(struct mlq_client *client, struct mlq_str spec, struct mlq_str idempotency_key, uint64_t *job,
-                      struct mlq_region *region, struct mlq_str *warning, struct mlq_err *err)
+int mlq_client_submit(struct mlq_client *client, struct mlq_str spec,
+                      struct mlq_str idempotency_key, uint64_t *job, struct mlq_region *region,
+                      struct mlq_str *warning, struct mlq_err *err)
 {
     struct msg_request request = {.op = MSG_OP_SUBMIT, .spec = spec, .key = idempotency_key};
     struct msg_reply reply;
@@ -94,9 +97,11 @@ int mlq_client_submit(struct mlq_client *client, struct mlq_str spec, struct mlq
     return rc;
 }
 
-int mlq_client_cancel(struct mlq_client *client, uint64_t job, struct mlq_str reason, struct mlq_err *err)
+int mlq_client_cancel(struct mlq_client *client, uint64_t job, struct mlq_str reason,
+                      struct mlq_err *err)
 {
-    return call_for_done(client, &(struct msg_request){.op = MSG_OP_CANCEL, .job = job, .text = reason}, err);
+    return call_for_done(
+        client, &(struct msg_request){.op = MSG_OP_CANCEL, .job = job, .text = reason}, err);
 }
 
 int mlq_client_retry(struct mlq_client *client, uint64_t job, struct mlq_err *err)
@@ -104,31 +109,37 @@ int mlq_client_retry(struct mlq_client *client, uint64_t job, struct mlq_err *er
     return call_for_done(client, &(struct msg_request){.op = MSG_OP_RETRY, .job = job}, err);
 }
 
-int mlq_client_status(struct mlq_client *client, struct mlq_region *region, struct mlq_str *json, struct mlq_err *err)
+int mlq_client_status(struct mlq_client *client, struct mlq_region *region, struct mlq_str *json,
+                      struct mlq_err *err)
 {
     return call_for_json(client, &(struct msg_request){.op = MSG_OP_STATUS}, region, json, err);
 }
 
-int mlq_client_nodes(struct mlq_client *client, struct mlq_region *region, struct mlq_str *json, struct mlq_err *err)
+int mlq_client_nodes(struct mlq_client *client, struct mlq_region *region, struct mlq_str *json,
+                     struct mlq_err *err)
 {
     return call_for_json(client, &(struct msg_request){.op = MSG_OP_NODES}, region, json, err);
 }
 
-int mlq_client_show(struct mlq_client *client, uint64_t job, struct mlq_region *region, struct mlq_str *json,
-                    struct mlq_err *err)
-{
-    return call_for_json(client, &(struct msg_request){.op = MSG_OP_SHOW, .job = job}, region, json, err);
-}
-
-int mlq_client_metrics(struct mlq_client *client, uint64_t job, struct mlq_str stage, struct mlq_str name,
-                       struct mlq_region *region, struct mlq_str *json, struct mlq_err *err)
-{
-    return call_for_json(client, &(struct msg_request){.op = MSG_OP_METRICS, .job = job, .stage = stage, .name = name},
-                         region, json, err);
-}
-
-int mlq_client_list(struct mlq_client *client, const struct mlq_client_list *filter, struct mlq_region *region,
+int mlq_client_show(struct mlq_client *client, uint64_t job, struct mlq_region *region,
                     struct mlq_str *json, struct mlq_err *err)
+{
+    return call_for_json(client, &(struct msg_request){.op = MSG_OP_SHOW, .job = job}, region, json,
+                         err);
+}
+
+int mlq_client_metrics(struct mlq_client *client, uint64_t job, struct mlq_str stage,
+                       struct mlq_str name, struct mlq_region *region, struct mlq_str *json,
+                       struct mlq_err *err)
+{
+    return call_for_json(
+        client,
+        &(struct msg_request){.op = MSG_OP_METRICS, .job = job, .stage = stage, .name = name},
+        region, json, err);
+}
+
+int mlq_client_list(struct mlq_client *client, const struct mlq_client_list *filter,
+                    struct mlq_region *region, struct mlq_str *json, struct mlq_err *err)
 {
     return call_for_json(client,
                          &(struct msg_request){.op = MSG_OP_LIST,
@@ -139,11 +150,14 @@ int mlq_client_list(struct mlq_client *client, const struct mlq_client_list *fil
                          region, json, err);
 }
 
-int mlq_client_resolve(struct mlq_client *client, struct mlq_str selector, struct mlq_region *region, uint64_t **jobs,
-                       size_t *count, struct mlq_err *err)
+int mlq_client_resolve(struct mlq_client *client, struct mlq_str selector,
+                       struct mlq_region *region, uint64_t **jobs, size_t *count,
+                       struct mlq_err *err)
 {
     struct mlq_str json;
-    int rc = call_for_json(client, &(struct msg_request){.op = MSG_OP_RESOLVE, .selector = selector}, region, &json, err);
+    int rc =
+        call_for_json(client, &(struct msg_request){.op = MSG_OP_RESOLVE, .selector = selector},
+                      region, &json, err);
     if (rc != MLQ_OK) {
         return rc;
     }
@@ -151,7 +165,8 @@ int mlq_client_resolve(struct mlq_client *client, struct mlq_str selector, struc
     json_t *ids = json_object_get(document, "jobs");
     if (!json_is_array(ids)) {
         json_decref(document);
-        return mlq_fail(err, MLQ_EPROTO, "the scheduler's answer is not understood: is it of another version?");
+        return mlq_fail(err, MLQ_EPROTO,
+                        "the scheduler's answer is not understood: is it of another version?");
     }
     *count = json_array_size(ids);
     *jobs = mlq_region_array(region, *count, sizeof **jobs);
@@ -164,9 +179,11 @@ int mlq_client_resolve(struct mlq_client *client, struct mlq_str selector, struc
 }
 
 int mlq_client_watch(struct mlq_client *client, uint64_t job, uint64_t version, int64_t wait_ns,
-                     struct mlq_region *region, struct mlq_str *json, bool *ended, struct mlq_err *err)
+                     struct mlq_region *region, struct mlq_str *json, bool *ended,
+                     struct mlq_err *err)
 {
-    struct msg_request request = {.op = MSG_OP_WATCH, .job = job, .version = version, .wait_ns = wait_ns};
+    struct msg_request request = {
+        .op = MSG_OP_WATCH, .job = job, .version = version, .wait_ns = wait_ns};
     struct msg_reply reply;
     int rc = call(client, &request, region, &reply, err);
     if (rc == MLQ_OK) {
@@ -176,8 +193,9 @@ int mlq_client_watch(struct mlq_client *client, uint64_t job, uint64_t version, 
     return rc;
 }
 
-int mlq_client_log(struct mlq_client *client, struct mlq_client_log *where, struct mlq_region *region,
-                   struct mlq_str *bytes, struct mlq_str *digest, bool *end, struct mlq_err *err)
+int mlq_client_log(struct mlq_client *client, struct mlq_client_log *where,
+                   struct mlq_region *region, struct mlq_str *bytes, struct mlq_str *digest,
+                   bool *end, struct mlq_err *err)
 {
     struct msg_request request = {.op = MSG_OP_LOG,
                                   .job = where->job,
@@ -188,7 +206,8 @@ int mlq_client_log(struct mlq_client *client, struct mlq_client_log *where, stru
                                   .wait_ns = where->wait_ns};
     struct msg_reply reply;
     int rc = MLQ_EAGAIN;
-    for (int i = 0; rc == MLQ_EAGAIN && i < LOG_TRIES; i++) { /* it moves from the worker to the store once */
+    for (int i = 0; rc == MLQ_EAGAIN && i < LOG_TRIES;
+         i++) { /* it moves from the worker to the store once */
         rc = call(client, &request, region, &reply, err);
     }
     if (rc == MLQ_OK) {

@@ -19,7 +19,8 @@ struct values {
     struct args_list list;
 };
 
-static int parse(struct values *values, struct args *args, struct mlq_err *err, int argc, const char *const *words)
+static int parse(struct values *values, struct args *args, struct mlq_err *err, int argc,
+                 const char *const *words)
 {
     static char copies[16][300];
     static char *argv[17];
@@ -47,7 +48,8 @@ static int parse(struct values *values, struct args *args, struct mlq_err *err, 
 }
 
 #define PARSE(...)                                                                                 \
-    parse(&values, &args, &err, (int)(sizeof((const char *[]){"verb", __VA_ARGS__}) / sizeof(char *)), \
+    parse(&values, &args, &err,                                                                    \
+          (int)(sizeof((const char *[]){"verb", __VA_ARGS__}) / sizeof(char *)),                   \
           (const char *[]){"verb", __VA_ARGS__})
 
 static void options_and_operands_come_in_any_order(void **state)
@@ -56,7 +58,9 @@ static void options_and_operands_come_in_any_order(void **state)
     struct args args;
     struct mlq_err err;
     (void)state;
-    assert_int_equal(PARSE("12", "--text", "a", "-f", "last", "--number=7", "--integer", "-3", "--wait-for=1m30s", "-"), MLQ_OK);
+    assert_int_equal(PARSE("12", "--text", "a", "-f", "last", "--number=7", "--integer", "-3",
+                           "--wait-for=1m30s", "-"),
+                     MLQ_OK);
     assert_int_equal(args.count, 3);
     assert_string_equal(args.operands[0], "12");
     assert_string_equal(args.operands[1], "last");
@@ -153,9 +157,10 @@ static void durations(void **state)
         const char *text;
         int64_t ms; /* -1: refused */
     } cases[] = {
-        {"0", 0}, {"90", 90000}, {"0.5", 500}, {"250ms", 250}, {"1h30m", 5400000}, {"2d", 172800000}, {"1.5m", 90000},
-        {"", -1}, {"m", -1}, {"-1", -1}, {"1y", -1}, {"5 m", -1}, {"1e400", -1}, {"nan", -1}, {"inf", -1}, {"400d", -1},
-        {"1h30", -1}, {"0x10", -1},
+        {"0", 0},          {"90", 90000},   {"0.5", 500},  {"250ms", 250}, {"1h30m", 5400000},
+        {"2d", 172800000}, {"1.5m", 90000}, {"", -1},      {"m", -1},      {"-1", -1},
+        {"1y", -1},        {"5 m", -1},     {"1e400", -1}, {"nan", -1},    {"inf", -1},
+        {"400d", -1},      {"1h30", -1},    {"0x10", -1},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -30,8 +30,9 @@ static const char *captured(FILE *file)
     return printed;
 }
 
-static const struct table_column columns[] = {
-    {.title = "ID", .right = true}, {.title = "NAME", .may_cut = true}, {.title = "STATE", .state = true}};
+static const struct table_column columns[] = {{.title = "ID", .right = true},
+                                              {.title = "NAME", .may_cut = true},
+                                              {.title = "STATE", .state = true}};
 
 static struct table *sample(struct mlq_region *region)
 {
@@ -51,9 +52,10 @@ static void columns_are_aligned(void **state)
     FILE *file = tmpfile();
     (void)state;
     table_print(sample(region), file, true, 0, false);
-    assert_string_equal(captured(file), "                ID  NAME                        STATE\n"
-                                        "                 7  größe                       failed\n"
-                                        "123456789012345678  a name that is rather long  pending\n");
+    assert_string_equal(captured(file),
+                        "                ID  NAME                        STATE\n"
+                        "                 7  größe                       failed\n"
+                        "123456789012345678  a name that is rather long  pending\n");
     mlq_region_destroy(&region);
 }
 
@@ -94,7 +96,9 @@ static void control_characters_are_defused(void **state)
     struct table *table = table_create(region, columns, 1);
     FILE *file = tmpfile();
     (void)state;
-    table_cell(table, "%s", "a\033]0;evil\007b\nc\xc2\x9b" "31m\x7f");
+    table_cell(table, "%s",
+               "a\033]0;evil\007b\nc\xc2\x9b"
+               "31m\x7f");
     table_print(table, file, false, 0, false);
     assert_string_equal(captured(file), "a?]0;evil?b?c??31m?\n");
     struct mlq_str lines = text_safe(region, MLQ_STR("a\n\tb\033[1m\r"), true);
@@ -131,10 +135,12 @@ static void words_for_sizes_and_times(void **state)
     assert_string_equal(text_duration(7800, text), "2h10m");
     assert_string_equal(text_duration(3 * 86400 + 4 * 3600, text), "3d04h");
     assert_string_equal(text_duration(-5, text), "0.0s");
-    assert_true(text_time("1970-01-02T00:00:00.500Z") > 86400.49 && text_time("1970-01-02T00:00:00.500Z") < 86400.51);
+    assert_true(text_time("1970-01-02T00:00:00.500Z") > 86400.49 &&
+                text_time("1970-01-02T00:00:00.500Z") < 86400.51);
     assert_true(text_time("yesterday") < 0);
     assert_true(text_time("") < 0);
-    assert_string_equal(text_span("2026-11-23T09:00:00.000Z", "2026-11-23T09:00:02.500Z", text), "2.5s");
+    assert_string_equal(text_span("2026-11-23T09:00:00.000Z", "2026-11-23T09:00:02.500Z", text),
+                        "2.5s");
     assert_string_equal(text_span("", "", text), "");
     assert_string_equal(text_ago("never", text), "");
 }
@@ -149,7 +155,8 @@ static const char *pretty(const char *json)
 static void documents_keep_every_byte_of_their_values(void **state)
 {
     (void)state;
-    assert_string_equal(pretty("{\"a\":0.977000000000000001, \"b\" : [1,\"x, {y} \\\" z\\\\\"],\"c\":{},\"d\":[ ] ,\"e\":null}"),
+    assert_string_equal(pretty("{\"a\":0.977000000000000001, \"b\" : [1,\"x, {y} \\\" "
+                               "z\\\\\"],\"c\":{},\"d\":[ ] ,\"e\":null}"),
                         "{\n"
                         "  \"a\": 0.977000000000000001,\n"
                         "  \"b\": [\n"
@@ -170,7 +177,8 @@ static void missing_fields_are_empty(void **state)
     json_t *document = NULL;
     struct mlq_err err;
     (void)state;
-    assert_int_equal(doc_parse(MLQ_STR("{\"a\": null, \"n\": 3, \"t\": \"x\"}"), &document, &err), MLQ_OK);
+    assert_int_equal(doc_parse(MLQ_STR("{\"a\": null, \"n\": 3, \"t\": \"x\"}"), &document, &err),
+                     MLQ_OK);
     assert_string_equal(doc_text(document, "a"), "");
     assert_string_equal(doc_text(document, "n"), "");
     assert_string_equal(doc_text(document, "t"), "x");

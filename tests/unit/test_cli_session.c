@@ -55,7 +55,8 @@ static void a_remote_cluster_must_be_said_whole(void **state)
     (void)unsetenv("MLQ_ENDPOINT");
     (void)unsetenv("MLQ_SERVER_KEY");
     (void)unsetenv("MLQ_KEY");
-    char *argv[] = {W("show"), W("--endpoint"), W("tcp://127.0.0.1:1"), W("--server-key"), W("x"), NULL};
+    char *argv[] = {W("show"),         W("--endpoint"), W("tcp://127.0.0.1:1"),
+                    W("--server-key"), W("x"),          NULL};
     assert_int_equal(open_session(&session, 3, argv), CMD_USAGE); /* no server key */
     session_close(&session);
     assert_int_equal(open_session(&session, 5, argv), CMD_USAGE); /* no own key */
@@ -88,8 +89,12 @@ static void a_home_is_written_and_read(void **state)
     assert_int_equal(home_load(dir, &read, &err), MLQ_ENOENT);
     assert_non_null(strstr(err.text, "mlq up"));
     assert_int_equal(mlq_fs_make_dirs(dir, 0755, &err), MLQ_OK);
-    struct home home = {.dir = dir, .cluster = W("c"), .endpoint = W("tcp://127.0.0.1:1234"), .server_key = W("key"),
-                        .store = W("/s"), .workers = 3};
+    struct home home = {.dir = dir,
+                        .cluster = W("c"),
+                        .endpoint = W("tcp://127.0.0.1:1234"),
+                        .server_key = W("key"),
+                        .store = W("/s"),
+                        .workers = 3};
     assert_int_equal(home_save(&home, &err), MLQ_OK);
     assert_int_equal(home_load(dir, &read, &err), MLQ_OK);
     assert_string_equal(read.endpoint, home.endpoint);
@@ -134,8 +139,10 @@ static void the_log_that_one_wants(void **state)
 {
     (void)state;
     json_t *job = parse("{\"stages\": ["
-                        "{\"name\": \"a\", \"state\": \"succeeded\", \"started\": \"2026-01-01T00:00:00.000Z\", \"attempts\": [{\"attempt\": \"1\"}]},"
-                        "{\"name\": \"b\", \"state\": \"succeeded\", \"started\": \"2026-01-01T00:00:02.000Z\", \"attempts\": [{\"attempt\": \"2\"}]},"
+                        "{\"name\": \"a\", \"state\": \"succeeded\", \"started\": "
+                        "\"2026-01-01T00:00:00.000Z\", \"attempts\": [{\"attempt\": \"1\"}]},"
+                        "{\"name\": \"b\", \"state\": \"succeeded\", \"started\": "
+                        "\"2026-01-01T00:00:02.000Z\", \"attempts\": [{\"attempt\": \"2\"}]},"
                         "{\"name\": \"c\", \"state\": \"pending\", \"attempts\": []}]}");
     assert_string_equal(doc_text(logread_pick_stage(job), "name"), "b"); /* ran last */
     json_t *stage = json_array_get(json_object_get(job, "stages"), 0);
@@ -150,17 +157,22 @@ static void the_log_that_one_wants(void **state)
 static void the_rank_that_failed_first_not_its_victims(void **state)
 {
     (void)state;
-    json_t *stage = parse("{\"state\": \"failed\", \"attempts\": ["
-                          "{\"attempt\": \"5\", \"index\": 0, \"rank\": 0, \"state\": \"failed\", \"cause\": \"peer\"},"
-                          "{\"attempt\": \"5\", \"index\": 0, \"rank\": 1, \"state\": \"failed\", \"cause\": \"exit\"},"
-                          "{\"attempt\": \"5\", \"index\": 0, \"rank\": 2, \"state\": \"failed\", \"cause\": \"peer\"},"
-                          "{\"attempt\": \"7\", \"index\": 1, \"rank\": 0, \"state\": \"succeeded\"}]}");
+    json_t *stage =
+        parse("{\"state\": \"failed\", \"attempts\": ["
+              "{\"attempt\": \"5\", \"index\": 0, \"rank\": 0, \"state\": \"failed\", \"cause\": "
+              "\"peer\"},"
+              "{\"attempt\": \"5\", \"index\": 0, \"rank\": 1, \"state\": \"failed\", \"cause\": "
+              "\"exit\"},"
+              "{\"attempt\": \"5\", \"index\": 0, \"rank\": 2, \"state\": \"failed\", \"cause\": "
+              "\"peer\"},"
+              "{\"attempt\": \"7\", \"index\": 1, \"rank\": 0, \"state\": \"succeeded\"}]}");
     assert_int_equal(doc_int(logread_pick_attempt(stage, -1, -1), "rank"), 1);
     assert_int_equal(doc_int(logread_pick_attempt(stage, 0, 2), "rank"), 2);
     assert_string_equal(doc_text(logread_pick_attempt(stage, 1, -1), "attempt"), "7");
     assert_null(logread_pick_attempt(stage, 9, -1));
     (void)json_object_set_new(stage, "state", json_string("running"));
-    assert_string_equal(doc_text(logread_pick_attempt(stage, -1, -1), "attempt"), "7"); /* the newest */
+    assert_string_equal(doc_text(logread_pick_attempt(stage, -1, -1), "attempt"),
+                        "7"); /* the newest */
     json_decref(stage);
 }
 
@@ -182,7 +194,8 @@ static void a_spec_takes_its_scripts_along(void **state)
     assert_int_equal(mlq_fs_make_dirs("spec/tools", 0755, &err), MLQ_OK);
     write_file("spec/tools/run.py", "print(1)\n");
     write_file("spec/secret", "not to be taken\n");
-    write_file("spec/job.yaml", "apiVersion: mlq/v1\nkind: Job\nmetadata: {name: j}\nspec: {run: [python3, ./tools/run.py]}\n");
+    write_file("spec/job.yaml", "apiVersion: mlq/v1\nkind: Job\nmetadata: {name: j}\nspec: {run: "
+                                "[python3, ./tools/run.py]}\n");
     assert_int_equal(specfile_load(&session, "spec/job.yaml", &sets, &file), CMD_OK);
     assert_int_equal(file.spec->file_count, 1);
     assert_int_equal(specfile_store(&session, &file, &err), MLQ_OK);
@@ -205,7 +218,8 @@ static void a_missing_file_is_invalid_before_anything_is_sent(void **state)
     (void)state;
     session.region = mlq_region_create();
     assert_int_equal(mlq_fs_make_dirs("spec", 0755, &err), MLQ_OK);
-    write_file("spec/bad.yaml", "apiVersion: mlq/v1\nkind: Job\nmetadata: {name: j}\nspec: {uses: data.import, with: {path: nowhere.csv}}\n");
+    write_file("spec/bad.yaml", "apiVersion: mlq/v1\nkind: Job\nmetadata: {name: j}\nspec: {uses: "
+                                "data.import, with: {path: nowhere.csv}}\n");
     assert_int_equal(specfile_load(&session, "spec/bad.yaml", &sets, &file), CMD_INVALID);
     assert_int_equal(specfile_load(&session, "spec/none.yaml", &sets, &file), CMD_NOT_FOUND);
     sets.items[sets.count++] = "without-equals";
