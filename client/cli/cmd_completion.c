@@ -31,7 +31,9 @@ struct options {
 static void options_of(const char *help, struct options *options)
 {
     options->count = 0;
-    for (const char *at = strstr(help, "--"); at != NULL; at = strstr(at, "--")) {
+    const char *usage = strstr(help, "usage:"); /* the examples before it run other programs, too */
+    for (const char *at = strstr(usage == NULL ? help : usage, "--"); at != NULL;
+         at = strstr(at, "--")) {
         size_t len = 2;
         while (islower((unsigned char)at[len]) || (len > 2 && at[len] == '-')) {
             len++;

@@ -11,9 +11,9 @@ const char cmd_retry_help[] = "  mlq retry 12\n"
                               "\n"
                               "usage: mlq retry JOB...\n"
                               "\n"
-                              "Runs the stages of an ended job that did not succeed again, and "
-                              "what needs them. The job keeps its id.\n"
-                              "Fetch its result as before: `mlq wait JOB --follow`.\n";
+                              "Runs the stages of an ended job that did not succeed again, and what needs them. The job keeps "
+    "its id:\n"
+    "`mlq wait JOB` waits for it as before.\n";
 
 int cmd_retry(int argc, char **argv)
 {
