@@ -143,7 +143,7 @@ Y
 }
 
 @test "a task may not eat more memory than it asked for" {
-    if ! grep -q 'limits=cgroup' "$MLQ_HOME"/logs/w1.log; then skip "no writable cgroup here: memory is limited by rlimits"; fi
+    if ! grep -q 'by cgroup' "$MLQ_HOME"/logs/w1.log; then skip "no writable cgroup here: memory is limited by rlimits"; fi
     run mlq submit --wait --memory 64Mi -- python3 -c 'x = bytearray(512 << 20); print(len(x))'
     [ "$status" = 1 ]
     [ "$(field last "stages['main']['attempts'][0]['cause']")" = oom ]
