@@ -4,26 +4,22 @@
  * What `mlq explain` prints: a spec with all its defaults as YAML, and the manual page of an operator, both
  * from the data that the checks use.
  */
-#include <libfyaml.h>
-#include <stdlib.h>
+#include <jansson.h>
 #include <string.h>
 
 #include "lib/base/panic.h"
+#include "lib/spec/emit.h"
 #include "lib/spec/spec.h"
 #include "lib/sys/mem.h"
 
 struct mlq_str spec_explain(const struct spec *spec, struct mlq_region *region)
 {
     struct mlq_str json = spec_canonical(spec, region);
-    struct fy_document *document = fy_document_build_from_string(NULL, json.ptr, json.len);
+    json_t *document = json_loadb(json.ptr, json.len, 0, NULL);
     MLQ_ASSERT(document != NULL);
-    char *text = fy_emit_document_to_string(document, FYECF_MODE_PRETTY | FYECF_INDENT_2 | FYECF_WIDTH_INF |
-                                                          FYECF_DOC_START_MARK_OFF);
-    MLQ_ASSERT(text != NULL);
-    struct mlq_str copy = mlq_region_copy(region, mlq_str_from(text));
-    mlq_free(text);
-    fy_document_destroy(document);
-    return copy;
+    struct mlq_str text = emit_yaml(document, region);
+    json_decref(document);
+    return text;
 }
 
 static const char *type_text(const struct op_param *param)

@@ -125,6 +125,13 @@
 
 #define PG_SQL_VIEW_JOB_TEXT PG_SQL_VIEW_JOB_WITH("")
 
+/* A worker repeats the last values of an attempt with its end, in case the report that brought them first was
+ * lost: what came twice, with the same time, is shown once. */
+#define PG_SQL_SAID_ONCE                                                                           \
+    "SELECT DISTINCT ON (m.stage, m.index, m.attempt, m.name, m.step, m.at) m.* FROM "
+#define PG_SQL_SAID_ONCE_ORDER                                                                     \
+    "ORDER BY m.stage, m.index, m.attempt, m.name, m.step, m.at, m.seq"
+
 /* The same, and every metric over its steps. */
 #define PG_SQL_HISTORY                                                                             \
     ", 'history', coalesce((SELECT json_object_agg(s.name, h.history ORDER BY s.idx) "             \
@@ -133,8 +140,9 @@
     "      SELECT m.name, json_agg(json_build_array(m.step, mlq.number(m.value)) ORDER BY m.seq) " \
     "AS points "                                                                                   \
     "      FROM (SELECT m.*, row_number() OVER (PARTITION BY m.name ORDER BY m.seq DESC) AS age "  \
-    "            FROM mlq.metric m "                                                               \
-    "            WHERE m.job = s.job AND m.stage = s.idx AND m.attempt = s.best) m "               \
+    "            FROM (" PG_SQL_SAID_ONCE "mlq.metric m "                                         \
+    "                  WHERE m.job = s.job AND m.stage = s.idx AND m.attempt = s.best "            \
+    PG_SQL_SAID_ONCE_ORDER ") m) m "                                                               \
     "      WHERE m.age <= 10000 GROUP BY m.name) p) h "                                            \
     "  WHERE h.history IS NOT NULL), '{}') "
 
@@ -171,9 +179,11 @@
     "        FROM (SELECT m.*, row_number() OVER (PARTITION BY m.stage, m.index, m.attempt, "      \
     "m.name "                                                                                      \
     "                                             ORDER BY m.seq DESC) AS age "                    \
-    "              FROM mlq.metric m JOIN mlq.stage t ON t.job = m.job AND t.idx = m.stage "       \
-    "              WHERE m.job = j.id AND ($2::text = '' OR t.name = $2::text) "                   \
-    "                AND ($3::text = '' OR m.name = $3::text)) m "                                 \
+    "              FROM (" PG_SQL_SAID_ONCE                                                        \
+    "                      mlq.metric m JOIN mlq.stage t ON t.job = m.job AND t.idx = m.stage "    \
+    "                    WHERE m.job = j.id AND ($2::text = '' OR t.name = $2::text) "             \
+    "                      AND ($3::text = '' OR m.name = $3::text) "                              \
+    PG_SQL_SAID_ONCE_ORDER ") m) m "                                                               \
     "        WHERE m.age <= 10000 GROUP BY 1, 2, 3, 4) p "                                         \
     "  JOIN mlq.stage s ON s.job = j.id AND s.idx = p.stage), '[]')) "                             \
     "FROM mlq.job j WHERE j.id = $1::bigint "
