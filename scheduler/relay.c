@@ -8,6 +8,7 @@
 
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
+#include "scheduler/record.h"
 #include "scheduler/shell_state.h"
 
 #define ANSWER_SLACK_NS (5 * MLQ_NS_PER_S) /* beyond what the client waits for by itself */
@@ -173,9 +174,16 @@ static void on_record(void *context, int rc, struct mlq_str json, const struct m
     (void)err;
     struct shell *shell;
     struct pending pending;
-    if (redeem(context, &shell, &pending)) {
-        record_reply(shell, &pending, rc, json);
+    if (!redeem(context, &shell, &pending)) {
+        return;
     }
+    const struct catalog_job *job = catalog_find(shell->catalog, pending.job);
+    struct mlq_region *region = mlq_region_create();
+    if (rc == MLQ_OK && job != NULL) { /* it lives: the asker is one of its tasks, or was a moment ago */
+        json = record_complete(job, json, region);
+    }
+    record_reply(shell, &pending, rc, json);
+    mlq_region_destroy(&region);
 }
 
 void relay_record(struct shell *shell, const struct net_address *to,
@@ -184,6 +192,7 @@ void relay_record(struct shell *shell, const struct net_address *to,
     struct pending asked = {.kind = PENDING_RECORD,
                             .to = *to,
                             .request_id = request->request,
+                            .job = job,
                             .deadline_ns = shell_now_ns() + 30 * MLQ_NS_PER_S};
     struct pending *pending = job == 0 ? NULL : add(shell, &asked);
     if (pending == NULL) {

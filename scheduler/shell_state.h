@@ -12,6 +12,7 @@
  *   assign.c    a placed rank as the message that starts it
  *   watch.c     clients that wait for a job to change
  *   relay.c     logs and records on their way between workers and clients
+ *   record.c    a job's record, completed with what its spec says
  *   status.c    JSON about the cluster
  */
 #ifndef MLQ_SCHEDULER_SHELL_STATE_H

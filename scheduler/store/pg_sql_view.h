@@ -115,6 +115,7 @@
     "  'state', CASE WHEN job.ended_at IS NULL "                                                   \
     "                     AND EXISTS (SELECT FROM stages WHERE seen = 'running') "                 \
     "                THEN 'running' ELSE job.state::text END, "                                    \
+    "  'spec_digest', 'sha256:' || encode(sha256(convert_to(job.spec, 'UTF8')), 'hex'), "          \
     "  'cause', job.cause, 'priority', job.priority, 'submitter', job.submitter, "                 \
     "  'labels', coalesce(job.labels, '{}'), 'retries', job.retries, "                             \
     "  'submitted', mlq.iso(job.submitted_at), 'started', mlq.iso(job.started_at), "               \

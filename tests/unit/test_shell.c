@@ -151,6 +151,40 @@ static void test_a_missing_input_fails_the_task(void **state)
     rig_close(rig);
 }
 
+/* A task reads its job's record: what the store knows, and what the spec says. */
+static void test_a_task_reads_the_record(void **state)
+{
+    (void)state;
+    static const char spec[] =
+        HEAD "    one: {run: [echo, hi]}\n    two: {uses: gate, needs: [one], inputs: {metrics: one.m.json}, with: {require: [\"score > 0\"]}}\n";
+    struct rig *rig = rig_open_serving(cluster);
+    struct rig_worker *w = &rig->w1;
+    uint64_t job = rig_submit(rig, spec, "");
+    RIG_WAIT(rig, w->assigned_count == 1);
+    rig_send(w, &(struct msg){.kind = MSG_RECORD_REQUEST,
+                              .record_request = {.request = 9, .member = {w->assigned[0].attempt, 0}}});
+    RIG_WAIT(rig, w->record_request == 9);
+    assert_int_equal(w->record_code, MLQ_OK);
+    json_t *document = json_loads(w->record, 0, NULL);
+    const char *word;
+    const char *input;
+    const char *condition;
+    const char *digest;
+    assert_int_equal(json_unpack(document, "{s:{s:s, s:[{s:[s, s!]}, {s:{s:[s]}, s:{s:s}}]}}", "job", "spec_digest",
+                                 &digest, "stages", "run", &word, &word, "with", "require", &condition,
+                                 "inputs", "metrics", &input),
+                     0);
+    assert_string_equal(word, "hi");
+    assert_string_equal(condition, "score > 0");
+    assert_string_equal(input, "one.m.json");
+    char *spec_digest = pg_cluster_query(rig->database, "SELECT 'sha256:' || encode(sha256(spec::bytea), 'hex') FROM mlq.job");
+    assert_string_equal(digest, spec_digest);
+    free(spec_digest);
+    json_decref(document);
+    assert_int_equal(job, 1);
+    rig_close(rig);
+}
+
 /* ---- Hostile and broken peers ---- */
 
 static void test_a_worker_speaks_for_itself_only(void **state)
@@ -254,6 +288,7 @@ int main(void)
         cmocka_unit_test(test_cancel_while_assigned),
         cmocka_unit_test(test_an_ended_job_is_retried),
         cmocka_unit_test(test_a_missing_input_fails_the_task),
+        cmocka_unit_test(test_a_task_reads_the_record),
         cmocka_unit_test(test_a_worker_speaks_for_itself_only),
         cmocka_unit_test(test_what_the_record_cannot_hold),
         cmocka_unit_test(test_hellos_that_are_refused),
