@@ -5,6 +5,8 @@
  */
 #include "tests/unit/shell_rig.h"
 
+#include <libpq-fe.h>
+
 #define HEAD "apiVersion: mlq/v1\nkind: Pipeline\nmetadata: {name: t}\nspec:\n  stages:\n"
 #define ONE   HEAD "    one: {run: [echo, hi]}\n"
 #define CHAIN HEAD "    one: {run: [echo, hi]}\n    two: {run: [cat, \"${{ stages.one.metrics.score }}\"], needs: [one]}\n"
@@ -280,6 +282,228 @@ static void test_hellos_that_are_refused(void **state)
     rig_close(rig);
 }
 
+/* ---- Crashes and takeovers ---- */
+
+/* The scheduler dies after the commit of a result and before its acknowledgement: another one takes over,
+ * the worker brings the result again, and it counts once. */
+static void test_a_result_counts_once(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    struct rig_worker *w = &rig->w1;
+    uint64_t job = rig_submit(rig, ONE, "");
+    RIG_WAIT(rig, w->assigned_count == 1);
+    uint64_t attempt = w->assigned[0].attempt;
+    rig_started(w, attempt, 0);
+    RIG_WAIT(rig, rig_count(rig, "mlq.fact WHERE kind = 'started'") == 1 && rig->a.shell->committing == NULL);
+    rig_ended(w, attempt, 0, CAUSE_NONE, "sha256:aa");
+    RIG_WAIT(rig, rig->a.shell->committing != NULL);
+    rig->a.is_frozen = true; /* as good as dead for the others */
+    RIG_WAIT(rig, rig_count(rig, "mlq.fact WHERE kind = 'ended'") == 1);
+    assert_int_equal(w->acked_count, 0);
+    rig_start(rig, &rig->b, "b");
+    RIG_WAIT(rig, rig_serves(&rig->b));
+    w->claims[0] = (struct msg_member){attempt, 0};
+    w->claim_count = 1;
+    rig_join(rig, w, &rig->b);
+    rig_ended(w, attempt, 0, CAUSE_NONE, "sha256:aa");
+    RIG_WAIT(rig, w->acked_count == 1);
+    rig_client(rig, &rig->b);
+    expect_state(rig, job, "succeeded");
+    assert_int_equal(rig_count(rig, "mlq.fact WHERE kind = 'ended'"), 1);
+    assert_int_equal(rig_count(rig, "mlq.metric"), 1);
+    /* The old one wakes up, learns that it was superseded, and waits as a standby. */
+    rig->a.is_frozen = false;
+    RIG_WAIT(rig, rig->a.shell->phase == SHELL_STANDBY);
+    assert_int_equal(access(rig->a.file, F_OK), -1);
+    assert_int_equal(access(rig->b.file, F_OK), 0);
+    rig_close(rig);
+}
+
+/* A leader that was superseded cannot write: it drops what it decided, and the next one has the same state. */
+static void test_a_superseded_leader_is_refused(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    struct rig_worker *w = &rig->w1;
+    uint64_t job = rig_submit(rig, ONE, "");
+    RIG_WAIT(rig, w->assigned_count == 1);
+    uint64_t attempt = w->assigned[0].attempt;
+    rig->a.is_frozen = true;
+    rig_start(rig, &rig->b, "b");
+    RIG_WAIT(rig, rig_serves(&rig->b));
+    assert_true(rig->b.shell->epoch > rig->a.shell->epoch);
+    rig_ended(w, attempt, 0, CAUSE_NONE, "sha256:aa"); /* said to the old one */
+    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE)});
+    rig->a.is_frozen = false;
+    RIG_WAIT(rig, rig->a.shell->phase == SHELL_STANDBY);
+    assert_int_equal(w->acked_count, 0);
+    assert_int_equal(rig_count(rig, "mlq.job"), 1);
+    assert_int_equal(rig_count(rig, "mlq.fact WHERE kind = 'ended'"), 0);
+    /* The new one adopts the running task, and takes its end. */
+    w->claims[0] = (struct msg_member){attempt, 0};
+    w->claim_count = 1;
+    rig_join(rig, w, &rig->b);
+    rig_client(rig, &rig->b);
+    expect_state(rig, job, "running");
+    rig_ended(w, attempt, 0, CAUSE_NONE, "sha256:aa");
+    RIG_WAIT(rig, w->acked_count == 1);
+    expect_state(rig, job, "succeeded");
+    assert_int_equal(w->fenced_count, 0);
+    rig_close(rig);
+}
+
+/* A leader that stops resigns: the standby need not wait for the lease. What was asked before is answered. */
+static void test_a_stop_hands_over(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(cluster);
+    rig->leader_lease_ns = 120 * MLQ_NS_PER_S; /* longer than anybody's patience here */
+    rig_start(rig, &rig->a, "a");
+    RIG_WAIT(rig, rig_serves(&rig->a));
+    rig_start(rig, &rig->b, "b");
+    rig_client(rig, &rig->a);
+    rig_join(rig, &rig->w1, &rig->a);
+    uint64_t job = rig_submit(rig, CHAIN, "");
+    RIG_WAIT(rig, rig->w1.assigned_count == 1);
+    uint64_t attempt = rig->w1.assigned[0].attempt;
+    uint64_t id = rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE)});
+    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_LIST}); /* its answer comes too late, or not */
+    RIG_WAIT(rig, rig->a.shell->committing != NULL);
+    rig_stop(rig, &rig->a);
+    RIG_WAIT(rig, rig->answered >= id);
+    assert_int_equal(rig_count(rig, "mlq.job"), 2);
+    assert_int_equal(access("endpoint-a", F_OK), -1);
+    RIG_WAIT(rig, rig_serves(&rig->b));
+    rig->w1.claims[0] = (struct msg_member){attempt, 0};
+    rig->w1.claim_count = 1;
+    rig_join(rig, &rig->w1, &rig->b);
+    rig_client(rig, &rig->b);
+    rig_ended(&rig->w1, attempt, 0, CAUSE_NONE, "sha256:aa");
+    RIG_WAIT(rig, rig->w1.acked_count == 1);
+    expect_state(rig, job, "running");
+    rig_close(rig);
+}
+
+/* PostgreSQL dies and comes back while a task runs. Until then, and as long as leadership is certain, its
+ * heartbeats are acknowledged; after it the worker is adopted and the job has one result. */
+static void test_postgresql_dies(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(cluster);
+    struct rig_worker *w = &rig->w1;
+    rig->leader_lease_ns = 10 * MLQ_NS_PER_S;
+    rig_start(rig, &rig->a, "a");
+    RIG_WAIT(rig, rig_serves(&rig->a));
+    rig_client(rig, &rig->a);
+    rig_join(rig, w, &rig->a);
+    char endpoint[128];
+    (void)snprintf(endpoint, sizeof endpoint, "%s", rig->a.shell->endpoint);
+    uint64_t job = rig_submit(rig, ONE, "");
+    RIG_WAIT(rig, w->assigned_count == 1);
+    uint64_t attempt = w->assigned[0].attempt;
+    rig_started(w, attempt, 0);
+    RIG_WAIT(rig, rig_count(rig, "mlq.fact WHERE kind = 'started'") == 1);
+    w->claims[0] = (struct msg_member){attempt, 0};
+    w->claim_count = 1;
+    pg_cluster_kill(cluster);
+    RIG_WAIT(rig, rig->a.shell->phase == SHELL_STANDBY);
+    assert_int_equal(access(rig->a.file, F_OK), -1);
+    assert_true(pg_cluster_restart(cluster));
+    RIG_WAIT(rig, rig_serves(&rig->a));
+    assert_string_equal(rig->a.shell->endpoint, endpoint); /* where its workers look for it */
+    RIG_WAIT(rig, w->is_connected && w->welcomed == w->session);
+    rig_heartbeat(w);
+    RIG_WAIT(rig, w->heartbeats_acked > 0);
+    assert_int_equal(w->fenced_count, 0);
+    rig_ended(w, attempt, 0, CAUSE_NONE, "sha256:aa");
+    RIG_WAIT(rig, w->acked_count == 1 && rig->client_is_connected);
+    expect_state(rig, job, "succeeded");
+    assert_int_equal(rig_count(rig, "mlq.fact WHERE kind = 'ended'"), 1);
+    assert_int_equal(w->assigned_count, 1);
+    rig_close(rig);
+}
+
+/* Whoever holds this lock keeps each commit waiting. */
+static PGconn *hold_commits(struct rig *rig)
+{
+    PGconn *session = PQconnectdb(rig->database);
+    PGresult *result = PQexec(session, "SELECT pg_advisory_lock(x'6d6c7166'::bigint)");
+    assert_int_equal(PQresultStatus(result), PGRES_TUPLES_OK);
+    PQclear(result);
+    return session;
+}
+
+/* A commit that hangs: heartbeats are answered all the same, nobody is told what is not durable. */
+static void test_a_slow_commit(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(cluster);
+    struct rig_worker *w = &rig->w1;
+    rig->leader_lease_ns = 60 * MLQ_NS_PER_S;
+    rig_start(rig, &rig->a, "a");
+    RIG_WAIT(rig, rig_serves(&rig->a));
+    rig_client(rig, &rig->a);
+    rig_join(rig, w, &rig->a);
+    uint64_t job = rig_submit(rig, ONE, "");
+    RIG_WAIT(rig, w->assigned_count == 1);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_WATCH, .job = job}), MLQ_OK);
+    json_t *document = json_loads(rig->blob, 0, NULL);
+    uint64_t version = (uint64_t)json_integer_value(json_object_get(document, "version"));
+    json_decref(document);
+    PGconn *holder = hold_commits(rig);
+    rig_ended(w, w->assigned[0].attempt, 0, CAUSE_NONE, "sha256:aa");
+    RIG_WAIT(rig, rig->a.shell->committing != NULL);
+    uint64_t id = rig_ask(rig, (struct msg_request){.op = MSG_OP_WATCH, .job = job, .version = version, .wait_ns = 60 * MLQ_NS_PER_S});
+    rig_heartbeat(w);
+    rig_heartbeat(w);
+    RIG_WAIT(rig, w->heartbeats_acked == 2);
+    assert_int_equal(w->acked_count, 0);
+    assert_true(rig->answered < id);
+    PQfinish(holder);
+    RIG_WAIT(rig, w->acked_count == 1 && rig->answered == id);
+    expect_state(rig, job, "succeeded");
+    rig_close(rig);
+}
+
+static void test_a_port_that_is_taken(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    rig->database = pg_cluster_database(cluster); /* another cluster, on the same port */
+    (void)snprintf(rig->b.listen, sizeof rig->b.listen, "%s", rig->a.shell->endpoint);
+    rig_start(rig, &rig->b, "b");
+    RIG_WAIT(rig, rig->b.shell->pause_ms > 1000); /* each time it waits longer */
+    assert_true(rig->b.shell->epoch <= 4);
+    assert_non_null(strstr(rig->b.shell->last_failure, rig->a.shell->endpoint));
+    rig_stop(rig, &rig->a);
+    RIG_WAIT(rig, rig_serves(&rig->b));
+    rig->client_is_connected = false;
+    rig_close(rig);
+}
+
+/* Stopping at any moment leaves nothing behind (the sanitizer looks). */
+static void test_stops_at_any_moment(void **state)
+{
+    (void)state;
+    for (int moment = 0; moment < 4; moment++) {
+        struct rig *rig = rig_open(cluster);
+        rig_start(rig, &rig->a, "a");
+        if (moment == 1) {
+            RIG_WAIT(rig, rig->a.shell->phase == SHELL_LOADING);
+        } else if (moment > 1) {
+            RIG_WAIT(rig, rig_serves(&rig->a));
+            rig_client(rig, &rig->a);
+            uint64_t job = rig_submit(rig, ONE, "");
+            (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SHOW, .job = job});
+            (void)rig_ask(rig, (struct msg_request){.op = moment == 2 ? MSG_OP_RETRY : MSG_OP_WATCH, .job = job + 1});
+            RIG_WAIT(rig, !mlq_list_empty(&rig->a.shell->errands) || rig->answers > 2);
+        }
+        rig_stop(rig, &rig->a);
+        rig_close(rig);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +516,13 @@ int main(void)
         cmocka_unit_test(test_a_worker_speaks_for_itself_only),
         cmocka_unit_test(test_what_the_record_cannot_hold),
         cmocka_unit_test(test_hellos_that_are_refused),
+        cmocka_unit_test(test_a_result_counts_once),
+        cmocka_unit_test(test_a_superseded_leader_is_refused),
+        cmocka_unit_test(test_a_stop_hands_over),
+        cmocka_unit_test(test_postgresql_dies),
+        cmocka_unit_test(test_a_slow_commit),
+        cmocka_unit_test(test_a_port_that_is_taken),
+        cmocka_unit_test(test_stops_at_any_moment),
     };
     cluster = pg_cluster_start();
     if (cluster == NULL) {
