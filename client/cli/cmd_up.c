@@ -304,12 +304,11 @@ static int start_worker(struct up *up, int number, struct mlq_err *err)
     (void)snprintf(ports, sizeof ports, "%u-%u", first, first + 199);
     char *path = program(up, "mlq-worker");
     char *key = mlq_format("%s/keys/%s.key", up->home.dir, name);
-    char *dir = home_file(&up->home, name);
     const char *argv[24] = {path,
                             "--name",
                             name,
                             "--home",
-                            dir,
+                            up->home.dir, /* it makes a folder of its name there */
                             "--endpoint",
                             up->home.endpoint,
                             "--server-key",
@@ -326,7 +325,6 @@ static int start_worker(struct up *up, int number, struct mlq_err *err)
                             up->memory,
                             NULL};
     int rc = daemon_start(&up->home, name, argv, err);
-    mlq_free(dir);
     mlq_free(key);
     mlq_free(path);
     return rc;
