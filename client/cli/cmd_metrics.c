@@ -86,7 +86,7 @@ static void print_summary(struct metrics *metrics, const json_t *all)
         table_cell(table, "%s", doc_text(series, "name"));
         table_cell(table, "%zu", count);
         table_cell(table, "%s",
-                   doc_number(json_array_get(json_array_get(points, count - 1), 1), number));
+                   doc_number_short(json_array_get(json_array_get(points, count - 1), 1), number));
         table_cell(table, "%.6g", least);
         table_cell(table, "%.6g", greatest);
     }

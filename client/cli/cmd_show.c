@@ -27,19 +27,28 @@ static struct mlq_str safe(struct session *session, const json_t *object, const 
     return text_safe(session->region, mlq_str_from(doc_text(object, key)), false);
 }
 
+/* Why a job is in its state, where the state alone does not say it. */
+static const char *cause_text(const json_t *job)
+{
+    const char *cause = doc_text(job, "cause");
+    if (strcmp(cause, "cancel") == 0) {
+        return doc_text(job, "ended")[0] == '\0' ? "is being cancelled" : "";
+    }
+    return strcmp(cause, "none") == 0 ? "" : cause;
+}
+
 static void print_head(struct session *session, const json_t *job)
 {
     char span[TEXT_BYTES];
     char ago[TEXT_BYTES];
     const char *state = doc_text(job, "state");
-    const char *cause = doc_text(job, "cause");
+    const char *cause = cause_text(job);
     bool colour = table_colour(stdout);
     struct mlq_str submitter = safe(session, job, "submitter");
     struct mlq_str name = safe(session, job, "name");
     printf("job %s  %.*s  %s%s%s%s%s%s\n", doc_text(job, "id"), MLQ_STR_ARG(name),
            colour ? table_state_colour(mlq_str_from(state)) : "", state, colour ? TABLE_PLAIN : "",
-           cause[0] == '\0' ? "" : " (", strcmp(cause, "none") == 0 ? "" : cause,
-           cause[0] == '\0' ? "" : ")");
+           cause[0] == '\0' ? "" : " (", cause, cause[0] == '\0' ? "" : ")");
     printf("submitted %s by %.*s (%s)", doc_text(job, "submitted"), MLQ_STR_ARG(submitter),
            text_ago(doc_text(job, "submitted"), ago));
     if (doc_text(job, "started")[0] != '\0') {
@@ -63,16 +72,35 @@ static void print_head(struct session *session, const json_t *job)
     fputs("\n\n", stdout);
 }
 
+static const char *count_text(struct session *session, long long count, const char *what)
+{
+    return count > 0 ? mlq_region_format(session->region, ", %lld %s", count, what) : "";
+}
+
+/* A stage of which a task failed for good starts nothing more: the rest is said to be not run. */
 static const char *task_text(struct session *session, const json_t *stage)
 {
     const json_t *tasks = json_object_get(stage, "tasks");
+    const char *state = doc_text(stage, "state");
+    bool cancelled = strcmp(state, "cancelled") == 0;
+    bool ended = cancelled || strcmp(state, "failed") == 0;
+    long long total = doc_int(tasks, "total");
+    long long succeeded = doc_int(tasks, "succeeded");
     long long failed = doc_int(tasks, "failed");
     long long running = doc_int(tasks, "running");
-    return mlq_region_format(
-        session->region, "%lld/%lld%s%s", (long long)doc_int(tasks, "succeeded"),
-        (long long)doc_int(tasks, "total"),
-        running > 0 ? mlq_region_format(session->region, ", %lld running", running) : "",
-        failed > 0 ? mlq_region_format(session->region, ", %lld failed", failed) : "");
+    return mlq_region_format(session->region, "%lld/%lld%s%s%s", succeeded, total,
+                             count_text(session, running, "running"),
+                             count_text(session, failed, cancelled ? "stopped" : "failed"),
+                             count_text(session, ended ? total - succeeded - failed - running : 0,
+                                        "not run"));
+}
+
+/* The record has an attempt per rank; a gang is tried as one. */
+static long long tries(const json_t *stage)
+{
+    long long ranks = doc_int(stage, "ranks");
+    long long attempts = doc_int(stage, "attempts_total");
+    return ranks > 1 ? (attempts + ranks - 1) / ranks : attempts;
 }
 
 static void print_stages(struct session *session, const json_t *stages)
@@ -107,7 +135,7 @@ static void print_stages(struct session *session, const json_t *stages)
         table_cell(table, "%s", doc_text(stage, "state"));
         table_cell(table, "%s%s%s", task_text(session, stage), verdict[0] == '\0' ? "" : " ",
                    verdict);
-        table_cell(table, "%lld", (long long)doc_int(stage, "attempts_total"));
+        table_cell(table, "%lld", tries(stage));
         table_cell(table, "%s",
                    text_span(doc_text(stage, "started"), doc_text(stage, "ended"), span));
         table_cell(table, "%s", list);
@@ -130,7 +158,7 @@ static void print_metrics(struct session *session, const json_t *stages)
             char number[DOC_NUMBER_BYTES];
             table_cell(table, "%s", name);
             table_cell(table, "%s", doc_text(stage, "name"));
-            table_cell(table, "%s", doc_number(value, number));
+            table_cell(table, "%s", doc_number_short(value, number));
             count++;
         }
     }
@@ -164,10 +192,28 @@ static void print_artifacts(struct session *session, const json_t *stages, bool 
     }
 }
 
+/* Of stages or of attempts: both have a state. */
+static size_t count_failed(const json_t *list)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        count += strcmp(doc_text(json_array_get(list, i), "state"), "failed") == 0;
+    }
+    return count;
+}
+
+/* Every attempt that failed, unless the failures above tell it all. */
 static void print_failures(struct session *session, const json_t *stages, bool full)
 {
     size_t shown = 0;
     size_t hidden = 0;
+    size_t failed = 0;
+    for (size_t i = 0; i < json_array_size(stages); i++) {
+        failed += count_failed(json_object_get(json_array_get(stages, i), "attempts"));
+    }
+    if (!full && failed <= count_failed(stages)) {
+        return;
+    }
     for (size_t i = 0; i < json_array_size(stages); i++) {
         const json_t *stage = json_array_get(stages, i);
         const json_t *attempts = json_object_get(stage, "attempts");
@@ -190,6 +236,16 @@ static void print_failures(struct session *session, const json_t *stages, bool f
     }
     if (hidden > 0) {
         printf("  and %zu more (--full shows them)\n", hidden);
+    }
+}
+
+/* What one looks for first in a job that failed. */
+static void print_why(struct session *session, const json_t *job)
+{
+    if (strcmp(doc_text(job, "state"), "failed") == 0) {
+        (void)fflush(stdout);
+        fputc('\n', stdout);
+        summary_failures(session, job, stdout);
     }
 }
 
@@ -220,6 +276,7 @@ static int show(struct session *session, uint64_t id, bool full)
     } else {
         print_head(session, job);
         print_stages(session, stages);
+        print_why(session, job);
         print_metrics(session, stages);
         print_artifacts(session, stages, full);
         print_failures(session, stages, full);
