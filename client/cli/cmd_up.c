@@ -320,9 +320,9 @@ static int start_worker(struct up *up, int number, struct mlq_err *err)
                             "--ports",
                             ports,
                             "--cpus",
-                            up->cpus,
+                            up->home.worker_cpus,
                             "--memory",
-                            up->memory,
+                            up->home.worker_memory,
                             NULL};
     int rc = daemon_start(&up->home, name, argv, err);
     mlq_free(key);
@@ -374,12 +374,6 @@ static int wait_for_workers(struct up *up, struct mlq_err *err)
 
 /* ---- The verb ---- */
 
-static char *share(long total, int workers, long least, const char *unit)
-{
-    long each = total / workers;
-    return mlq_format("%ld%s", each < least ? least : each, unit);
-}
-
 static char *own_dir(void)
 {
     char path[4096];
@@ -390,6 +384,28 @@ static char *own_dir(void)
         *slash = '\0';
     }
     return mlq_strdup(path);
+}
+
+static char *share(long total, int workers, long least, const char *unit)
+{
+    long each = total / workers;
+    return mlq_format("%ld%s", each < least ? least : each, unit);
+}
+
+/* What the flag says, else what it was, else this machine's divided among the workers. */
+static void choose_sizes(struct up *up)
+{
+    struct home *home = &up->home;
+    if (up->cpus != NULL || home->worker_cpus == NULL) {
+        mlq_free(home->worker_cpus);
+        home->worker_cpus = up->cpus != NULL ? mlq_strdup(up->cpus)
+                                             : share(sysconf(_SC_NPROCESSORS_ONLN), up->workers, 1, "");
+    }
+    if (up->memory != NULL || home->worker_memory == NULL) {
+        long half_mib = sysconf(_SC_PHYS_PAGES) / 2 / 256 * (sysconf(_SC_PAGESIZE) / 4096);
+        mlq_free(home->worker_memory);
+        home->worker_memory = up->memory != NULL ? mlq_strdup(up->memory) : share(half_mib, up->workers, 512, "Mi");
+    }
 }
 
 static int bring_up(struct up *up, struct mlq_err *err)
@@ -407,6 +423,7 @@ static int bring_up(struct up *up, struct mlq_err *err)
         pg_choose_place(&up->home);
         up->home.workers = up->workers > up->home.workers ? up->workers : up->home.workers;
         up->workers = up->home.workers;
+        choose_sizes(up);
         rc = ensure_keys(up, err);
     }
     if (rc == MLQ_OK) {
@@ -533,11 +550,6 @@ int cmd_up(int argc, char **argv)
         mlq_free(up.home.dir);
         return code;
     }
-    char *cpus = share(sysconf(_SC_NPROCESSORS_ONLN), up.workers, 1, "");
-    char *memory = share(sysconf(_SC_PHYS_PAGES) / 2 / 256 * (sysconf(_SC_PAGESIZE) / 4096),
-                         up.workers, 512, "Mi");
-    up.cpus = up.cpus == NULL ? cpus : up.cpus;
-    up.memory = up.memory == NULL ? memory : up.memory;
     up.bin_dir = own_dir();
     up.home.dir = home_path(up.home_flag);
     up.home.cluster = mlq_strdup("mlq");
@@ -548,8 +560,6 @@ int cmd_up(int argc, char **argv)
     if (up.lock >= 0) {
         close(up.lock);
     }
-    mlq_free(cpus);
-    mlq_free(memory);
     mlq_free(up.bin_dir);
     home_clear(&up.home);
     return code;
