@@ -27,6 +27,10 @@ static void submit(struct shell *shell, const struct net_peer *peer, const struc
         refuse(shell, peer, request, MLQ_EINVAL, "the idempotency key is longer than 255 bytes");
         return;
     }
+    if (keybook_find(shell->old_keys, request->key) != 0) {
+        refuse(shell, peer, request, MLQ_EEXIST, "the idempotency key was used for a job more than seven days ago: use a new one");
+        return;
+    }
     if (catalog_is_full(shell->catalog)) {
         refuse(shell, peer, request, MLQ_EFULL, "the scheduler holds as many jobs as its limit allows: wait, or raise --jobs-max");
         return;

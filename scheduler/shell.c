@@ -30,6 +30,7 @@
 #define STOP_WAIT_MS 3000
 
 #define ENDPOINT_FILE_BYTES_MAX 4096
+#define OLD_KEYS_MAX            10000
 
 int64_t shell_now_ns(void)
 {
@@ -133,9 +134,23 @@ static void arm_tick(struct shell *shell)
     (void)uv_timer_start(&shell->tick, on_tick, wait_ms < 0 ? 0 : (uint64_t)wait_ms, 0);
 }
 
+/* The record knows keys of all times, we those of the last days. A submission that repeats an older one fails
+ * its commit, and that costs the leadership: once, not each time that the client tries again. */
+static void remember_old_key(struct shell *shell, const struct turn *turn)
+{
+    bool is_plain = turn->job_count == 1 && turn->jobs[0].idempotency_key.len > 0; /* else it may be another's */
+    if (is_plain && shell->old_key_count < OLD_KEYS_MAX && keybook_find(shell->old_keys, turn->jobs[0].idempotency_key) == 0) {
+        keybook_put(shell->old_keys, turn->jobs[0].idempotency_key, turn->jobs[0].id);
+        shell->old_key_count++;
+    }
+}
+
 static void on_committed(void *context, int rc, const struct mlq_err *err)
 {
     struct shell *shell = context;
+    if (rc == MLQ_EEXIST && shell->committing != NULL) {
+        remember_old_key(shell, shell->committing);
+    }
     bool is_ours = shell->phase == SHELL_SERVING || shell->phase == SHELL_STOPPING;
     if (rc != MLQ_OK || !is_ours || shell->committing == NULL) {
         /* The store answers `deposed` next; everything is dropped there. */
@@ -385,6 +400,7 @@ struct shell *shell_create(struct uv_loop_s *loop, const struct shell_options *o
     shell->pause_ms = CAMPAIGN_PAUSE_MS;
     shell->parcel = outbound_create(shell);
     mlq_list_init(&shell->errands);
+    shell->old_keys = keybook_create();
     shell->actions.items = mlq_alloc_array(CORE_ACTIONS_PER_EVENT, sizeof *shell->actions.items);
     (void)uv_timer_init(loop, &shell->tick);
     (void)uv_timer_init(loop, &shell->campaign);
@@ -472,6 +488,7 @@ void shell_destroy(struct shell **shell)
         errand->drop(errand);
     }
     outbound_destroy(&(*shell)->parcel);
+    keybook_destroy(&(*shell)->old_keys);
     mlq_free((*shell)->endpoint);
     mlq_free((*shell)->actions.items);
     mlq_free(*shell);
