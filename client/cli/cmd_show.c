@@ -88,11 +88,11 @@ static const char *task_text(struct session *session, const json_t *stage)
     long long succeeded = doc_int(tasks, "succeeded");
     long long failed = doc_int(tasks, "failed");
     long long running = doc_int(tasks, "running");
-    return mlq_region_format(session->region, "%lld/%lld%s%s%s", succeeded, total,
-                             count_text(session, running, "running"),
-                             count_text(session, failed, cancelled ? "stopped" : "failed"),
-                             count_text(session, ended ? total - succeeded - failed - running : 0,
-                                        "not run"));
+    return mlq_region_format(
+        session->region, "%lld/%lld%s%s%s", succeeded, total,
+        count_text(session, running, "running"),
+        count_text(session, failed, cancelled ? "stopped" : "failed"),
+        count_text(session, ended ? total - succeeded - failed - running : 0, "not run"));
 }
 
 /* The record has an attempt per rank; a gang is tried as one. */
