@@ -121,7 +121,11 @@ void clients_request(struct shell *shell, const struct net_peer *peer, const str
         submit(shell, peer, request);
         break;
     case MSG_OP_CANCEL:
-        shell_step(shell, &(struct core_event){.kind = EV_CANCEL, .request = 1, .job = request->job});
+        shell_step(shell, &(struct core_event){.kind = EV_CANCEL,
+                                               .request = 1,
+                                               .job = request->job,
+                                               .payload = turn_add_payload(
+                                                   shell->open, &(struct msg_report_item){.detail = request->text})});
         break;
     case MSG_OP_RETRY:
         retry(shell, peer, request);

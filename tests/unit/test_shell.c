@@ -95,7 +95,9 @@ static void test_cancel_while_assigned(void **state)
     uint64_t job = rig_submit(rig, ONE, "");
     RIG_WAIT(rig, rig->w1.assigned_count == 1);
     uint64_t attempt = rig->w1.assigned[0].attempt;
-    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_CANCEL, .job = job}), MLQ_OK);
+    struct msg_request cancel = {.op = MSG_OP_CANCEL, .job = job, .text = MLQ_STR("wrong data")};
+    assert_int_equal(rig_call(rig, cancel), MLQ_OK);
+    rig_expect(rig, "SELECT detail FROM mlq.fact WHERE kind = 'job cancelled'", "wrong data");
     RIG_WAIT(rig, rig->w1.killed_count == 1);
     assert_int_equal(rig->w1.killed[0], attempt);
     rig_ended(&rig->w1, attempt, 0, CAUSE_CANCEL, "");
