@@ -4,7 +4,7 @@
  * A worker's own folder, and what it remembers there across restarts:
  *
  *     lock         held while the worker lives: one per folder
- *     session      how often it was started; sessions grow with it
+ *     session      how often it was started; the sessions of its hellos grow with it
  *     epoch        the highest epoch of a leader that it has heard of
  *     attempts/<attempt>-<rank>/   see exec/shimfile.h
  */

@@ -30,6 +30,7 @@ const char cmd_logs_help[] =
     "on stderr.\n"
     "\n"
     "  -f, --follow   go on until the task has ended\n"
+    "  --stage STAGE  the same as the second word (default: what failed, else what ran last)\n"
     "  --index N      task of an array (default: one that failed, else the newest)\n"
     "  --rank N       of a gang (default: the one that failed first, else 0)\n";
 

@@ -20,7 +20,9 @@ const char cmd_show_help[] = "  mlq show 12\n"
                              "  mlq show last --json\n"
                              "  mlq show @digits --full      whole digests, every failed attempt\n"
                              "\n"
-                             "usage: mlq show JOB... [--full] [--json | --jsonl]\n";
+                             "usage: mlq show JOB... [--full] [--json | --jsonl]\n"
+                             "\n"
+                             "  --full  whole digests, and every failed attempt\n";
 
 static struct mlq_str safe(struct session *session, const json_t *object, const char *key)
 {

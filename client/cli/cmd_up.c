@@ -48,11 +48,15 @@ const char cmd_up_help[] =
     "Run it again at any time: what runs is left alone, what does not is started.\n"
     "\n"
     "  --home DIR     where the cluster lives (default: $MLQ_HOME, else ~/.local/state/mlq)\n"
-    "  --workers N    how many (default: 2)\n"
+    "  --workers N    how many (default: 2); more may be added later\n"
     "  --cpus N       that each worker offers (default: this machine's, shared evenly, at least "
     "1)\n"
     "  --memory SIZE  that each worker offers, like 4Gi (default: half of this machine's, shared "
-    "evenly)\n";
+    "evenly)\n"
+    "  --check        start nothing\n"
+    "\n"
+    "What --workers, --cpus and --memory said is kept for the next time. More machines: see "
+    "README.md.\n";
 
 struct up {
     struct home home;
