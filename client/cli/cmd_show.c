@@ -135,8 +135,9 @@ static void print_stages(struct session *session, const json_t *stages)
                 ? mlq_region_format(session->region, " x%lld", (long long)doc_int(stage, "ranks"))
                 : "");
         table_cell(table, "%s", doc_text(stage, "state"));
-        table_cell(table, "%s%s%s", task_text(session, stage), verdict[0] == '\0' ? "" : " ",
-                   verdict);
+        const char *judged =
+            verdict[0] == '\0' ? "" : mlq_region_format(session->region, " (%s)", verdict);
+        table_cell(table, "%s%s", task_text(session, stage), judged);
         table_cell(table, "%lld", tries(stage));
         table_cell(table, "%s",
                    text_span(doc_text(stage, "started"), doc_text(stage, "ended"), span));
