@@ -26,7 +26,8 @@ struct home {
     int lock_fd;
 };
 
-/* MLQ_EEXIST: another worker lives there. Strings live in `region`. */
+/* MLQ_EEXIST: another worker lives there. Strings live in `region`. Ends of attempts from before the
+ * machine last started are dropped: what their tasks wrote may not have reached the disk. */
 int home_open(struct home *home, const char *base, struct mlq_region *region, struct mlq_err *err);
 void home_close(struct home *home);
 

@@ -303,7 +303,7 @@ static void note_started(struct shim *shim)
     struct mlq_err err = MLQ_ERR_INIT;
     shim->end.started_us = mlq_clock_wall_us();
     (void)snprintf(text, sizeof text, "pid=%d", (int)shim->child.pid);
-    if (mlq_fs_write_durable(SHIMFILE_STARTED, mlq_str_from(text), 0600, &err) != MLQ_OK) {
+    if (mlq_fs_write_whole(SHIMFILE_STARTED, mlq_str_from(text), 0600, &err) != MLQ_OK) {
         log_warn("shim.started", "error=\"%s\"", err.text);
     }
     (void)snprintf(text, sizeof text, "started %d\n", (int)shim->child.pid);

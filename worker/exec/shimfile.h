@@ -10,7 +10,7 @@
  *                   no shim runs or will run here.
  *     shim.sock     the shim listens here, see shim.c
  *     started       the task's process exists: "pid=..."
- *     exit          shim to worker: how it ended; appears by rename after fsync
+ *     exit          shim to worker: how it ended; appears whole, by rename
  *     log, log.pos  what the task printed, see joblog.h
  *     assign        what a worker that is restarted must know of it (worker/assignment.h)
  *     metrics       what it reported, for the same (worker/notes.h)
