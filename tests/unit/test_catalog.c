@@ -9,6 +9,7 @@
 #include "lib/sys/mem.h"
 #include "lib/sys/region.h"
 #include "scheduler/catalog.h"
+#include "tests/unit/spec_text.h"
 
 TEST_CATCHES_PANICS
 
@@ -30,7 +31,7 @@ static int setup(void **state)
     struct mlq_err err = MLQ_ERR_INIT;
     rig->catalog = catalog_create(2, 1);
     rig->region = mlq_region_create();
-    rig->job = catalog_job_create(mlq_str_from(spec), &err);
+    rig->job = catalog_job_create(spec_text_canonical(spec), &err);
     if (rig->job == NULL) {
         print_message("%s\n", err.text);
         return -1;
@@ -90,9 +91,9 @@ static void test_places(void **state)
     assert_null(catalog_find(rig->catalog, 6));
     assert_null(catalog_find(rig->catalog, 0));
     assert_false(catalog_is_full(rig->catalog));
-    catalog_add(rig->catalog, catalog_job_create(mlq_str_from(spec), NULL), 6);
+    catalog_add(rig->catalog, catalog_job_create(spec_text_canonical(spec), NULL), 6);
     assert_true(catalog_is_full(rig->catalog));
-    struct catalog_job *extra = catalog_job_create(mlq_str_from(spec), NULL);
+    struct catalog_job *extra = catalog_job_create(spec_text_canonical(spec), NULL);
     assert_panics(catalog_add(rig->catalog, extra, 7));
     catalog_remove(rig->catalog, 6);
     catalog_remove(rig->catalog, 6);
@@ -242,10 +243,10 @@ static void test_versions(void **state)
     uint64_t last = rig->job->version;
     assert_true(last > first);
     catalog_remove(rig->catalog, 5);
-    catalog_add(rig->catalog, catalog_job_create(mlq_str_from(spec), NULL), 5);
+    catalog_add(rig->catalog, catalog_job_create(spec_text_canonical(spec), NULL), 5);
     assert_true(catalog_find(rig->catalog, 5)->version > last);
     struct catalog *next = catalog_create(1, 2);
-    catalog_add(next, catalog_job_create(mlq_str_from(spec), NULL), 5);
+    catalog_add(next, catalog_job_create(spec_text_canonical(spec), NULL), 5);
     assert_true(catalog_find(next, 5)->version > catalog_find(rig->catalog, 5)->version);
     catalog_destroy(&next);
 }

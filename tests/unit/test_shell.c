@@ -67,18 +67,19 @@ static void test_submissions_are_checked(void **state)
     char key[400];
     memset(key, 'k', sizeof key);
     assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR("nonsense")}), MLQ_EINVAL);
-    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(HEAD "    one: {rum: [a]}\n")}),
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR("{\"apiVersion\":\"mlq/v1\",\"kind\":\"Pipeline\",\"metadata\":{\"name\":\"t\"},"
+                                                                        "\"spec\":{\"stages\":{\"one\":{\"rum\":[\"a\"]}}}}")}),
                      MLQ_EINVAL);
     assert_non_null(strstr(rig->text, "rum"));
     /* A key that the record would refuse must not cost the leadership. */
     assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT,
-                                                        .spec = MLQ_STR(ONE),
+                                                        .spec = spec_text_canonical(ONE),
                                                         .key = {.ptr = key, .len = sizeof key}}),
                      MLQ_EINVAL);
     uint64_t job = rig_submit(rig, ONE, "same");
     assert_int_equal(rig_submit(rig, ONE, "same"), job);
     /* Twice while the first is on its way to the disk. */
-    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE), .key = MLQ_STR("twice")});
+    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE), .key = MLQ_STR("twice")});
     uint64_t again = rig_submit(rig, ONE, "twice");
     assert_int_equal(again, job + 1);
     assert_int_equal(rig_count(rig, "mlq.job"), 2);
@@ -391,7 +392,7 @@ static void test_a_superseded_leader_is_refused(void **state)
     RIG_WAIT(rig, rig_serves(&rig->b));
     assert_true(rig->b.shell->epoch > rig->a.shell->epoch);
     rig_ended(w, attempt, 0, CAUSE_NONE, "sha256:aa"); /* said to the old one */
-    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE)});
+    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE)});
     rig->a.is_frozen = false;
     RIG_WAIT(rig, rig->a.shell->phase == SHELL_STANDBY);
     assert_int_equal(w->acked_count, 0);
@@ -424,7 +425,7 @@ static void test_a_stop_hands_over(void **state)
     uint64_t job = rig_submit(rig, CHAIN, "");
     RIG_WAIT(rig, rig->w1.assigned_count == 1);
     uint64_t attempt = rig->w1.assigned[0].attempt;
-    uint64_t id = rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE)});
+    uint64_t id = rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE)});
     (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_LIST}); /* its answer comes too late, or not */
     RIG_WAIT(rig, rig->a.shell->committing != NULL);
     rig_stop(rig, &rig->a);
@@ -550,7 +551,7 @@ static void test_a_flood_behind_a_slow_commit(void **state)
         rig_report(w, &(struct msg_report_item){.kind = MSG_REPORT_NOTE, .member = member, .metrics = metrics, .metric_count = count});
     }
     RIG_WAIT(rig, rig->a.shell->notes_lost == 2 * count);
-    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE)}), MLQ_EAGAIN);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE)}), MLQ_EAGAIN);
     assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_STATUS}), MLQ_OK);
     rig_ended(w, member.attempt, 0, CAUSE_NONE, "sha256:aa"); /* the result of what runs is taken */
     rig_heartbeat(w);
@@ -571,10 +572,10 @@ static void test_a_very_old_key(void **state)
     (void)state;
     struct rig *rig = rig_open_serving(cluster);
     free(pg_cluster_query(rig->database, "INSERT INTO mlq.submission VALUES ('old', 1000, now() - interval '8 days')"));
-    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE), .key = MLQ_STR("old")});
+    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE), .key = MLQ_STR("old")});
     RIG_WAIT(rig, rig->a.shell->epoch == 2 && rig_serves(&rig->a));
     rig_client(rig, &rig->a);
-    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE), .key = MLQ_STR("old")}), MLQ_EEXIST);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE), .key = MLQ_STR("old")}), MLQ_EEXIST);
     assert_int_equal(rig_submit(rig, ONE, "new"), 1001);
     assert_int_equal(rig->a.shell->epoch, 2);
     rig_close(rig);

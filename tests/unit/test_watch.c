@@ -9,6 +9,7 @@
 
 #include "lib/sys/mem.h"
 #include "scheduler/shell_state.h"
+#include "tests/unit/spec_text.h"
 
 TEST_CATCHES_PANICS
 
@@ -23,7 +24,7 @@ static int setup(void **state)
     shell->watch = watch_create();
     shell->open = turn_create();
     for (uint64_t id = 1; id <= 2; id++) {
-        catalog_add(shell->catalog, catalog_job_create(mlq_str_from(spec), NULL), id);
+        catalog_add(shell->catalog, catalog_job_create(spec_text_canonical(spec), NULL), id);
     }
     *state = shell;
     return 0;
