@@ -6,6 +6,7 @@
  *     lock         held while the worker lives: one per folder
  *     session      how often it was started; the sessions of its hellos grow with it
  *     epoch        the highest epoch of a leader that it has heard of
+ *     boot         of the machine, at its last start: ends from before it are dropped
  *     attempts/<attempt>-<rank>/   see exec/shimfile.h
  */
 #ifndef MLQ_WORKER_HOME_H

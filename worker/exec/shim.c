@@ -6,7 +6,7 @@
  * It owns the task's process tree: as reaper of orphans it keeps every descendant, so that the end
  * of the tree is the moment when it has no child left. It owns the time limit, the lease (at its
  * end the tree is killed at once: another attempt may start elsewhere), the log, and the exit
- * status, which is durable in DIR/exit before the shim goes away.
+ * status, which is whole in DIR/exit before the shim goes away.
  *
  * Commands, lines on descriptor 3 (the worker that started it) and on DIR/shim.sock (one that was
  * restarted):
