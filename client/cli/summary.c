@@ -75,6 +75,9 @@ const char *summary_cause(struct mlq_region *region, const json_t *attempt)
     if (text != cause && strncmp(detail, "exit status", strlen("exit status")) == 0) {
         return text; /* says the same */
     }
+    if (strcmp(cause, "signal") == 0 && strncmp(detail, "died by", strlen("died by")) == 0) {
+        return detail;
+    }
     return detail[0] == '\0' ? text : mlq_region_format(region, "%s: %s", text, detail);
 }
 
