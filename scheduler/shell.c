@@ -12,6 +12,7 @@
 #include "scheduler/shell.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -303,12 +304,19 @@ void shell_serve(struct shell *shell)
     struct mlq_err err = MLQ_ERR_INIT;
     /* Workers know the port that we had before, if any was good enough ("tcp://…:0"). */
     bool had_one = shell->endpoint != NULL && listen_at(shell, shell->endpoint, NULL) == MLQ_OK;
-    if (!had_one && listen_at(shell, shell->options.listen, &err) != MLQ_OK) {
+    int rc = had_one ? MLQ_OK : listen_at(shell, shell->options.listen, &err);
+    if (rc == MLQ_EPERM) {
+        /* Nobody would be kept out, or the server's key lies open: that does not mend itself. */
+        log_error("scheduler.unsafe", "error=\"%s\"", err.text);
+        exit(EXIT_FAILURE);
+    }
+    if (rc != MLQ_OK) {
         shell_give_up(shell, &err);
         return;
     }
     net_server_on_turn_end(shell->server, on_messages_end);
     shell->phase = SHELL_SERVING;
+    shell->serving_us = mlq_clock_wall_us();
     shell_step(shell, &(struct core_event){.kind = EV_RESTORED});
     publish_endpoint(shell);
     shell_turn_end(shell);
@@ -396,7 +404,6 @@ struct shell *shell_create(struct uv_loop_s *loop, const struct shell_options *o
 {
     struct shell *shell = mlq_alloc(sizeof *shell);
     *shell = (struct shell){.loop = loop, .options = *options, .phase = SHELL_STANDBY};
-    shell->started_us = mlq_clock_wall_us();
     shell->pause_ms = CAMPAIGN_PAUSE_MS;
     shell->parcel = outbound_create(shell);
     mlq_list_init(&shell->errands);

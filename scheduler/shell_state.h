@@ -84,7 +84,7 @@ struct shell {
     struct net_address asker;
     uint64_t commits;
     uint64_t notes_lost; /* points of metrics that came while the open turn was full */
-    int64_t started_us;
+    int64_t serving_us;
     void (*stopped)(void *context);
     void *stopped_context;
     int closing; /* parts still to close at stop; 0: not closing */
