@@ -203,6 +203,22 @@ static void test_lease(void **state)
     assert_int_equal(only(AGENT_ACT_REPORT_ENDED)->cause, WORKER_CAUSE_LEASE);
 }
 
+/* The lease ended while the link was down, and its work may run elsewhere by now: the order that says
+ * so comes after the welcome, and what is not started yet must not start in between. */
+static void test_lapsed_while_preparing(void **state)
+{
+    (void)state;
+    welcome();
+    step(said(AGENT_EV_ASSIGNED, 9));
+    step(did(AGENT_EV_DISCONNECTED, 0));
+    now = agent_lease_deadline_ns(&agent);
+    step(did(AGENT_EV_CONNECTED, 0));
+    step(said(AGENT_EV_WELCOME, 0));
+    assert_true(agent_lease_deadline_ns(&agent) > now);
+    step(did(AGENT_EV_PREPARED, 9));
+    assert_int_equal(only(AGENT_ACT_REPORT_ENDED)->cause, WORKER_CAUSE_LEASE);
+}
+
 static void test_silence(void **state)
 {
     (void)state;
@@ -385,7 +401,7 @@ static void test_quit(void **state)
     quit.grace_ns = 10 * SECOND;
     run_one(7);
     step(quit);
-    assert_int_equal(only(AGENT_ACT_STOP)->cause, WORKER_CAUSE_REQUEUE);
+    assert_int_equal(only(AGENT_ACT_STOP)->cause, WORKER_CAUSE_NODE);
     step(said(AGENT_EV_ASSIGNED, 8));
     nothing();
     step(did(AGENT_EV_SHIM_ENDED, 7));
@@ -570,6 +586,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_life),    cmocka_unit_test(test_stale_and_repeated),
         cmocka_unit_test(test_epochs),  cmocka_unit_test(test_lease),
+        cmocka_unit_test(test_lapsed_while_preparing),
         cmocka_unit_test(test_silence), cmocka_unit_test(test_first_endpoint_dead),
         cmocka_unit_test(test_kill),    cmocka_unit_test(test_fenced),
         cmocka_unit_test(test_restart), cmocka_unit_test(test_failures),

@@ -153,6 +153,26 @@ static void end_now(struct agent *agent, struct agent_member *member, enum worke
     report_ended(agent, member, now_ns, actions);
 }
 
+static void stop(struct agent_member *member, enum worker_cause cause, int64_t grace_ns,
+                 struct agent_actions *actions)
+{
+    if (member->state == AGENT_PREPARING) {
+        member->must_stop = true;
+        member->cause = cause;
+        return;
+    }
+    if (!has_shim(member)) {
+        return; /* it has ended */
+    }
+    struct agent_action *action =
+        emit_for(actions, grace_ns > 0 ? AGENT_ACT_STOP : AGENT_ACT_KILL, member);
+    action->cause = cause;
+    action->grace_ns = grace_ns;
+    if (member->state != AGENT_STOPPING) {
+        move(member, AGENT_STOPPING);
+    }
+}
+
 /* ---- The link ---- */
 
 int64_t agent_lease_deadline_ns(const struct agent *agent)
@@ -200,6 +220,9 @@ static void welcomed(struct agent *agent, const struct agent_event *event,
         event->lease_ns <= 0 || event->heartbeat_ns <= 0) {
         return;
     }
+    /* Past its lease the work may have been given to another, and the order that says so comes only
+     * after this welcome: what is not started yet must not be. (Shims see to the rest.) */
+    bool has_lapsed = agent_lease_deadline_ns(agent) <= event->now_ns;
     agent->link = AGENT_LINK_WELCOMED;
     agent->hellos = 0;
     agent->epoch_welcomed = agent->epoch;
@@ -216,6 +239,8 @@ static void welcomed(struct agent *agent, const struct agent_event *event,
             (void)emit_for(actions, AGENT_ACT_REPORT_STARTED, member);
         } else if (member->state == AGENT_REPORTED) {
             report_ended(agent, member, event->now_ns, actions);
+        } else if (member->state == AGENT_PREPARING && has_lapsed) {
+            stop(member, WORKER_CAUSE_LEASE, 0, actions);
         }
     }
 }
@@ -286,26 +311,6 @@ static void assigned(struct agent *agent, const struct agent_event *event,
         return;
     }
     (void)emit_for(actions, AGENT_ACT_PREPARE, member);
-}
-
-static void stop(struct agent_member *member, enum worker_cause cause, int64_t grace_ns,
-                 struct agent_actions *actions)
-{
-    if (member->state == AGENT_PREPARING) {
-        member->must_stop = true;
-        member->cause = cause;
-        return;
-    }
-    if (!has_shim(member)) {
-        return; /* it has ended */
-    }
-    struct agent_action *action =
-        emit_for(actions, grace_ns > 0 ? AGENT_ACT_STOP : AGENT_ACT_KILL, member);
-    action->cause = cause;
-    action->grace_ns = grace_ns;
-    if (member->state != AGENT_STOPPING) {
-        move(member, AGENT_STOPPING);
-    }
 }
 
 /* Fenced, or its end is on record: it goes as soon as nothing of it runs. */
@@ -412,8 +417,7 @@ static void quit(struct agent *agent, const struct agent_event *event,
     agent->leave_deadline_ns = event->now_ns + event->grace_ns + LEAVE_MARGIN_NS;
     for (uint32_t i = 0; i < AGENT_MEMBERS_MAX; i++) {
         if (agent->members[i].state != AGENT_FREE) {
-            /* Not the task's failure, nor a lost machine: it runs again and no retry is used up. */
-            stop(&agent->members[i], WORKER_CAUSE_REQUEUE, event->grace_ns, actions);
+            stop(&agent->members[i], WORKER_CAUSE_NODE, event->grace_ns, actions);
         }
     }
 }
