@@ -49,11 +49,7 @@ const char cmd_submit_help[] =
     "  --gpus N               of each rank                      --timeout TIME    of each task: "
     "10m\n"
     "  --retry N              tries after a failure             --env K=V         (again and "
-    "again)\n"
-    "\n"
-    "Once a task of an array has failed for good, no more of it is started; those that run end. "
-    "`mlq retry JOB`\n"
-    "runs what has not succeeded.\n";
+    "again)\n";
 
 struct submit {
     struct session session;
