@@ -44,7 +44,7 @@ mkdir -p "$out"
 for file in train/model.safetensors package/model.onnx package/README.md report/report.html eval/metrics.json; do
     mlq artifacts get "$job" "$file" -o "$out/$(basename "$file")" --force
 done
-accuracy=$(mlq metrics "$job" --stage eval --name accuracy --latest)
+accuracy=$(printf '%.4f' "$(mlq metrics "$job" --stage eval --name accuracy --latest)")
 
 heading "done"
 cat <<EOF
@@ -55,8 +55,8 @@ Report          $out/report.html
 
 Try next:
   export PATH=$root/build/release/bin:\$PATH
-  mlq show $job                                   # what ran where, with metrics and artifacts
-  mlq submit examples/digits/pipeline.yaml --set seed=2 --follow
+  mlq show $job                  # what ran where, with metrics and artifacts
+  mlq submit examples/breast-cancer/pipeline.yaml --set seed=2 --follow
   mlq submit --array 20 -- sh -c 'echo task \$MLQ_INDEX; mlq-task metric square=\$((MLQ_INDEX * MLQ_INDEX))'
-  mlq down                                        # stop the cluster; the record stays
+  mlq down                     # stop the cluster; the record stays
 EOF

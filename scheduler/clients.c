@@ -27,6 +27,10 @@ static void submit(struct shell *shell, const struct net_peer *peer, const struc
         refuse(shell, peer, request, MLQ_EINVAL, "the idempotency key is longer than 255 bytes");
         return;
     }
+    if (keybook_find(shell->old_keys, request->key) != 0) {
+        refuse(shell, peer, request, MLQ_EEXIST, "the idempotency key was used for a job more than seven days ago: use a new one");
+        return;
+    }
     if (catalog_is_full(shell->catalog)) {
         refuse(shell, peer, request, MLQ_EFULL, "the scheduler holds as many jobs as its limit allows: wait, or raise --jobs-max");
         return;
@@ -117,7 +121,11 @@ void clients_request(struct shell *shell, const struct net_peer *peer, const str
         submit(shell, peer, request);
         break;
     case MSG_OP_CANCEL:
-        shell_step(shell, &(struct core_event){.kind = EV_CANCEL, .request = 1, .job = request->job});
+        shell_step(shell, &(struct core_event){.kind = EV_CANCEL,
+                                               .request = 1,
+                                               .job = request->job,
+                                               .payload = turn_add_payload(
+                                                   shell->open, &(struct msg_report_item){.detail = request->text})});
         break;
     case MSG_OP_RETRY:
         retry(shell, peer, request);
@@ -150,6 +158,46 @@ void clients_request(struct shell *shell, const struct net_peer *peer, const str
     shell->request = NULL;
 }
 
+static const char *amounts(struct shell *shell, const struct rvec *vector)
+{
+    return mlq_region_format(shell->open->region, "%g CPUs, %lld MiB, %d GPUs",
+                             (double)vector->cpu_milli / 1000,
+                             (long long)(vector->mem_bytes >> 20), (int)vector->gpus);
+}
+
+static bool is_larger(const struct rvec *a, const struct rvec *b)
+{
+    return a->gpus != b->gpus             ? a->gpus > b->gpus
+           : a->cpu_milli != b->cpu_milli ? a->cpu_milli > b->cpu_milli
+                                          : a->mem_bytes > b->mem_bytes;
+}
+
+/* What the stage wants, and the largest worker there is: the two that one has to bring together. */
+static struct mlq_str too_large(struct shell *shell, struct mlq_str name,
+                                const struct core_stage_desc *stage)
+{
+    struct rvec most = {0};
+    const char *largest = NULL;
+    for (size_t i = 0; i < roster_count(shell->roster); i++) {
+        const struct roster_worker *worker = roster_get(shell->roster, i);
+        struct core_worker_view view = {0};
+        if (core_worker(shell->core, worker->id, &view) && view.known &&
+            (largest == NULL || is_larger(&view.capacity, &most))) {
+            most = view.capacity;
+            largest = worker->name;
+        }
+    }
+    const char *have = largest == NULL
+                           ? "no worker is connected"
+                           : mlq_region_format(shell->open->region, "the largest worker, %s, has %s",
+                                               largest, amounts(shell, &most));
+    return mlq_str_from(mlq_region_format(
+        shell->open->region,
+        "stage '%.*s' asks for %u x (%s), more than the workers that are connected now have: it waits "
+        "for larger ones (%s)",
+        MLQ_STR_ARG(name), stage->ranks, amounts(shell, &stage->per_rank), have));
+}
+
 void clients_on_reply(struct shell *shell, const struct core_action *action)
 {
     MLQ_ASSERT(shell->request != NULL); /* the core answers within the request's own event */
@@ -180,9 +228,7 @@ void clients_on_reply(struct shell *shell, const struct core_action *action)
         const struct catalog_job *job = catalog_find(shell->catalog, action->job);
         for (uint16_t i = 0; i < job->spec->stage_count; i++) {
             if (!core_is_feasible(shell->core, &job->desc.stages[i])) {
-                reply.text = mlq_str_from(mlq_region_format(
-                    shell->open->region, "stage '%.*s' asks for more than the workers that are connected now have: it waits for larger ones",
-                    MLQ_STR_ARG(job->spec->stages[i].name)));
+                reply.text = too_large(shell, job->spec->stages[i].name, &job->desc.stages[i]);
                 break;
             }
         }

@@ -25,14 +25,14 @@ static const char help[] =
     "  --key FILE             the server's key pair\n"
     "  --enrolled FILE        the keys that may enter\n"
     "  --database CONNINFO    PostgreSQL, as libpq takes it; not through a pooler\n"
-    "  --migrations DIR       folder of the schema's migrations\n"
+    "  --migrations DIR       folder of the schema's migrations (default: those it was built with)\n"
     "  --endpoint-file FILE   written when serving, removed when not\n"
     "  --cluster NAME         told to workers and clients (default: mlq)\n"
     "  --lease SECONDS        how long tasks outlive a lost scheduler (default: 60)\n"
     "  --heartbeat SECONDS    how often workers report (default: 5)\n"
     "  --leader-lease SECONDS how long a standby waits for a leader that hangs (default: 6)\n"
-    "  --jobs-max N           live jobs that the scheduler holds\n"
-    "  --log-level LEVEL      error, warn, info or debug\n"
+    "  --jobs-max N           live jobs that the scheduler holds (default: 131072)\n"
+    "  --log-level LEVEL      error, warn, info (default) or debug\n"
     "  --help, --version\n";
 
 enum option_code {

@@ -52,6 +52,7 @@ static void on_hello(struct shell *shell, const struct net_peer *peer, const str
     log_info("worker.hello", "worker=%u name=%s host=%s cpus=%" PRId64 "m gpus=%u claims=%zu", worker->id, worker->name,
              worker->host, worker->cpu_milli, worker->gpu_count, hello->claim_count);
     struct store_worker row = roster_row(worker, mlq_clock_wall_us());
+    row.name = mlq_region_copy(shell->open->region, row.name); /* it may be enrolled under another one meanwhile */
     turn_add_worker(shell->open, &row);
     struct core_claim *claims = mlq_region_array(shell->open->region, hello->claim_count, sizeof *claims);
     for (size_t i = 0; i < hello->claim_count; i++) {

@@ -238,6 +238,9 @@ static void on_attempt(void *context, int rc, struct mlq_str json, const struct 
                                        .bytes_max = pending.bytes_max,
                                        .wait_ns = pending.wait_ns}};
         outbound_worker(shell, worker, &msg);
+        if (!worker->connected && take(shell->relay, msg.log_read.request, worker->id, &pending)) { /* just gone */
+            refuse(shell, &pending.to, pending.request_id, MLQ_ECONN, "the worker that has this log is not connected");
+        }
     }
     json_decref(attempt);
 }

@@ -109,23 +109,27 @@ struct roster_worker *roster_at(const struct roster *roster, const struct net_ad
     return NULL;
 }
 
+static void replace(char **text, struct mlq_str with)
+{
+    mlq_free(*text);
+    *text = mlq_strndup(with);
+}
+
 struct roster_worker *roster_enroll(struct roster *roster, const struct net_peer *peer)
 {
     for (size_t i = 0; i < roster->count; i++) {
-        if (strcmp(roster->workers[i]->public_key, peer->public_key) == 0) {
-            return roster->workers[i];
+        struct roster_worker *worker = roster->workers[i];
+        if (strcmp(worker->public_key, peer->public_key) == 0) {
+            if (strcmp(worker->name, peer->name) != 0) { /* enrolled anew: a worker is its key */
+                replace(&worker->name, mlq_str_from(peer->name));
+            }
+            return worker;
         }
     }
     if (roster->count == roster->room) {
         return NULL;
     }
     return append(roster, roster->highest + 1, mlq_strdup(peer->name), mlq_strdup(peer->public_key));
-}
-
-static void replace(char **text, struct mlq_str with)
-{
-    mlq_free(*text);
-    *text = mlq_strndup(with);
 }
 
 void roster_hello(struct roster_worker *worker, const struct net_peer *peer,

@@ -12,6 +12,7 @@
 #include "scheduler/shell.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@
 #define STOP_WAIT_MS 3000
 
 #define ENDPOINT_FILE_BYTES_MAX 4096
+#define OLD_KEYS_MAX            10000
 
 int64_t shell_now_ns(void)
 {
@@ -133,9 +135,23 @@ static void arm_tick(struct shell *shell)
     (void)uv_timer_start(&shell->tick, on_tick, wait_ms < 0 ? 0 : (uint64_t)wait_ms, 0);
 }
 
+/* The record knows keys of all times, we those of the last days. A submission that repeats an older one fails
+ * its commit, and that costs the leadership: once, not each time that the client tries again. */
+static void remember_old_key(struct shell *shell, const struct turn *turn)
+{
+    bool is_plain = turn->job_count == 1 && turn->jobs[0].idempotency_key.len > 0; /* else it may be another's */
+    if (is_plain && shell->old_key_count < OLD_KEYS_MAX && keybook_find(shell->old_keys, turn->jobs[0].idempotency_key) == 0) {
+        keybook_put(shell->old_keys, turn->jobs[0].idempotency_key, turn->jobs[0].id);
+        shell->old_key_count++;
+    }
+}
+
 static void on_committed(void *context, int rc, const struct mlq_err *err)
 {
     struct shell *shell = context;
+    if (rc == MLQ_EEXIST && shell->committing != NULL) {
+        remember_old_key(shell, shell->committing);
+    }
     bool is_ours = shell->phase == SHELL_SERVING || shell->phase == SHELL_STOPPING;
     if (rc != MLQ_OK || !is_ours || shell->committing == NULL) {
         /* The store answers `deposed` next; everything is dropped there. */
@@ -288,12 +304,19 @@ void shell_serve(struct shell *shell)
     struct mlq_err err = MLQ_ERR_INIT;
     /* Workers know the port that we had before, if any was good enough ("tcp://…:0"). */
     bool had_one = shell->endpoint != NULL && listen_at(shell, shell->endpoint, NULL) == MLQ_OK;
-    if (!had_one && listen_at(shell, shell->options.listen, &err) != MLQ_OK) {
+    int rc = had_one ? MLQ_OK : listen_at(shell, shell->options.listen, &err);
+    if (rc == MLQ_EPERM) {
+        /* Nobody would be kept out, or the server's key lies open: that does not mend itself. */
+        log_error("scheduler.unsafe", "error=\"%s\"", err.text);
+        exit(EXIT_FAILURE);
+    }
+    if (rc != MLQ_OK) {
         shell_give_up(shell, &err);
         return;
     }
     net_server_on_turn_end(shell->server, on_messages_end);
     shell->phase = SHELL_SERVING;
+    shell->serving_us = mlq_clock_wall_us();
     shell_step(shell, &(struct core_event){.kind = EV_RESTORED});
     publish_endpoint(shell);
     shell_turn_end(shell);
@@ -381,10 +404,10 @@ struct shell *shell_create(struct uv_loop_s *loop, const struct shell_options *o
 {
     struct shell *shell = mlq_alloc(sizeof *shell);
     *shell = (struct shell){.loop = loop, .options = *options, .phase = SHELL_STANDBY};
-    shell->started_us = mlq_clock_wall_us();
     shell->pause_ms = CAMPAIGN_PAUSE_MS;
     shell->parcel = outbound_create(shell);
     mlq_list_init(&shell->errands);
+    shell->old_keys = keybook_create();
     shell->actions.items = mlq_alloc_array(CORE_ACTIONS_PER_EVENT, sizeof *shell->actions.items);
     (void)uv_timer_init(loop, &shell->tick);
     (void)uv_timer_init(loop, &shell->campaign);
@@ -472,6 +495,7 @@ void shell_destroy(struct shell **shell)
         errand->drop(errand);
     }
     outbound_destroy(&(*shell)->parcel);
+    keybook_destroy(&(*shell)->old_keys);
     mlq_free((*shell)->endpoint);
     mlq_free((*shell)->actions.items);
     mlq_free(*shell);

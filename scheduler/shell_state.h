@@ -63,6 +63,8 @@ struct shell {
     char *endpoint;            /* where it serves, or served last; NULL: nowhere yet */
     bool is_published;         /* the endpoint file is ours */
     struct mlq_list errands;   /* struct shell_errand */
+    struct keybook *old_keys;  /* of jobs older than those whose keys are loaded: learnt when a commit failed */
+    size_t old_key_count;
     struct parcel *parcel;     /* outbound.c */
     /* The state of this leadership, dropped as a whole: */
     void *core_memory;
@@ -82,7 +84,7 @@ struct shell {
     struct net_address asker;
     uint64_t commits;
     uint64_t notes_lost; /* points of metrics that came while the open turn was full */
-    int64_t started_us;
+    int64_t serving_us;
     void (*stopped)(void *context);
     void *stopped_context;
     int closing; /* parts still to close at stop; 0: not closing */

@@ -25,7 +25,7 @@ struct mlq_str status_cluster(struct shell *shell, struct mlq_region *region)
     struct core_counts counts = core_count(shell->core);
     struct net_refusals refused = net_server_refusals(shell->server);
     char started[MLQ_CLOCK_TEXT_BYTES];
-    mlq_clock_format_wall(shell->started_us, started);
+    mlq_clock_format_wall(shell->serving_us, started);
     return finish(json_pack("{s:s, s:{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}}}", "schema",
                             "mlq/v1", "cluster", "name", shell->options.cluster, "endpoint",
                             net_server_endpoint(shell->server), "leader", shell->options.holder, "epoch",

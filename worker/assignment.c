@@ -126,7 +126,7 @@ int assignment_save_note(const char *dir, const struct assignment_note *note, st
     kv_put(&kv, "checkpoint", mlq_str_from(note->checkpoint));
     kv_put_i64(&kv, "grace_ns", note->grace_ns);
     char *path = mlq_fs_join(dir, NOTE_FILE);
-    int rc = mlq_fs_write_durable(path, (struct mlq_str){.ptr = kv.data, .len = kv.len}, 0600, err);
+    int rc = mlq_fs_write_whole(path, (struct mlq_str){.ptr = kv.data, .len = kv.len}, 0600, err);
     mlq_free(path);
     kv_fini(&kv);
     return rc;

@@ -53,6 +53,8 @@ const char config_usage[] =
     "  --address A        where other machines reach the ranks of a gang here (default: "
     "127.0.0.1)\n"
     "  --ports A-B        ports that ranks may listen on (default: a block chosen by the name)\n"
+    "  --log-level LEVEL  error, warn, info (default) or debug\n"
+    "  --help, --version\n"
     "\n"
     "signals: TERM or INT exit and leave the tasks running under their leases: a worker that is "
     "started\n"

@@ -15,11 +15,15 @@
 #include "lib/base/prng.h"
 #include "lib/base/str.h"
 #include "lib/sys/fs.h"
+#include "lib/sys/log.h"
 #include "lib/sys/mem.h"
+#include "worker/exec/shimfile.h"
 #include "worker/exec/unixsock.h"
 
 #define SESSIONS_PER_RUN_BITS 24 /* hellos of one run of the worker */
 #define NUMBER_BYTES_MAX      32
+#define BOOT_ID               "/proc/sys/kernel/random/boot_id"
+#define BOOT_BYTES_MAX        64
 
 static int load_number(const char *base, const char *name, uint64_t *value, struct mlq_err *err)
 {
@@ -61,6 +65,42 @@ static int take_lock(struct home *home, struct mlq_err *err)
     return rc;
 }
 
+static void forget_end(void *context, uint64_t attempt, uint32_t rank)
+{
+    const struct home *home = context;
+    char *path = mlq_format("%s/%llu-%u/" SHIMFILE_EXIT, home->attempts,
+                            (unsigned long long)attempt, (unsigned)rank);
+    if (unlink(path) == 0) {
+        log_info("home.forgotten", "attempt=%llu rank=%u", (unsigned long long)attempt,
+                 (unsigned)rank);
+    }
+    mlq_free(path);
+}
+
+/* What tasks wrote is not synced to the disk, so after a start of the machine an attempt's folder
+ * proves nothing: its "exit 0" may be there, its outputs cut short. Ends of an earlier boot are
+ * dropped; their tasks are reported as lost and run again. */
+static int forget_earlier_boot(struct home *home, struct mlq_err *err)
+{
+    char *path = mlq_fs_join(home->base, "boot");
+    char *now = NULL;
+    char *then = NULL;
+    size_t len;
+    struct mlq_err ignored = MLQ_ERR_INIT;
+    int rc = MLQ_OK;
+    if (mlq_fs_read(BOOT_ID, BOOT_BYTES_MAX, &now, &len, &ignored) != MLQ_OK) {
+        log_warn("home.boot_unknown", "reason=\"%s\"", ignored.text);
+    } else if (mlq_fs_read(path, BOOT_BYTES_MAX, &then, &len, &ignored) != MLQ_OK ||
+               strcmp(now, then) != 0) {
+        rc = then == NULL ? MLQ_OK : home_each_attempt(home, forget_end, home, err);
+        rc = rc == MLQ_OK ? mlq_fs_write_durable(path, mlq_str_from(now), 0600, err) : rc;
+    }
+    mlq_free(then);
+    mlq_free(now);
+    mlq_free(path);
+    return rc;
+}
+
 /* The same for every run in this folder, since tasks keep the path in their environment. */
 static const char *run_dir_for(const char *base, struct mlq_region *region)
 {
@@ -84,6 +124,7 @@ int home_open(struct home *home, const char *base, struct mlq_region *region, st
     };
     int rc = mlq_fs_make_dirs(home->attempts, 0700, err);
     rc = rc == MLQ_OK ? take_lock(home, err) : rc;
+    rc = rc == MLQ_OK ? forget_earlier_boot(home, err) : rc;
     rc = rc == MLQ_OK ? load_number(base, "session", &runs, err) : rc;
     rc = rc == MLQ_OK ? load_number(base, "epoch", &epoch, err) : rc;
     rc = rc == MLQ_OK ? save_number(base, "session", runs + 1, err) : rc;

@@ -4,8 +4,9 @@
  * A worker's own folder, and what it remembers there across restarts:
  *
  *     lock         held while the worker lives: one per folder
- *     session      how often it was started; sessions grow with it
+ *     session      how often it was started; the sessions of its hellos grow with it
  *     epoch        the highest epoch of a leader that it has heard of
+ *     boot         of the machine, at its last start: ends from before it are dropped
  *     attempts/<attempt>-<rank>/   see exec/shimfile.h
  */
 #ifndef MLQ_WORKER_HOME_H
@@ -26,7 +27,8 @@ struct home {
     int lock_fd;
 };
 
-/* MLQ_EEXIST: another worker lives there. Strings live in `region`. */
+/* MLQ_EEXIST: another worker lives there. Strings live in `region`. Ends of attempts from before the
+ * machine last started are dropped: what their tasks wrote may not have reached the disk. */
 int home_open(struct home *home, const char *base, struct mlq_region *region, struct mlq_err *err);
 void home_close(struct home *home);
 

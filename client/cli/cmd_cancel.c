@@ -12,13 +12,13 @@
 const char cmd_cancel_help[] =
     "  mlq cancel 12\n"
     "  mlq cancel 12-40 --reason \"wrong data\"\n"
-    "  mlq cancel label=sweep7 -y\n"
+    "  mlq cancel team=vision -y\n"
     "\n"
     "usage: mlq cancel JOB... [--reason TEXT] [-y]\n"
     "\n"
     "Running tasks get SIGTERM and their grace, then SIGKILL. What has ended stays as it is.\n"
     "\n"
-    "  --reason TEXT  is recorded\n"
+    "  --reason TEXT  is recorded with it\n"
     "  -y, --yes      do not ask when there are more than 10 jobs\n";
 
 static bool is_sure(const struct session *session, size_t count)

@@ -26,9 +26,11 @@
 const char cmd_down_help[] =
     "usage: mlq down [--home DIR] [--purge] [-y]\n"
     "\n"
-    "Stops the cluster that `mlq up` started: workers (their tasks get SIGTERM and their grace), "
+    "Stops the cluster that `mlq up` started: workers (their tasks get SIGTERM and 10 seconds), "
     "scheduler,\n"
-    "PostgreSQL. Jobs that were running are queued again at the next `mlq up`.\n"
+    "PostgreSQL. What was running counts as lost with its machine (cause node): by default it is "
+    "queued again, and\n"
+    "runs after the next `mlq up`, from its checkpoint if it made one.\n"
     "\n"
     "  --home DIR  which cluster (default: $MLQ_HOME, else ~/.local/state/mlq)\n"
     "  --purge     also remove its data: every job, model and log\n"

@@ -20,6 +20,8 @@ const char cmd_explain_help[] =
     "\n"
     "usage: mlq explain [OPERATOR | FILE] [--set K=V]... [--json]\n"
     "\n"
+    "  --set K=V  a param of the spec\n"
+    "\n"
     "Needs no cluster. Exit code 5 when the spec is not valid; all that is wrong is said with its "
     "place.\n";
 

@@ -30,6 +30,7 @@ const char cmd_logs_help[] =
     "on stderr.\n"
     "\n"
     "  -f, --follow   go on until the task has ended\n"
+    "  --stage STAGE  the same as the second word (default: what failed, else what ran last)\n"
     "  --index N      task of an array (default: one that failed, else the newest)\n"
     "  --rank N       of a gang (default: the one that failed first, else 0)\n";
 
@@ -45,6 +46,7 @@ struct logs {
     char attempt[32]; /* that is being read */
     struct logread log;
     bool stage_ended;
+    bool written; /* there was something to read */
 };
 
 /* What to read: fills log.where, attempt and stage_ended. MLQ_EAGAIN: nothing has run yet. */
@@ -128,6 +130,7 @@ static int read_attempt(struct logs *logs, struct mlq_err *err)
         if (rc == MLQ_OK) {
             lost_ns = 0;
             write_out(bytes, region);
+            logs->written = logs->written || bytes.len > 0;
             if (bytes.len == 0 && !logs->follow) {
                 break;
             }
@@ -210,6 +213,9 @@ int cmd_logs(int argc, char **argv)
     }
     if (code == CMD_OK && run(&logs, &err) != MLQ_OK) {
         code = session_fail(&logs.session, logs.session.args.operands[0], &err);
+    }
+    if (code == CMD_OK && !logs.written && !logs.session.quiet) {
+        fprintf(stderr, "-- it wrote nothing%s\n", logs.stage_ended ? "" : " yet");
     }
     code = session_finish(&logs.session, code);
     session_close(&logs.session);

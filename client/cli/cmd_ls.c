@@ -17,7 +17,7 @@
 
 const char cmd_ls_help[] = "  mlq ls                    the newest jobs\n"
                            "  mlq ls --state running\n"
-                           "  mlq ls label=nightly --json\n"
+                           "  mlq ls team=vision --json\n"
                            "  mlq cancel $(mlq ls -q --name digits --state pending)\n"
                            "\n"
                            "usage: mlq ls [JOB...] [--state STATE] [--name NAME] [--limit N] "

@@ -20,7 +20,11 @@ const char cmd_metrics_help[] =
     "  mlq metrics 12 --stage eval --name accuracy --latest    just the number, for scripts\n"
     "  mlq metrics 12 --jsonl                            a line per point\n"
     "\n"
-    "usage: mlq metrics JOB [--stage STAGE] [--name NAME] [--latest] [--json | --jsonl]\n";
+    "usage: mlq metrics JOB [--stage STAGE] [--name NAME] [--latest] [--json | --jsonl]\n"
+    "\n"
+    "  --stage STAGE  of this stage only\n"
+    "  --name NAME    of this name only: each of its steps\n"
+    "  --latest       the last value of each; one alone is printed as a bare number\n";
 
 struct metrics {
     struct session session;
@@ -86,7 +90,7 @@ static void print_summary(struct metrics *metrics, const json_t *all)
         table_cell(table, "%s", doc_text(series, "name"));
         table_cell(table, "%zu", count);
         table_cell(table, "%s",
-                   doc_number(json_array_get(json_array_get(points, count - 1), 1), number));
+                   doc_number_short(json_array_get(json_array_get(points, count - 1), 1), number));
         table_cell(table, "%.6g", least);
         table_cell(table, "%.6g", greatest);
     }

@@ -3,6 +3,7 @@
  */
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client/cli/cmd.h"
 #include "client/cli/doc.h"
@@ -18,6 +19,16 @@ const char cmd_nodes_help[] =
     "usage: mlq nodes [--json | --jsonl | -q]\n"
     "\n"
     "The workers: what each offers, what of it is free, and when it was last heard of.\n";
+
+static void add_sizes(struct table *table, const json_t *spare, const json_t *all)
+{
+    char spare_bytes[TEXT_BYTES];
+    char all_bytes[TEXT_BYTES];
+    table_cell(table, "%g/%g", doc_real(spare, "cpus"), doc_real(all, "cpus"));
+    table_cell(table, "%s/%s", text_bytes((uint64_t)doc_int(spare, "memory"), spare_bytes),
+               text_bytes((uint64_t)doc_int(all, "memory"), all_bytes));
+    table_cell(table, "%lld/%lld", (long long)doc_int(spare, "gpus"), (long long)doc_int(all, "gpus"));
+}
 
 static void print_table(struct session *session, const json_t *nodes)
 {
@@ -37,16 +48,16 @@ static void print_table(struct session *session, const json_t *nodes)
         const json_t *node = json_array_get(nodes, i);
         const json_t *all = json_object_get(node, "capacity");
         const json_t *spare = json_object_get(node, "free");
-        char spare_bytes[TEXT_BYTES];
-        char all_bytes[TEXT_BYTES];
         char heard[TEXT_BYTES];
         table_cell(table, "%s", doc_text(node, "name"));
         table_cell(table, "%s", doc_text(node, "state"));
-        table_cell(table, "%g/%g", doc_real(spare, "cpus"), doc_real(all, "cpus"));
-        table_cell(table, "%s/%s", text_bytes((uint64_t)doc_int(spare, "memory"), spare_bytes),
-                   text_bytes((uint64_t)doc_int(all, "memory"), all_bytes));
-        table_cell(table, "%lld/%lld", (long long)doc_int(spare, "gpus"),
-                   (long long)doc_int(all, "gpus"));
+        if (strcmp(doc_text(node, "state"), "up") != 0) { /* what it offers is known when it is back */
+            table_cell(table, "-");
+            table_cell(table, "-");
+            table_cell(table, "-");
+        } else {
+            add_sizes(table, spare, all);
+        }
         table_cell(table, "%lld", (long long)doc_int(node, "running"));
         table_cell(table, "%s%s",
                    json_object_get(node, "heard_s") == NULL

@@ -20,11 +20,23 @@ const char cmd_show_help[] = "  mlq show 12\n"
                              "  mlq show last --json\n"
                              "  mlq show @digits --full      whole digests, every failed attempt\n"
                              "\n"
-                             "usage: mlq show JOB... [--full] [--json | --jsonl]\n";
+                             "usage: mlq show JOB... [--full] [--json | --jsonl]\n"
+                             "\n"
+                             "  --full  whole digests, and every failed attempt\n";
 
 static struct mlq_str safe(struct session *session, const json_t *object, const char *key)
 {
     return text_safe(session->region, mlq_str_from(doc_text(object, key)), false);
+}
+
+/* Why a job is in its state, where the state alone does not say it. */
+static const char *cause_text(const json_t *job)
+{
+    const char *cause = doc_text(job, "cause");
+    if (strcmp(cause, "cancel") == 0) {
+        return doc_text(job, "ended")[0] == '\0' ? "is being cancelled" : "";
+    }
+    return strcmp(cause, "none") == 0 ? "" : cause;
 }
 
 static void print_head(struct session *session, const json_t *job)
@@ -32,14 +44,13 @@ static void print_head(struct session *session, const json_t *job)
     char span[TEXT_BYTES];
     char ago[TEXT_BYTES];
     const char *state = doc_text(job, "state");
-    const char *cause = doc_text(job, "cause");
+    const char *cause = cause_text(job);
     bool colour = table_colour(stdout);
     struct mlq_str submitter = safe(session, job, "submitter");
     struct mlq_str name = safe(session, job, "name");
     printf("job %s  %.*s  %s%s%s%s%s%s\n", doc_text(job, "id"), MLQ_STR_ARG(name),
            colour ? table_state_colour(mlq_str_from(state)) : "", state, colour ? TABLE_PLAIN : "",
-           cause[0] == '\0' ? "" : " (", strcmp(cause, "none") == 0 ? "" : cause,
-           cause[0] == '\0' ? "" : ")");
+           cause[0] == '\0' ? "" : " (", cause, cause[0] == '\0' ? "" : ")");
     printf("submitted %s by %.*s (%s)", doc_text(job, "submitted"), MLQ_STR_ARG(submitter),
            text_ago(doc_text(job, "submitted"), ago));
     if (doc_text(job, "started")[0] != '\0') {
@@ -63,16 +74,35 @@ static void print_head(struct session *session, const json_t *job)
     fputs("\n\n", stdout);
 }
 
+static const char *count_text(struct session *session, long long count, const char *what)
+{
+    return count > 0 ? mlq_region_format(session->region, ", %lld %s", count, what) : "";
+}
+
+/* A stage of which a task failed for good starts nothing more: the rest is said to be not run. */
 static const char *task_text(struct session *session, const json_t *stage)
 {
     const json_t *tasks = json_object_get(stage, "tasks");
+    const char *state = doc_text(stage, "state");
+    bool cancelled = strcmp(state, "cancelled") == 0;
+    bool ended = cancelled || strcmp(state, "failed") == 0;
+    long long total = doc_int(tasks, "total");
+    long long succeeded = doc_int(tasks, "succeeded");
     long long failed = doc_int(tasks, "failed");
     long long running = doc_int(tasks, "running");
     return mlq_region_format(
-        session->region, "%lld/%lld%s%s", (long long)doc_int(tasks, "succeeded"),
-        (long long)doc_int(tasks, "total"),
-        running > 0 ? mlq_region_format(session->region, ", %lld running", running) : "",
-        failed > 0 ? mlq_region_format(session->region, ", %lld failed", failed) : "");
+        session->region, "%lld/%lld%s%s%s", succeeded, total,
+        count_text(session, running, "running"),
+        count_text(session, failed, cancelled ? "stopped" : "failed"),
+        count_text(session, ended ? total - succeeded - failed - running : 0, "not run"));
+}
+
+/* The record has an attempt per rank; a gang is tried as one. */
+static long long tries(const json_t *stage)
+{
+    long long ranks = doc_int(stage, "ranks");
+    long long attempts = doc_int(stage, "attempts_total");
+    return ranks > 1 ? (attempts + ranks - 1) / ranks : attempts;
 }
 
 static void print_stages(struct session *session, const json_t *stages)
@@ -105,9 +135,10 @@ static void print_stages(struct session *session, const json_t *stages)
                 ? mlq_region_format(session->region, " x%lld", (long long)doc_int(stage, "ranks"))
                 : "");
         table_cell(table, "%s", doc_text(stage, "state"));
-        table_cell(table, "%s%s%s", task_text(session, stage), verdict[0] == '\0' ? "" : " ",
-                   verdict);
-        table_cell(table, "%lld", (long long)doc_int(stage, "attempts_total"));
+        const char *judged =
+            verdict[0] == '\0' ? "" : mlq_region_format(session->region, " (%s)", verdict);
+        table_cell(table, "%s%s", task_text(session, stage), judged);
+        table_cell(table, "%lld", tries(stage));
         table_cell(table, "%s",
                    text_span(doc_text(stage, "started"), doc_text(stage, "ended"), span));
         table_cell(table, "%s", list);
@@ -130,7 +161,7 @@ static void print_metrics(struct session *session, const json_t *stages)
             char number[DOC_NUMBER_BYTES];
             table_cell(table, "%s", name);
             table_cell(table, "%s", doc_text(stage, "name"));
-            table_cell(table, "%s", doc_number(value, number));
+            table_cell(table, "%s", doc_number_short(value, number));
             count++;
         }
     }
@@ -164,10 +195,28 @@ static void print_artifacts(struct session *session, const json_t *stages, bool 
     }
 }
 
+/* Of stages or of attempts: both have a state. */
+static size_t count_failed(const json_t *list)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        count += strcmp(doc_text(json_array_get(list, i), "state"), "failed") == 0;
+    }
+    return count;
+}
+
+/* Every attempt that failed, unless the failures above tell it all. */
 static void print_failures(struct session *session, const json_t *stages, bool full)
 {
     size_t shown = 0;
     size_t hidden = 0;
+    size_t failed = 0;
+    for (size_t i = 0; i < json_array_size(stages); i++) {
+        failed += count_failed(json_object_get(json_array_get(stages, i), "attempts"));
+    }
+    if (!full && failed <= count_failed(stages)) {
+        return;
+    }
     for (size_t i = 0; i < json_array_size(stages); i++) {
         const json_t *stage = json_array_get(stages, i);
         const json_t *attempts = json_object_get(stage, "attempts");
@@ -190,6 +239,41 @@ static void print_failures(struct session *session, const json_t *stages, bool f
     }
     if (hidden > 0) {
         printf("  and %zu more (--full shows them)\n", hidden);
+    }
+}
+
+/* Whether all that it needs is there, and still nothing of it has started. */
+static bool is_waiting(const json_t *stages, const json_t *stage)
+{
+    const json_t *needs = json_object_get(stage, "needs");
+    size_t met = 0;
+    for (size_t i = 0; i < json_array_size(stages); i++) {
+        const json_t *other = json_array_get(stages, i);
+        bool done = strcmp(doc_text(other, "state"), "succeeded") == 0;
+        for (size_t n = 0; done && n < json_array_size(needs); n++) {
+            const char *need = json_string_value(json_array_get(needs, n));
+            met += need != NULL && strcmp(need, doc_text(other, "name")) == 0;
+        }
+    }
+    return strcmp(doc_text(stage, "state"), "pending") == 0 && met == json_array_size(needs) &&
+           doc_int(stage, "attempts_total") == 0;
+}
+
+/* What one looks for first: why a job failed, or what it waits for. */
+static void print_why(struct session *session, const json_t *job)
+{
+    if (strcmp(doc_text(job, "state"), "failed") == 0) {
+        (void)fflush(stdout);
+        fputc('\n', stdout);
+        summary_failures(session, job, stdout);
+    }
+    const json_t *stages = json_object_get(job, "stages");
+    for (size_t i = 0; doc_text(job, "ended")[0] == '\0' && i < json_array_size(stages); i++) {
+        const json_t *stage = json_array_get(stages, i);
+        if (is_waiting(stages, stage)) {
+            printf("\n  %s waits for workers with room for it: `mlq nodes` shows what is free\n",
+                   doc_text(stage, "name"));
+        }
     }
 }
 
@@ -220,6 +304,7 @@ static int show(struct session *session, uint64_t id, bool full)
     } else {
         print_head(session, job);
         print_stages(session, stages);
+        print_why(session, job);
         print_metrics(session, stages);
         print_artifacts(session, stages, full);
         print_failures(session, stages, full);

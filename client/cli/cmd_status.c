@@ -57,7 +57,7 @@ static void print_cluster(const json_t *cluster)
     printf("leader     %s, epoch %lld, serving since %s (%s)\n", doc_text(cluster, "leader"),
            (long long)doc_int(cluster, "epoch"), doc_text(cluster, "started"),
            text_ago(doc_text(cluster, "started"), ago));
-    printf("jobs       %lld not ended, %lld stages ready, %lld tasks running\n",
+    printf("jobs       %lld unfinished, %lld stages ready, %lld tasks running\n",
            (long long)doc_int(cluster, "jobs"), (long long)doc_int(cluster, "stages_ready"),
            (long long)doc_int(cluster, "running"));
     printf("workers    %lld\n", (long long)doc_int(cluster, "workers"));

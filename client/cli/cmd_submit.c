@@ -49,7 +49,11 @@ const char cmd_submit_help[] =
     "  --gpus N               of each rank                      --timeout TIME    of each task: "
     "10m\n"
     "  --retry N              tries after a failure             --env K=V         (again and "
-    "again)\n";
+    "again)\n"
+    "\n"
+    "Once a task of an array has failed for good, no more of it is started; those that run end. "
+    "`mlq retry JOB`\n"
+    "runs what has not succeeded.\n";
 
 struct submit {
     struct session session;

@@ -48,11 +48,15 @@ const char cmd_up_help[] =
     "Run it again at any time: what runs is left alone, what does not is started.\n"
     "\n"
     "  --home DIR     where the cluster lives (default: $MLQ_HOME, else ~/.local/state/mlq)\n"
-    "  --workers N    how many (default: 2)\n"
+    "  --workers N    how many (default: 2); more may be added later\n"
     "  --cpus N       that each worker offers (default: this machine's, shared evenly, at least "
     "1)\n"
     "  --memory SIZE  that each worker offers, like 4Gi (default: half of this machine's, shared "
-    "evenly)\n";
+    "evenly)\n"
+    "  --check        start nothing\n"
+    "\n"
+    "What --workers, --cpus and --memory said is kept for the next time. More machines: see "
+    "README.md.\n";
 
 struct up {
     struct home home;
@@ -304,12 +308,11 @@ static int start_worker(struct up *up, int number, struct mlq_err *err)
     (void)snprintf(ports, sizeof ports, "%u-%u", first, first + 199);
     char *path = program(up, "mlq-worker");
     char *key = mlq_format("%s/keys/%s.key", up->home.dir, name);
-    char *dir = home_file(&up->home, name);
     const char *argv[24] = {path,
                             "--name",
                             name,
                             "--home",
-                            dir,
+                            up->home.dir, /* it makes a folder of its name there */
                             "--endpoint",
                             up->home.endpoint,
                             "--server-key",
@@ -321,12 +324,11 @@ static int start_worker(struct up *up, int number, struct mlq_err *err)
                             "--ports",
                             ports,
                             "--cpus",
-                            up->cpus,
+                            up->home.worker_cpus,
                             "--memory",
-                            up->memory,
+                            up->home.worker_memory,
                             NULL};
     int rc = daemon_start(&up->home, name, argv, err);
-    mlq_free(dir);
     mlq_free(key);
     mlq_free(path);
     return rc;
@@ -376,12 +378,6 @@ static int wait_for_workers(struct up *up, struct mlq_err *err)
 
 /* ---- The verb ---- */
 
-static char *share(long total, int workers, long least, const char *unit)
-{
-    long each = total / workers;
-    return mlq_format("%ld%s", each < least ? least : each, unit);
-}
-
 static char *own_dir(void)
 {
     char path[4096];
@@ -392,6 +388,28 @@ static char *own_dir(void)
         *slash = '\0';
     }
     return mlq_strdup(path);
+}
+
+static char *share(long total, int workers, long least, const char *unit)
+{
+    long each = total / workers;
+    return mlq_format("%ld%s", each < least ? least : each, unit);
+}
+
+/* What the flag says, else what it was, else this machine's divided among the workers. */
+static void choose_sizes(struct up *up)
+{
+    struct home *home = &up->home;
+    if (up->cpus != NULL || home->worker_cpus == NULL) {
+        mlq_free(home->worker_cpus);
+        home->worker_cpus = up->cpus != NULL ? mlq_strdup(up->cpus)
+                                             : share(sysconf(_SC_NPROCESSORS_ONLN), up->workers, 1, "");
+    }
+    if (up->memory != NULL || home->worker_memory == NULL) {
+        long half_mib = sysconf(_SC_PHYS_PAGES) / 2 / 256 * (sysconf(_SC_PAGESIZE) / 4096);
+        mlq_free(home->worker_memory);
+        home->worker_memory = up->memory != NULL ? mlq_strdup(up->memory) : share(half_mib, up->workers, 512, "Mi");
+    }
 }
 
 static int bring_up(struct up *up, struct mlq_err *err)
@@ -409,6 +427,7 @@ static int bring_up(struct up *up, struct mlq_err *err)
         pg_choose_place(&up->home);
         up->home.workers = up->workers > up->home.workers ? up->workers : up->home.workers;
         up->workers = up->home.workers;
+        choose_sizes(up);
         rc = ensure_keys(up, err);
     }
     if (rc == MLQ_OK) {
@@ -535,11 +554,6 @@ int cmd_up(int argc, char **argv)
         mlq_free(up.home.dir);
         return code;
     }
-    char *cpus = share(sysconf(_SC_NPROCESSORS_ONLN), up.workers, 1, "");
-    char *memory = share(sysconf(_SC_PHYS_PAGES) / 2 / 256 * (sysconf(_SC_PAGESIZE) / 4096),
-                         up.workers, 512, "Mi");
-    up.cpus = up.cpus == NULL ? cpus : up.cpus;
-    up.memory = up.memory == NULL ? memory : up.memory;
     up.bin_dir = own_dir();
     up.home.dir = home_path(up.home_flag);
     up.home.cluster = mlq_strdup("mlq");
@@ -550,8 +564,6 @@ int cmd_up(int argc, char **argv)
     if (up.lock >= 0) {
         close(up.lock);
     }
-    mlq_free(cpus);
-    mlq_free(memory);
     mlq_free(up.bin_dir);
     home_clear(&up.home);
     return code;

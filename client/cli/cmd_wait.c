@@ -17,7 +17,8 @@ const char cmd_wait_help[] =
     "\n"
     "  --follow, -f        bars on stderr, then a summary\n"
     "  --timeout DURATION  90s, 10m, 1h30m\n"
-    "  --json              what `mlq show` prints, once each has ended\n";
+    "  --json              what `mlq show` prints, once each has ended\n"
+    "  -q, --quiet         nothing on stdout: only the exit code\n";
 
 int cmd_wait(int argc, char **argv)
 {

@@ -58,6 +58,15 @@ const char *doc_number(const json_t *value, char text[DOC_NUMBER_BYTES])
     return text;
 }
 
+const char *doc_number_short(const json_t *value, char text[DOC_NUMBER_BYTES])
+{
+    if (json_is_real(value)) {
+        (void)snprintf(text, DOC_NUMBER_BYTES, "%.6g", json_real_value(value));
+        return text;
+    }
+    return doc_number(value, text);
+}
+
 static void indent(FILE *file, size_t depth)
 {
     fputc('\n', file);

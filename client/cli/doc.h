@@ -27,6 +27,9 @@ double doc_real(const json_t *object, const char *key);
 #define DOC_NUMBER_BYTES 40
 const char *doc_number(const json_t *value, char text[DOC_NUMBER_BYTES]);
 
+/* The same with six digits, for tables that people read. */
+const char *doc_number_short(const json_t *value, char text[DOC_NUMBER_BYTES]);
+
 /* Indented, every value byte for byte as it came (a parser in between would round numbers). */
 void doc_print(FILE *file, struct mlq_str json);
 

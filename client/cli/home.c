@@ -65,6 +65,8 @@ int home_load(const char *dir, struct home *home, struct mlq_err *err)
             .pg_data = text_of(document, "pg_data"),
             .pg_socket_dir = text_of(document, "pg_socket_dir"),
             .workers = (int)json_integer_value(json_object_get(document, "workers")),
+            .worker_cpus = text_of(document, "worker_cpus"),
+            .worker_memory = text_of(document, "worker_memory"),
         };
         if (home->endpoint == NULL || home->server_key == NULL || home->store == NULL) {
             home_clear(home);
@@ -94,6 +96,8 @@ int home_save(const struct home *home, struct mlq_err *err)
     set_text(document, "store", home->store);
     set_text(document, "pg_data", home->pg_data);
     set_text(document, "pg_socket_dir", home->pg_socket_dir);
+    set_text(document, "worker_cpus", home->worker_cpus);
+    set_text(document, "worker_memory", home->worker_memory);
     (void)json_object_set_new(document, "workers", json_integer(home->workers));
     char *text = json_dumps(document, JSON_INDENT(2));
     char *path = home_file(home, "cluster.json");
@@ -113,5 +117,7 @@ void home_clear(struct home *home)
     mlq_free(home->store);
     mlq_free(home->pg_data);
     mlq_free(home->pg_socket_dir);
+    mlq_free(home->worker_cpus);
+    mlq_free(home->worker_memory);
     *home = (struct home){0};
 }

@@ -24,7 +24,9 @@ struct home {
     char *store;
     char *pg_data;
     char *pg_socket_dir;
-    int workers; /* that `mlq up` started */
+    int workers;         /* that `mlq up` started, */
+    char *worker_cpus;   /* what each offers, as --cpus */
+    char *worker_memory; /* and --memory have it: kept, so that one that died comes back as it was */
 };
 
 /* --home, else $MLQ_HOME, else ~/.local/state/mlq; absolute. */

@@ -60,6 +60,16 @@ static uint64_t hash_text(const char *text)
     return sum;
 }
 
+/* A socket's path is short, and stands in PostgreSQL's settings and in libpq's conninfo, both of
+ * which are lists in which quotes, commas and spaces mean something. */
+static bool may_hold_socket(const char *path)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+";
+    size_t length = strlen(path);
+    return length <= SOCKET_DIR_BYTES_MAX && strspn(path, plain) == length;
+}
+
 void pg_choose_place(struct home *home)
 {
     unsigned long long id = hash_text(home->dir);
@@ -71,7 +81,7 @@ void pg_choose_place(struct home *home)
     if (home->pg_socket_dir == NULL) {
         size_t parent = strlen(home->pg_data) - strlen("/pg");
         home->pg_socket_dir = mlq_format("%.*s/run", (int)parent, home->pg_data);
-        if (strlen(home->pg_socket_dir) > SOCKET_DIR_BYTES_MAX) {
+        if (!may_hold_socket(home->pg_socket_dir)) {
             mlq_free(home->pg_socket_dir);
             home->pg_socket_dir = mlq_format("/tmp/mlq-%016llx", id);
         }

@@ -140,7 +140,7 @@ int session_jobs(struct session *session, size_t at, uint64_t **jobs, size_t *co
     struct mlq_err err = MLQ_ERR_INIT;
     if (session->args.count <= at) {
         return session_usage(
-            session, "which job? An id, a range (12-40), last, @name, label=value or state=failed");
+            session, "which job? An id, a range (12-40), last, @name, a label (team=vision) or state=failed");
     }
     *jobs = NULL;
     *count = 0;

@@ -13,6 +13,7 @@
 
 #define HEADLINES_MAX 4
 #define LOG_LINES     10
+#define FAILURES_MAX  5 /* stages; a log is fetched for each */
 
 /* In this order; a stage that has none of them shows its first ones. */
 static const char *const headlines[] = {"accuracy", "f1_macro", "roc_auc",  "log_loss", "r2",
@@ -22,11 +23,7 @@ static size_t put_metric(FILE *file, const char *name, const json_t *value, size
                          struct mlq_region *region)
 {
     char number[DOC_NUMBER_BYTES];
-    if (json_is_real(value)) {
-        (void)snprintf(number, sizeof number, "%.6g", json_real_value(value));
-    } else {
-        (void)doc_number(value, number);
-    }
+    (void)doc_number_short(value, number);
     struct mlq_str safe = text_safe(region, mlq_str_from(name), false);
     fprintf(file, "%s%.*s %s", shown == 0 ? "  " : ", ", MLQ_STR_ARG(safe), number);
     return shown + 1;
@@ -78,6 +75,9 @@ const char *summary_cause(struct mlq_region *region, const json_t *attempt)
     if (text != cause && strncmp(detail, "exit status", strlen("exit status")) == 0) {
         return text; /* says the same */
     }
+    if (strcmp(cause, "signal") == 0 && strncmp(detail, "died by", strlen("died by")) == 0) {
+        return detail;
+    }
     return detail[0] == '\0' ? text : mlq_region_format(region, "%s: %s", text, detail);
 }
 
@@ -112,6 +112,35 @@ static void print_failure(struct session *session, const json_t *job, const json
     }
 }
 
+static bool is_failed(const json_t *stage)
+{
+    return strcmp(doc_text(stage, "state"), "failed") == 0;
+}
+
+static void print_way_out(const json_t *job, FILE *file)
+{
+    fprintf(file, "  look: `mlq logs %s`   again: `mlq retry %s`\n", doc_text(job, "id"),
+            doc_text(job, "id"));
+}
+
+void summary_failures(struct session *session, const json_t *job, FILE *file)
+{
+    const json_t *stages = json_object_get(job, "stages");
+    size_t failed = 0;
+    for (size_t i = 0; i < json_array_size(stages); i++) {
+        const json_t *stage = json_array_get(stages, i);
+        if (is_failed(stage) && failed++ < FAILURES_MAX) {
+            print_failure(session, job, stage, file);
+        }
+    }
+    if (failed > FAILURES_MAX) {
+        fprintf(file, "  and %zu more stages\n", failed - FAILURES_MAX);
+    }
+    if (failed > 0) {
+        print_way_out(job, file);
+    }
+}
+
 void summary_print(struct session *session, const json_t *job, FILE *file)
 {
     const json_t *stages = json_object_get(job, "stages");
@@ -130,13 +159,12 @@ void summary_print(struct session *session, const json_t *job, FILE *file)
         if (verdict[0] != '\0') {
             fprintf(file, "  %s:  %s\n", doc_text(stage, "name"), verdict);
         }
-        if (strcmp(doc_text(stage, "state"), "failed") == 0) {
+        if (is_failed(stage)) {
             failed = true;
             print_failure(session, job, stage, file);
         }
     }
     if (failed) {
-        fprintf(file, "  look: `mlq logs %s`   again: `mlq retry %s`\n", doc_text(job, "id"),
-                doc_text(job, "id"));
+        print_way_out(job, file);
     }
 }

@@ -29,7 +29,9 @@ const char *text_duration(double seconds, char text[TEXT_BYTES])
 {
     double whole = seconds < 0 ? 0 : seconds > 1e12 ? 1e12 : seconds;
     unsigned long long s = (unsigned long long)(whole + 0.5);
-    if (whole < 59.95) {
+    if (whole < 0.0995) {
+        (void)snprintf(text, TEXT_BYTES, "%.0fms", whole * 1000);
+    } else if (whole < 59.95) {
         (void)snprintf(text, TEXT_BYTES, "%.1fs", whole);
     } else if (s < 3600) {
         (void)snprintf(text, TEXT_BYTES, "%llum%02llus", s / 60, s % 60);

@@ -78,11 +78,11 @@ void verbs_print_help(FILE *file)
         fprintf(file, "  %-12s%s\n", verb->name, verb->summary);
     }
     fputs("\n"
-          "A JOB is an id (12), a range (12-40), last, @name, label=value or state=failed.\n"
-          "Every verb: --home DIR, or --endpoint URL --server-key KEY --key FILE --store DIR (or "
-          "MLQ_HOME, MLQ_ENDPOINT,\n"
-          "MLQ_SERVER_KEY, MLQ_KEY, MLQ_STORE) say which cluster; --json prints one document, "
-          "--jsonl lines, -q ids only.\n"
+          "A JOB is an id (12), a range (12-40), last, @name, a label (team=vision) or state=failed.\n"
+          "Which cluster: --home DIR or MLQ_HOME; for one elsewhere --endpoint URL --server-key KEY "
+          "--key FILE --store DIR, or\n"
+          "MLQ_ENDPOINT, MLQ_SERVER_KEY, MLQ_KEY and MLQ_STORE.\n"
+          "Output: a table; --json one document, --jsonl lines, -q ids only, --no-header.\n"
           "Exit codes: 0 ok, 1 a job failed, 2 usage, 3 not found, 4 refused, 5 invalid, 6 "
           "unreachable (nothing was sent),\n"
           "7 outcome unknown (safe to repeat), 124 the wait timed out, 130 interrupted.\n"

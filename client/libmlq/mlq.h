@@ -63,7 +63,7 @@ struct mlq_client_list {
 int mlq_client_list(struct mlq_client *client, const struct mlq_client_list *filter,
                     struct mlq_region *region, struct mlq_str *json, struct mlq_err *err);
 
-/* "12", "12-40", "last", "@name", "label=v", "state=failed" to ids, ascending. */
+/* "12", "12-40", "last", "@name", "state=failed" or a label such as "team=vision" to ids, ascending. */
 int mlq_client_resolve(struct mlq_client *client, struct mlq_str selector,
                        struct mlq_region *region, uint64_t **jobs, size_t *count,
                        struct mlq_err *err);

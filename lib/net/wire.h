@@ -2,8 +2,8 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * One pass over a frame of bytes from outside, before protobuf-c sees it. protobuf-c has no limit
- * of depth, counts or memory (reference: reliability.md section 0, row 8), merges fields that come
- * twice, and cuts strings at a NUL. After wire_check has said yes, none of that can happen.
+ * of depth, counts or memory, merges fields that come twice, and cuts strings at a NUL. After
+ * wire_check has said yes, none of that can happen.
  */
 #ifndef MLQ_NET_WIRE_H
 #define MLQ_NET_WIRE_H

@@ -5,6 +5,7 @@
  */
 #include "lib/spec/spec.h"
 
+#include <jansson.h>
 #include <string.h>
 
 #include "lib/base/ownership.h"
@@ -40,27 +41,34 @@ struct spec_file *spec_add_file(struct parse *parse, struct spec_file file)
     return &spec->files[spec->file_count++];
 }
 
-static void read_labels(struct parse *parse, const struct yaml_node *node)
+static bool read_label(struct parse *parse, const struct yaml_node *node, struct spec_pair *label)
 {
-    if (node == NULL) {
-        return;
+    if (!field_is_name(node->key, true)) {
+        diag_add(parse->diags, node->key_line, node->key_column,
+                 "label %s is not a name of 1 to 63 letters, digits, '-', '_' and '.'",
+                 diag_quote(parse->diags, node->key));
+        return false;
     }
-    if (node->kind != YAML_MAPPING || node->count > 64) {
+    label->name = node->key;
+    return field_text(node, parse->diags, "label", &label->value);
+}
+
+/* metadata.owner is the label "owner". */
+static void read_labels(struct parse *parse, const struct yaml_node *node, const struct yaml_node *owner)
+{
+    size_t room = node == NULL ? 1 : node->count + 1;
+    if (node != NULL && (node->kind != YAML_MAPPING || node->count > 64)) {
         diag_add(parse->diags, node->line, node->column,
                  "labels: expected a mapping of at most 64 texts");
         return;
     }
-    struct spec_pair *labels = mlq_region_array(parse->region, node->count, sizeof *labels);
+    struct spec_pair *labels = mlq_region_array(parse->region, room, sizeof *labels);
     size_t count = 0;
-    for (const struct yaml_node *child = node->first; child != NULL; child = child->next) {
-        struct mlq_str value;
-        if (!field_is_name(child->key, true)) {
-            diag_add(parse->diags, child->key_line, child->key_column,
-                     "label %s is not a name of 1 to 63 letters, digits, '-', '_' and '.'",
-                     diag_quote(parse->diags, child->key));
-        } else if (field_text(child, parse->diags, "label", &value)) {
-            labels[count++] = (struct spec_pair){child->key, value};
-        }
+    for (const struct yaml_node *child = node == NULL ? NULL : node->first; child != NULL; child = child->next) {
+        count += read_label(parse, child, &labels[count]) ? 1 : 0;
+    }
+    if (owner != NULL && !yaml_is_null(owner) && yaml_get(node, "owner") == NULL) {
+        count += read_label(parse, owner, &labels[count]) ? 1 : 0;
     }
     parse->spec->labels = labels;
     parse->spec->label_count = count;
@@ -144,7 +152,7 @@ static bool read_frame(struct parse *parse, const struct yaml_node *root)
                  "metadata: needs a name, for instance metadata: {name: digits}");
     } else {
         (void)field_name(yaml_get(metadata, "name"), diags, "metadata.name", true, &spec->name);
-        read_labels(parse, yaml_get(metadata, "labels"));
+        read_labels(parse, yaml_get(metadata, "labels"), yaml_get(metadata, "owner"));
     }
     return true;
 }
@@ -225,12 +233,33 @@ static void read_body(struct parse *parse, const struct yaml_node *root)
     wire_stages(parse, NULL);
 }
 
+/* What is submitted must be JSON, checked by a parser that gives everything back: libfyaml 0.7.12 keeps some memory
+ * of a text that breaks off, and a scheduler reads what any client sends. */
+static bool is_json(struct mlq_str text, struct diag_list *diags)
+{
+    json_error_t error;
+    json_t *document = json_loadb(text.ptr == NULL ? "" : text.ptr, text.len, JSON_REJECT_DUPLICATES, &error);
+    if (document == NULL) {
+        diag_add(diags, error.line > 0 ? (uint32_t)error.line : 1, error.column > 0 ? (uint32_t)error.column : 1,
+                 "not valid JSON: %.200s", error.text);
+        return false;
+    }
+    json_decref(document);
+    return true;
+}
+
 struct spec *spec_parse(struct mlq_str text,
                         const struct spec_options *options,
                         struct mlq_region *region,
                         struct diag_list *diags)
 {
     static const struct spec_options none = {0};
+    if (options != NULL && options->canonical && (text.len > YAML_BYTES_MAX || !is_json(text, diags))) {
+        if (text.len > YAML_BYTES_MAX) {
+            diag_add(diags, 0, 0, "larger than the limit of %u bytes", YAML_BYTES_MAX);
+        }
+        return NULL;
+    }
     struct yaml_node *root = yaml_parse(text, region, diags);
     if (root == NULL) {
         return NULL;

@@ -6,8 +6,9 @@
  * stored and is run again; parsing it gives the same spec. So one parser serves the command line
  * and the scheduler.
  *
- * `${{ params.k }}` is replaced while parsing. `${{ stages.X.outputs.Y }}`, `${{ stages.X.metrics.Y }}`
- * and `${{ job.id }}` stay in texts (argv, env, with) and are replaced at dispatch by spec_expand.
+ * `${{ params.k }}` is replaced while parsing. `${{ stages.X.outputs.Y }}`, `${{ stages.X.metrics.Y }}`,
+ * `${{ job.id }}` and `${{ job.name }}` stay in texts (argv, env, with) and are replaced at dispatch by
+ * spec_expand.
  */
 #ifndef MLQ_SPEC_SPEC_H
 #define MLQ_SPEC_SPEC_H
@@ -106,8 +107,6 @@ struct spec {
     uint16_t stage_count;
     struct spec_file *files;
     size_t file_count;
-    struct mlq_str code_commit; /* of the code folder's git repository; empty: none */
-    bool code_dirty;
 };
 
 struct spec_options {

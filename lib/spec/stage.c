@@ -14,7 +14,7 @@
 #include "lib/sys/mem.h"
 
 #define NS_PER_S INT64_C(1000000000)
-#define GRACE_NS (60 * NS_PER_S)      /* DESIGN: SIGTERM to SIGKILL unless set */
+#define GRACE_NS (60 * NS_PER_S)      /* SIGTERM to SIGKILL, unless set */
 #define BACKOFF_NS (1 * NS_PER_S)
 #define BACKOFF_MAX_NS (300 * NS_PER_S)
 #define RETRY_NODE_LIMIT 3

@@ -107,14 +107,14 @@ int mlq_fs_sync_dir(const char *path, struct mlq_err *err)
     return rc;
 }
 
-static int write_and_sync(int fd, const char *temp, struct mlq_str data, mode_t mode,
-                          struct mlq_err *err)
+static int fill(int fd, const char *temp, struct mlq_str data, mode_t mode, bool durable,
+                struct mlq_err *err)
 {
     int rc = mlq_fs_write_all(fd, data, err);
     if (rc != MLQ_OK) {
         (void)mlq_wrap(err, rc, "write %s", temp);
     }
-    if (rc == MLQ_OK && (fchmod(fd, mode) != 0 || fsync(fd) != 0)) {
+    if (rc == MLQ_OK && (fchmod(fd, mode) != 0 || (durable && fsync(fd) != 0))) {
         rc = fail_errno(err, "write", temp);
     }
     if (close(fd) != 0 && rc == MLQ_OK) {
@@ -123,7 +123,8 @@ static int write_and_sync(int fd, const char *temp, struct mlq_str data, mode_t 
     return rc;
 }
 
-int mlq_fs_write_durable(const char *path, struct mlq_str data, mode_t mode, struct mlq_err *err)
+static int replace(const char *path, struct mlq_str data, mode_t mode, bool durable,
+                   struct mlq_err *err)
 {
     char *temp = mlq_format("%s.tmp.XXXXXX", path);
     const char *slash = strrchr(path, '/');
@@ -134,7 +135,7 @@ int mlq_fs_write_durable(const char *path, struct mlq_str data, mode_t mode, str
     if (fd < 0) {
         rc = fail_errno(err, "create", temp);
     } else {
-        rc = write_and_sync(fd, temp, data, mode, err);
+        rc = fill(fd, temp, data, mode, durable, err);
         if (rc == MLQ_OK && rename(temp, path) != 0) {
             rc = fail_errno(err, "rename to", path);
         }
@@ -142,12 +143,22 @@ int mlq_fs_write_durable(const char *path, struct mlq_str data, mode_t mode, str
             (void)unlink(temp);
         }
     }
-    if (rc == MLQ_OK) {
+    if (rc == MLQ_OK && durable) {
         rc = mlq_fs_sync_dir(dir, err);
     }
     mlq_free(temp);
     mlq_free(dir);
     return rc;
+}
+
+int mlq_fs_write_durable(const char *path, struct mlq_str data, mode_t mode, struct mlq_err *err)
+{
+    return replace(path, data, mode, true, err);
+}
+
+int mlq_fs_write_whole(const char *path, struct mlq_str data, mode_t mode, struct mlq_err *err)
+{
+    return replace(path, data, mode, false, err);
 }
 
 int mlq_fs_make_dirs(const char *path, mode_t mode, struct mlq_err *err)

@@ -25,6 +25,10 @@ int mlq_fs_read(const char *path, size_t bytes_max, MLQ_OWNED_RETURN char **data
  * content is there after any crash; before, the old one is. */
 int mlq_fs_write_durable(const char *path, struct mlq_str data, mode_t mode, struct mlq_err *err);
 
+/* The same without waiting for the disk: whole for every reader, also when the writer dies at any
+ * point, but after a loss of power it may be absent or empty. */
+int mlq_fs_write_whole(const char *path, struct mlq_str data, mode_t mode, struct mlq_err *err);
+
 /* All of `data` to `fd`, through short writes and EINTR. The error has no name of it: wrap it. */
 int mlq_fs_write_all(int fd, struct mlq_str data, struct mlq_err *err);
 

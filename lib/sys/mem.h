@@ -27,7 +27,7 @@ MLQ_OWNED_RETURN char *mlq_format(const char *fmt, ...) __attribute__((format(pr
 MLQ_OWNED_RETURN char *mlq_vformat(const char *fmt, va_list args)
     __attribute__((format(printf, 1, 0)));
 
-/* For MLQ_CLEANUP(mlq_free_p) on local pointers (worker/exec and client/cli). */
+/* For MLQ_CLEANUP(mlq_free_p) on local pointers. */
 void mlq_free_p(void *pointer_to_pointer);
 #define MLQ_CLEANUP(fn) __attribute__((cleanup(fn)))
 

@@ -106,19 +106,31 @@ static void trust(struct leader *leader)
 
 /* ---- Leading --------------------------------------------------------------------------------- */
 
+static void on_row_cleared(void *context, int rc, const char *sqlstate, const struct mlq_err *err)
+{
+    (void)context;
+    (void)sqlstate;
+    if (rc != MLQ_OK) {
+        log_warn("leader.row_not_cleared", "reason=\"%s\"", err->text);
+    }
+}
+
+/* Two transactions: a lock is released at once, and who waits for it must find the row as it will be. */
 static void clear_row(struct leader *leader, const struct pg_answer *answer)
 {
     char epoch[8];
     struct pg_param mine = pg_value_i64(leader->epoch, epoch);
-    if (!pg_conn_begin(leader->lease, answer, false)) {
+    struct pg_answer first = {.context = leader, .end = on_row_cleared};
+    if (!pg_conn_begin(leader->lease, leader->has_hint ? &first : answer, false)) {
         return;
     }
     pg_conn_statement(leader->lease, PG_SQL_RESIGN, &mine, 1);
-    if (leader->has_hint) {
+    pg_conn_end(leader->lease);
+    if (leader->has_hint && pg_conn_begin(leader->lease, answer, false)) {
         pg_conn_statement(leader->lease, PG_SQL_HINT_RELEASE, NULL, 0);
+        pg_conn_end(leader->lease);
         leader->has_hint = false;
     }
-    pg_conn_end(leader->lease);
 }
 
 static void on_renew_result(void *context, unsigned statement, const PGresult *result)
@@ -247,6 +259,7 @@ static void on_taken(void *context, int rc, const char *sqlstate, const struct m
     leader->state = LEADER_LEADING;
     trust(leader);
     pg_conn_timer_set(leader->timer, leader->lease_ns / 3);
+    renew(leader); /* takes the hint too, if a standby that polls does not have it: see read_row */
     log_info("leader.elected", "epoch=%" PRIu32 " holder=\"%s\"", leader->epoch, leader->holder);
     leader->events.elected(leader->events.context, leader->epoch);
 }
@@ -528,20 +541,11 @@ void leader_resign(struct leader *leader)
     }
 }
 
-static void on_cleared(void *context, int rc, const char *sqlstate, const struct mlq_err *err)
-{
-    (void)context;
-    (void)sqlstate;
-    if (rc != MLQ_OK) {
-        log_warn("leader.row_not_cleared", "reason=\"%s\"", err->text);
-    }
-}
-
 void leader_give_up(struct leader *leader, const struct mlq_err *err)
 {
     struct mlq_err copy = *err;
     if (leader->state == LEADER_LEADING && err->code != MLQ_EFENCED) {
-        clear_row(leader, &(struct pg_answer){.context = leader, .end = on_cleared});
+        clear_row(leader, &(struct pg_answer){.context = leader, .end = on_row_cleared});
     }
     end(leader, &copy);
 }

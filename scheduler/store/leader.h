@@ -6,7 +6,7 @@
  * lock is only a hint: a standby sleeps on it and looks at the row when it falls.
  *
  * The leader trusts itself until `lease` after it *sent* the last renewal that was answered, minus
- * a margin, on CLOCK_BOOTTIME: a stopped process, a sleeping machine and a stepped wall clock are
+ * a sixth of it, on CLOCK_BOOTTIME: a stopped process, a sleeping machine and a stepped wall clock are
  * safe. A lapse alone does not end the epoch: when the next renewal finds that nobody took over,
  * trust returns. After a whole lease more without an answer the leader gives up.
  */

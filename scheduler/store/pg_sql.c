@@ -30,15 +30,15 @@ const char *const pg_sql_bootstrap =
     "    applied_at timestamptz NOT NULL DEFAULT clock_timestamp());";
 
 /* What is loaded of the jobs in `ids`, one row per job, stage, artifact and metric, told apart by
- * `what`; sorted so that each job's rows stand together. Only what succeeded attempts (all ranks
- * ended well) left behind; of that the latest. */
+ * `what`; sorted so that each job's rows stand together. Only what attempts left behind of which no rank
+ * has failed: those that succeeded, and those that still run (a gang's rank 0 may have ended and left its
+ * outputs while others go on); of that the latest. */
 #define LOAD_JOBS_OF(ids)                                                                          \
     "WITH ids AS MATERIALIZED (" ids "),"                                                          \
     "won AS MATERIALIZED ("                                                                        \
     "  SELECT f.job, f.stage, f.index, f.attempt FROM ids JOIN mlq.fact f ON f.job = ids.id"       \
-    "  WHERE f.kind = 'ended' AND f.cause = 'none' GROUP BY 1, 2, 3, 4"                            \
-    "  HAVING count(*) = (SELECT s.ranks FROM mlq.stage s"                                         \
-    "                     WHERE s.job = f.job AND s.idx = f.stage))"                               \
+    "  WHERE f.kind IN ('assigned', 'ended') GROUP BY 1, 2, 3, 4"                                  \
+    "  HAVING count(*) FILTER (WHERE f.kind = 'ended' AND f.cause <> 'none') = 0)"                 \
     "SELECT j.id AS job, 0 AS what, 0 AS stage, j.priority AS a, 0 AS b, 0::bigint AS attempt,"    \
     "       0::bigint AS n, 0::float8 AS value, j.submitted_at AS at, j.name AS t1, j.kind AS t2," \
     "       j.key AS t3, j.submitter AS t4, j.spec AS t5, j.labels::text AS t6,"                   \

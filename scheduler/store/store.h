@@ -113,8 +113,8 @@ struct store_batch {
 /* ---- Loading: the record as a series of callbacks -------------------------------------------- */
 
 /* Slices live only during the call. Order: header, workers, keys, then per job ascending: the job,
- * its artifacts and metrics (latest value per stage, index and name; only of attempts that succeeded),
- * then all facts of all loaded jobs in committed order, then done. */
+ * its artifacts and metrics (latest value per stage, index and name; only of attempts of which no rank has
+ * failed: they succeeded or still run), then all facts of all loaded jobs in committed order, then done. */
 struct store_loader {
     void *context;
     void (*header)(void *context, uint64_t highest_job, uint32_t highest_worker);
@@ -127,7 +127,7 @@ struct store_loader {
     void (*done)(void *context, int rc, const struct mlq_err *err); /* last; also after a failure */
 };
 
-/* ---- Reading: JSON documents for clients (DESIGN section 7, "schema": "mlq/v1") --------------- */
+/* ---- Reading: JSON documents for clients ("schema": "mlq/v1"), made in SQL (pg_sql_view.h) ----- */
 
 enum store_view {
     VIEW_SHOW,    /* job: the `mlq show --json` document, plus per stage "needs", "started", "ended" */
@@ -135,7 +135,7 @@ enum store_view {
     VIEW_LIST,    /* filter: {"schema":…, "jobs": [{id, name, kind, state, submitted, ended, stages:{total,succeeded,failed,running}}]} */
     VIEW_METRICS, /* job, optional stage and name filter: {"schema":…, "job": "12", "metrics": [{stage, index, attempt, name, points: [[step, value, "time"], ...]}]} */
     VIEW_ATTEMPT, /* job, stage name, index, rank: {"attempt": "…", "rank", "ranks", "worker": id, "name", "state", "log": digest or null} newest attempt */
-    VIEW_RESOLVE, /* selector text ("last", "@name", "12-40", "label=v", "state=failed", "12"): {"jobs": ["12", …]} ascending */
+    VIEW_RESOLVE, /* selector text ("last", "@name", "12-40", "team=vision" (a label), "state=failed", "12"): {"jobs": ["12", …]} ascending */
 };
 
 struct store_query {

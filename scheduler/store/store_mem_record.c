@@ -436,21 +436,19 @@ int store_mem_record_put(struct store_mem_record *record, const struct store_bat
 
 /* ---- Loading --------------------------------------------------------------------------------- */
 
-static bool has_won(const struct store_mem_rows *rows, uint64_t job_id, uint32_t stage,
-                    uint32_t index, uint64_t attempt)
+/* It succeeded, or it still runs: no rank of it has failed. */
+static bool has_not_failed(const struct store_mem_rows *rows, uint64_t job, uint32_t stage,
+                           uint32_t index, uint64_t attempt)
 {
-    const struct job_row *job = find_job(rows, job_id);
-    uint32_t ended_well = 0;
     for (size_t i = 0; i < rows->fact_count; i++) {
         const struct core_fact *fact = &rows->facts[i].row.fact;
-        ended_well += fact->job == job_id && fact->stage == stage && fact->index == index &&
-                              fact->attempt == attempt && fact->kind == FACT_ENDED &&
-                              fact->cause == CAUSE_NONE
-                          ? 1
-                          : 0;
+        bool is_of_it = fact->job == job && fact->stage == stage && fact->index == index &&
+                        fact->attempt == attempt;
+        if (is_of_it && fact->kind == FACT_ENDED && fact->cause != CAUSE_NONE) {
+            return false;
+        }
     }
-    return job != NULL && stage < job->job.stage_count &&
-           ended_well == job->job.stages[stage].ranks;
+    return true;
 }
 
 /* By what they are of, the latest first: `rank` of metrics is 0, their number their age. */
@@ -500,7 +498,7 @@ static void load_artifacts(const struct store_mem_rows *rows, uint64_t job,
     for (size_t i = 0; i < rows->artifact_count; i++) {
         const struct store_artifact *row = &rows->artifacts[i];
         if (row->job == job && !mlq_str_eq_c(row->name, ".log") &&
-            has_won(rows, job, row->stage, row->index, row->attempt)) {
+            has_not_failed(rows, job, row->stage, row->index, row->attempt)) {
             picks[count++] = (struct pick){.stage = row->stage,
                                            .index = row->index,
                                            .rank = row->rank,
@@ -526,7 +524,7 @@ static void load_metrics(const struct store_mem_rows *rows, uint64_t job,
     struct pick *picks = mlq_alloc_array(rows->metric_count + 1, sizeof *picks);
     for (size_t i = 0; i < rows->metric_count; i++) {
         const struct store_metric *row = &rows->metrics[i];
-        if (row->job == job && has_won(rows, job, row->stage, row->index, row->attempt)) {
+        if (row->job == job && has_not_failed(rows, job, row->stage, row->index, row->attempt)) {
             picks[count++] = (struct pick){.stage = row->stage,
                                            .index = row->index,
                                            .name = row->name,

@@ -802,6 +802,40 @@ static void test_ranks_of_a_failed_gang_may_end_well_again(void **state)
     suite_close(&a);
 }
 
+/* Rank 0 of a gang has ended and left its outputs, rank 1 still runs, and the leader changes: the new one
+ * must know the outputs, because nobody will send them again. */
+static void test_outputs_of_a_gang_that_still_runs_are_loaded(void **state)
+{
+    (void)state;
+    struct suite_client a;
+    open_leader(&a);
+    struct store_batch batch = *suite_job(1, NULL);
+    struct store_stage stage = batch.jobs[0].stages[0];
+    struct store_job job = batch.jobs[0];
+    stage.ranks = 2;
+    job.stages = &stage;
+    batch.jobs = &job;
+    assert_int_equal(suite_commit(&a, &batch), MLQ_OK);
+    struct store_fact facts[] = {suite_fact(FACT_ASSIGNED, 1, 7), suite_fact(FACT_ASSIGNED, 1, 7),
+                                 suite_fact(FACT_ENDED, 1, 7)};
+    facts[1].fact.rank = 1;
+    assert_int_equal(suite_commit_facts(&a, facts, 3), MLQ_OK);
+    const struct store_artifact model = {.job = 1,
+                                         .attempt = 7,
+                                         .name = MLQ_STR("model"),
+                                         .digest = MLQ_STR("sha256:00"),
+                                         .bytes = 9};
+    assert_int_equal(
+        suite_commit(&a, &(struct store_batch){.artifacts = &model, .artifact_count = 1}), MLQ_OK);
+    assert_non_null(strstr(suite_load(&a, 0), "artifact 1 7 0 0 0 [model] "));
+    struct store_fact failed = suite_fact(FACT_ENDED, 1, 7);
+    failed.fact.rank = 1;
+    failed.fact.cause = CAUSE_EXIT;
+    assert_int_equal(suite_commit_facts(&a, &failed, 1), MLQ_OK);
+    assert_null(strstr(suite_load(&a, 0), "artifact 1 7 "));
+    suite_close(&a);
+}
+
 static void test_keys_of_the_last_days_are_loaded(void **state)
 {
     (void)state;
@@ -884,6 +918,7 @@ int suite_run(const struct suite_backend *backend, const char *name)
         cmocka_unit_test(test_ended_jobs_are_loaded_by_name_only),
         cmocka_unit_test(test_a_retry_starts_a_job_anew),
         cmocka_unit_test(test_ranks_of_a_failed_gang_may_end_well_again),
+        cmocka_unit_test(test_outputs_of_a_gang_that_still_runs_are_loaded),
         cmocka_unit_test(test_keys_of_the_last_days_are_loaded),
         cmocka_unit_test(test_closing_answers_nothing_more),
         cmocka_unit_test(test_a_campaign_can_be_called_off),

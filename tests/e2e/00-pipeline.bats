@@ -79,3 +79,12 @@ teardown_file() { cluster_down; }
     b=$(mlq submit --idempotency-key k1 -q -- true)
     [ "$a" = "$b" ]
 }
+
+@test "two classes: the gate judges by the area under the ROC curve" {
+    two=$(mlq submit "$MLQ_SOURCE_DIR/examples/breast-cancer/pipeline.yaml" -q)
+    mlq wait "$two"
+    run field "$two" "job['state'], stages['gate']['verdict'], stages['eval']['metrics']['roc_auc'] >= 0.98"
+    [ "$output" = "('succeeded', 'pass', True)" ]
+    mlq artifacts get "$two" report/report.html -o two.html
+    grep -q 'ROC curve' two.html
+}

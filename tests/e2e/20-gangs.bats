@@ -6,11 +6,7 @@
 
 load cluster
 
-setup_file() {
-    # A virtual environment with PyTorch may be lent to this test: its python3 is then that of the tasks.
-    [ -z "${MLQ_TORCH_VENV:-}" ] || export PATH=$MLQ_TORCH_VENV/bin:$PATH
-    cluster_up
-}
+setup_file() { cluster_up; }
 teardown_file() { cluster_down; }
 
 @test "ranks all-reduce over MASTER_ADDR and MASTER_PORT" {
@@ -46,8 +42,9 @@ teardown_file() { cluster_down; }
 }
 
 @test "torch.distributed with gloo" {
-    python3 -c 'import torch.distributed' 2>/dev/null || skip "PyTorch is not installed: python3 -m venv V && V/bin/pip install torch, then MLQ_TORCH_VENV=V sh tests/run.sh"
-    job=$(mlq submit "$MLQ_SOURCE_DIR/examples/torch-ddp/pipeline.yaml" -q)
+    venv=$(sh "$BATS_TEST_DIRNAME/torch-venv.sh" "$MLQ_SCRATCH_DIR/../torch-venv" 2>"$MLQ_SCRATCH_DIR/why") ||
+        skip "$(cat "$MLQ_SCRATCH_DIR/why")"
+    job=$(mlq submit "$MLQ_SOURCE_DIR/examples/torch-ddp/pipeline.yaml" -q --set "python=$venv/bin/python3")
     mlq wait "$job"
     [ "$(state_of "$job")" = succeeded ]
 }

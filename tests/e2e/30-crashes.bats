@@ -86,3 +86,15 @@ finished_once() {
     [ "$status" = 1 ]
     [ "$(field "$job" "stages['main']['attempts'][0]['cause']")" = signal ]
 }
+
+@test "mlq down and up: what ran is run again, and no retry is used up" {
+    gate=$MLQ_SCRATCH_DIR/gate-$BATS_TEST_NUMBER
+    printf 'apiVersion: mlq/v1\nkind: Job\nmetadata: {name: down, owner: me}\nspec: {run: "echo x >> %s.starts; until [ -e %s ]; do sleep 0.1; done", retry: 0}\n' "$gate" "$gate" >down.yaml
+    job=$(mlq submit down.yaml -q)
+    await 30 test -s "$gate.starts"
+    mlq down
+    mlq up
+    touch "$gate"
+    mlq wait "$job" --timeout 60s
+    [ "$(field "$job" "job['state'], job['labels']['owner'], [a['cause'] for a in stages['main']['attempts']]")" = "('succeeded', 'me', ['requeue', None])" ]
+}

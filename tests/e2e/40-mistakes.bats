@@ -45,6 +45,10 @@ teardown_file() { cluster_down; }
     [ "$status" = 0 ]
     [[ "$output" == *"waits"* ]]
     mlq cancel last
+    run mlq submit --cpus 1000 --gpus 3 -q -- true
+    [[ $output == *"asks for 1 x (1000 CPUs, 0 MiB, 3 GPUs)"*"the largest worker, w"*", has 4 CPUs, 4096 MiB, 0 GPUs"* ]]
+    mlq show last | grep -q "main waits for workers with room for it"
+    mlq cancel last
 }
 
 @test "bad data fails the task with line and column, and the worker stays up" {

@@ -580,7 +580,7 @@ static void test_quit(void **state)
     FAKE_WAIT(&fake, fake.started == 1);
     assert_int_equal(fake_end_worker(&fake, SIGQUIT), 0);
     const struct heard_end *end = wait_end(210);
-    assert_int_equal(end->cause, WORKER_CAUSE_NODE);
+    assert_int_equal(end->cause, WORKER_CAUSE_REQUEUE);
     FAKE_WAIT(&fake, fake.leavings == 1);
     fake_close(&fake);
 }

@@ -21,6 +21,7 @@
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 
+#define ARGUMENTS_MAX 30
 #define DATABASES_MAX 64
 #define START_TRIES   1500 /* of 20 ms */
 
@@ -89,7 +90,13 @@ static pid_t spawn(struct pg_cluster *cluster, const char *const argv[])
         chdir(cluster->dir) != 0 || setpgid(0, 0) != 0) {
         _exit(126);
     }
-    (void)execv(path, (char *const *)(uintptr_t)argv); /* execv does not write to them */
+    /* PostgreSQL looks for its other programs beside argv[0], or in PATH, where Debian has none of
+     * them: so the path is said in full. */
+    const char *arguments[ARGUMENTS_MAX + 1] = {path};
+    for (size_t i = 1; argv[i] != NULL && i < ARGUMENTS_MAX; i++) {
+        arguments[i] = argv[i];
+    }
+    (void)execv(path, (char *const *)(uintptr_t)arguments); /* execv does not write to them */
     _exit(127);
 }
 
@@ -190,8 +197,10 @@ struct pg_cluster *pg_cluster_start(void)
                           "--no-sync",
                           NULL};
     if (!has_succeeded(spawn(cluster, argv)) || !start_server(cluster)) {
+        /* It is installed and does not start: a failure. Only what is absent is skipped. */
         show_log(cluster);
         pg_cluster_stop(&cluster);
+        die("PostgreSQL does not start", "its log is above");
     }
     return cluster;
 }

@@ -13,7 +13,7 @@
 
 struct pg_cluster;
 
-/* NULL when PostgreSQL is not installed or does not start; the reason is on stderr. */
+/* NULL when PostgreSQL is not installed; the reason is on stderr. One that does not start aborts. */
 struct pg_cluster *pg_cluster_start(void);
 void pg_cluster_stop(struct pg_cluster **cluster);
 

@@ -18,6 +18,9 @@ FUNCTION_LINES_MAX_TESTS = 100
 FILE_LINES_MAX_CORE = 600
 FILE_LINES_MAX = 700
 FILE_LINES_MAX_TESTS = 1200
+# The way into the code that ARCHITECTURE.md promises.
+FIRST_READING = ("scheduler/main.c", "scheduler/shell.c", "scheduler/core/core.c", "scheduler/core/job.c")
+FIRST_READING_LINES_MAX = 1500
 
 
 def pure(tree):
@@ -150,6 +153,10 @@ def state(tree):
 
 def size(tree):
     """R7: functions and files that fit in a head."""
+    first = sum(file.text.count("\n") for file in tree.code() if file.path in FIRST_READING)
+    if first > FIRST_READING_LINES_MAX:
+        yield "first reading", (f"{', '.join(FIRST_READING)}: {first} lines together, at most "
+                                f"{FIRST_READING_LINES_MAX}: that is what ARCHITECTURE.md asks a newcomer to read")
     for file in tree.code():
         limit = (FILE_LINES_MAX_CORE if is_in(file.path, "scheduler/core") or is_in(file.path, "worker/agent")
                  else FILE_LINES_MAX_TESTS if is_in(file.path, "tests") else FILE_LINES_MAX)

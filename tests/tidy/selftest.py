@@ -218,6 +218,13 @@ class Bites(unittest.TestCase):
         self.write("worker/big.h", SPDX + "\n" * 698)
         self.bites("R7", "worker/big.h", "at most 700")
 
+    def test_R7_first_reading(self):
+        self.write("scheduler/main.c", SPDX + "\n" * 690)
+        self.write("scheduler/shell.c", SPDX + "\n" * 690)
+        self.assertEqual(self.complaints("R7"), [])
+        self.write("scheduler/core/core.c", SPDX + "\n" * 590)
+        self.bites("R7", "scheduler/main.c, scheduler/shell.c", "lines together, at most 1500")
+
     def test_R8_header_that_leans_on_others(self):
         self.write("scheduler/core/job.h", SPDX + "uint32_t job_id(const struct job *job);\n")
         self.replace("scheduler/core/job.c", '#include "scheduler/core/job.h"',

@@ -22,6 +22,7 @@
 #include "scheduler/shell.h"
 #include "scheduler/shell_state.h"
 #include "tests/support/pg_cluster.h"
+#include "tests/unit/spec_text.h"
 
 #define PATIENCE_NS (60 * MLQ_NS_PER_S) /* after that a test fails; none waits so long */
 #define SEEN_MAX    256
@@ -443,7 +444,7 @@ static inline int rig_call(struct rig *rig, struct msg_request request)
 
 static inline uint64_t rig_submit(struct rig *rig, const char *spec, const char *key)
 {
-    int rc = rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = mlq_str_from(spec), .key = mlq_str_from(key)});
+    int rc = rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(spec), .key = mlq_str_from(key)});
     if (rc != MLQ_OK) {
         fail_msg("submit: %d %s", rc, rig->text);
     }

@@ -128,13 +128,15 @@ static void words_for_sizes_and_times(void **state)
     assert_string_equal(text_bytes(94 * 1024, text), "94 KiB");
     assert_string_equal(text_bytes(5ull << 40, text), "5.0 TiB");
     assert_string_equal(text_bytes(UINT64_MAX, text), "16 EiB");
-    assert_string_equal(text_duration(0.04, text), "0.0s");
+    assert_string_equal(text_duration(0.04, text), "40ms");
     assert_string_equal(text_duration(14.24, text), "14.2s");
     assert_string_equal(text_duration(59.97, text), "1m00s");
     assert_string_equal(text_duration(185, text), "3m05s");
     assert_string_equal(text_duration(7800, text), "2h10m");
     assert_string_equal(text_duration(3 * 86400 + 4 * 3600, text), "3d04h");
-    assert_string_equal(text_duration(-5, text), "0.0s");
+    assert_string_equal(text_duration(-5, text), "0ms");
+    assert_string_equal(text_duration(0.0994, text), "99ms");
+    assert_string_equal(text_duration(0.0996, text), "0.1s");
     assert_true(text_time("1970-01-02T00:00:00.500Z") > 86400.49 &&
                 text_time("1970-01-02T00:00:00.500Z") < 86400.51);
     assert_true(text_time("yesterday") < 0);

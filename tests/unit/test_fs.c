@@ -102,6 +102,8 @@ static void writes_and_reads_back(void **state)
     assert_content(path, "second, longer");
     put(path, "");
     assert_content(path, "");
+    assert_int_equal(mlq_fs_write_whole(path, MLQ_STR("whole"), 0644, NULL), MLQ_OK);
+    assert_content(path, "whole");
     assert_int_equal(entries_in(root), 1); /* no temporary file is left */
 }
 

@@ -67,18 +67,19 @@ static void test_submissions_are_checked(void **state)
     char key[400];
     memset(key, 'k', sizeof key);
     assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR("nonsense")}), MLQ_EINVAL);
-    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(HEAD "    one: {rum: [a]}\n")}),
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR("{\"apiVersion\":\"mlq/v1\",\"kind\":\"Pipeline\",\"metadata\":{\"name\":\"t\"},"
+                                                                        "\"spec\":{\"stages\":{\"one\":{\"rum\":[\"a\"]}}}}")}),
                      MLQ_EINVAL);
     assert_non_null(strstr(rig->text, "rum"));
     /* A key that the record would refuse must not cost the leadership. */
     assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT,
-                                                        .spec = MLQ_STR(ONE),
+                                                        .spec = spec_text_canonical(ONE),
                                                         .key = {.ptr = key, .len = sizeof key}}),
                      MLQ_EINVAL);
     uint64_t job = rig_submit(rig, ONE, "same");
     assert_int_equal(rig_submit(rig, ONE, "same"), job);
     /* Twice while the first is on its way to the disk. */
-    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE), .key = MLQ_STR("twice")});
+    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE), .key = MLQ_STR("twice")});
     uint64_t again = rig_submit(rig, ONE, "twice");
     assert_int_equal(again, job + 1);
     assert_int_equal(rig_count(rig, "mlq.job"), 2);
@@ -95,7 +96,9 @@ static void test_cancel_while_assigned(void **state)
     uint64_t job = rig_submit(rig, ONE, "");
     RIG_WAIT(rig, rig->w1.assigned_count == 1);
     uint64_t attempt = rig->w1.assigned[0].attempt;
-    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_CANCEL, .job = job}), MLQ_OK);
+    struct msg_request cancel = {.op = MSG_OP_CANCEL, .job = job, .text = MLQ_STR("wrong data")};
+    assert_int_equal(rig_call(rig, cancel), MLQ_OK);
+    rig_expect(rig, "SELECT detail FROM mlq.fact WHERE kind = 'job cancelled'", "wrong data");
     RIG_WAIT(rig, rig->w1.killed_count == 1);
     assert_int_equal(rig->w1.killed[0], attempt);
     rig_ended(&rig->w1, attempt, 0, CAUSE_CANCEL, "");
@@ -184,6 +187,61 @@ static void test_a_task_reads_the_record(void **state)
     free(spec_digest);
     json_decref(document);
     assert_int_equal(job, 1);
+    rig_close(rig);
+}
+
+/* What rank 0 of a failed attempt left is not what the next stage gets. */
+static void test_a_gang_is_tried_again(void **state)
+{
+    (void)state;
+    static const char spec[] = HEAD "    one: {run: [echo], ranks: 2, retry: {limit: 1, on: [exit], backoff: 1ms}}\n"
+                                    "    two: {run: [cat], needs: [one], inputs: {x: one.out.txt}}\n";
+    struct rig *rig = rig_open_serving(cluster);
+    struct rig_worker *w = &rig->w1;
+    uint64_t job = rig_submit(rig, spec, "");
+    RIG_WAIT(rig, w->assigned_count == 2);
+    uint64_t first = w->assigned[0].attempt;
+    rig_ended(w, first, 0, CAUSE_NONE, "sha256:old");
+    rig_ended(w, first, 1, CAUSE_EXIT, "");
+    RIG_WAIT(rig, w->assigned_count == 4);
+    assert_int_equal(w->assigned[2].restarts, 1);
+    uint64_t second = w->assigned[2].attempt;
+    assert_true(second > first);
+    rig_ended(w, second, 1, CAUSE_NONE, "sha256:of rank 1");
+    rig_ended(w, second, 0, CAUSE_NONE, "sha256:new");
+    RIG_WAIT(rig, w->assigned_count == 5);
+    assert_string_equal(w->assigned[4].digest, "sha256:new");
+    rig_ended(w, w->assigned[4].attempt, 0, CAUSE_NONE, "sha256:bb");
+    RIG_WAIT(rig, w->acked_count == 5);
+    expect_state(rig, job, "succeeded");
+    rig_close(rig);
+}
+
+static void test_a_log_is_relayed(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    struct rig_worker *w = &rig->w1;
+    uint64_t job = rig_submit(rig, ONE, "");
+    struct msg_request request = {.op = MSG_OP_LOG, .job = job, .stage = MLQ_STR("one"), .offset = 7};
+    RIG_WAIT(rig, w->assigned_count == 1);
+    uint64_t id = rig_ask(rig, request);
+    RIG_WAIT(rig, w->log_request != 0);
+    rig_send(w, &(struct msg){.kind = MSG_LOG_DATA, .log_data = {.request = w->log_request, .offset = 7, .bytes = MLQ_STR("line")}});
+    RIG_WAIT(rig, rig->answered == id);
+    assert_int_equal(rig->code, MLQ_OK);
+    assert_string_equal(rig->blob, "line");
+    assert_false(rig->end);
+    /* No answer: the client is told after a while, and the late one goes nowhere. */
+    assert_int_equal(rig_call(rig, request), MLQ_ETIMEOUT);
+    unsigned answers = rig->answers;
+    rig_send(w, &(struct msg){.kind = MSG_LOG_DATA, .log_data = {.request = w->log_request, .bytes = MLQ_STR("late")}});
+    request.stage = MLQ_STR("none");
+    assert_int_equal(rig_call(rig, request), MLQ_ENOENT);
+    assert_int_equal(rig->answers, answers + 1);
+    rig_disconnect(rig, w);
+    request.stage = MLQ_STR("one");
+    RIG_WAIT(rig, rig_call(rig, request) == MLQ_ECONN);
     rig_close(rig);
 }
 
@@ -334,7 +392,7 @@ static void test_a_superseded_leader_is_refused(void **state)
     RIG_WAIT(rig, rig_serves(&rig->b));
     assert_true(rig->b.shell->epoch > rig->a.shell->epoch);
     rig_ended(w, attempt, 0, CAUSE_NONE, "sha256:aa"); /* said to the old one */
-    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE)});
+    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE)});
     rig->a.is_frozen = false;
     RIG_WAIT(rig, rig->a.shell->phase == SHELL_STANDBY);
     assert_int_equal(w->acked_count, 0);
@@ -367,7 +425,7 @@ static void test_a_stop_hands_over(void **state)
     uint64_t job = rig_submit(rig, CHAIN, "");
     RIG_WAIT(rig, rig->w1.assigned_count == 1);
     uint64_t attempt = rig->w1.assigned[0].attempt;
-    uint64_t id = rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = MLQ_STR(ONE)});
+    uint64_t id = rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE)});
     (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_LIST}); /* its answer comes too late, or not */
     RIG_WAIT(rig, rig->a.shell->committing != NULL);
     rig_stop(rig, &rig->a);
@@ -466,6 +524,63 @@ static void test_a_slow_commit(void **state)
     rig_close(rig);
 }
 
+/* More than a turn holds comes while a commit hangs: what can be refused is, and nothing else is lost. */
+static void test_a_flood_behind_a_slow_commit(void **state)
+{
+    (void)state;
+    const size_t count = 90000;
+    struct rig *rig = rig_open(cluster);
+    struct rig_worker *w = &rig->w1;
+    rig->leader_lease_ns = 60 * MLQ_NS_PER_S;
+    rig_start(rig, &rig->a, "a");
+    RIG_WAIT(rig, rig_serves(&rig->a));
+    rig_client(rig, &rig->a);
+    rig_join(rig, w, &rig->a);
+    uint64_t job = rig_submit(rig, ONE, "");
+    RIG_WAIT(rig, w->assigned_count == 1);
+    struct msg_member member = {w->assigned[0].attempt, 0};
+    struct msg_metric *metrics = mlq_alloc_array(count, sizeof *metrics);
+    for (size_t i = 0; i < count; i++) {
+        metrics[i] = (struct msg_metric){.name = MLQ_STR("m"), .step = (int64_t)i, .value = 1, .at_us = 1};
+    }
+    RIG_WAIT(rig, rig->a.shell->committing == NULL);
+    PGconn *holder = hold_commits(rig);
+    rig_started(w, member.attempt, 0);
+    RIG_WAIT(rig, rig->a.shell->committing != NULL);
+    for (int i = 0; i < 5; i++) {
+        rig_report(w, &(struct msg_report_item){.kind = MSG_REPORT_NOTE, .member = member, .metrics = metrics, .metric_count = count});
+    }
+    RIG_WAIT(rig, rig->a.shell->notes_lost == 2 * count);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE)}), MLQ_EAGAIN);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_STATUS}), MLQ_OK);
+    rig_ended(w, member.attempt, 0, CAUSE_NONE, "sha256:aa"); /* the result of what runs is taken */
+    rig_heartbeat(w);
+    RIG_WAIT(rig, w->heartbeats_acked == 1);
+    assert_int_equal(w->acked_count, 0);
+    PQfinish(holder);
+    RIG_WAIT(rig, w->acked_count == 1);
+    expect_state(rig, job, "succeeded");
+    assert_int_equal(rig_count(rig, "mlq.metric WHERE name = 'm'"), 3 * count);
+    assert_int_equal(rig_count(rig, "mlq.metric WHERE name = 'score'"), 1);
+    mlq_free(metrics);
+    rig_close(rig);
+}
+
+/* A key from before what is loaded: one commit fails, and after it the client is told. */
+static void test_a_very_old_key(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    free(pg_cluster_query(rig->database, "INSERT INTO mlq.submission VALUES ('old', 1000, now() - interval '8 days')"));
+    (void)rig_ask(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE), .key = MLQ_STR("old")});
+    RIG_WAIT(rig, rig->a.shell->epoch == 2 && rig_serves(&rig->a));
+    rig_client(rig, &rig->a);
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_SUBMIT, .spec = spec_text_canonical(ONE), .key = MLQ_STR("old")}), MLQ_EEXIST);
+    assert_int_equal(rig_submit(rig, ONE, "new"), 1001);
+    assert_int_equal(rig->a.shell->epoch, 2);
+    rig_close(rig);
+}
+
 static void test_a_port_that_is_taken(void **state)
 {
     (void)state;
@@ -513,6 +628,8 @@ int main(void)
         cmocka_unit_test(test_an_ended_job_is_retried),
         cmocka_unit_test(test_a_missing_input_fails_the_task),
         cmocka_unit_test(test_a_task_reads_the_record),
+        cmocka_unit_test(test_a_gang_is_tried_again),
+        cmocka_unit_test(test_a_log_is_relayed),
         cmocka_unit_test(test_a_worker_speaks_for_itself_only),
         cmocka_unit_test(test_what_the_record_cannot_hold),
         cmocka_unit_test(test_hellos_that_are_refused),
@@ -521,6 +638,8 @@ int main(void)
         cmocka_unit_test(test_a_stop_hands_over),
         cmocka_unit_test(test_postgresql_dies),
         cmocka_unit_test(test_a_slow_commit),
+        cmocka_unit_test(test_a_flood_behind_a_slow_commit),
+        cmocka_unit_test(test_a_very_old_key),
         cmocka_unit_test(test_a_port_that_is_taken),
         cmocka_unit_test(test_stops_at_any_moment),
     };

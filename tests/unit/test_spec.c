@@ -146,6 +146,17 @@ static void canonical_form_is_a_fixed_point(void **state)
     assert_int_equal(again->file_count, 2);
 }
 
+static void what_is_submitted_must_be_json(void **state)
+{
+    (void)state;
+    const char *const texts[] = {"{", "{\"a\":[", "[1,", "", "{\"a\":1,\"a\":2}", "kind: Job"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        assert_null(parse_with(texts[i], &(struct spec_options){.canonical = true}));
+        assert_non_null(strstr(diag_text(&diags), "t.yaml:1:"));
+        assert_non_null(strstr(diag_text(&diags), "not valid JSON"));
+    }
+}
+
 static void params_are_typed_and_set(void **state)
 {
     (void)state;
@@ -276,6 +287,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_design_example_is_wired, setup, teardown),
         cmocka_unit_test_setup_teardown(defaults_are_filled_in, setup, teardown),
         cmocka_unit_test_setup_teardown(canonical_form_is_a_fixed_point, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_submitted_must_be_json, setup, teardown),
         cmocka_unit_test_setup_teardown(params_are_typed_and_set, setup, teardown),
         cmocka_unit_test_setup_teardown(mistakes_are_answered_with_their_place, setup, teardown),
         cmocka_unit_test_setup_teardown(two_candidates_must_be_told_apart, setup, teardown),

@@ -139,6 +139,21 @@ static void test_home(void **state)
     assert_int_equal(home_each_attempt(&home, see, NULL, &err), 0);
     assert_int_equal(seen, 1);
     home_close(&home);
+
+    /* Another run on the same boot keeps how tasks ended; a boot in between drops it. */
+    const char *end = "base/attempts/4294967299-1/exit";
+    assert_int_equal(mlq_fs_write_whole(end, MLQ_STR("exit=0"), 0600, NULL), 0);
+    assert_int_equal(home_open(&home, "base", region, &err), 0);
+    assert_true(mlq_fs_exists(end));
+    home_close(&home);
+    assert_int_equal(mlq_fs_write_durable("base/boot", MLQ_STR("an earlier one\n"), 0600, NULL), 0);
+    assert_int_equal(home_open(&home, "base", region, &err), 0);
+    assert_false(mlq_fs_exists(end));
+    assert_int_equal(mlq_fs_write_whole(end, MLQ_STR("exit=0"), 0600, NULL), 0);
+    home_close(&home);
+    assert_int_equal(home_open(&home, "base", region, &err), 0);
+    assert_true(mlq_fs_exists(end));
+    home_close(&home);
     assert_int_equal(mlq_fs_write_durable("base/epoch", MLQ_STR("seven"), 0600, NULL), 0);
     assert_int_equal(home_open(&home, "base", region, &err), MLQ_ECORRUPT);
 }

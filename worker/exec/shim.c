@@ -6,7 +6,7 @@
  * It owns the task's process tree: as reaper of orphans it keeps every descendant, so that the end
  * of the tree is the moment when it has no child left. It owns the time limit, the lease (at its
  * end the tree is killed at once: another attempt may start elsewhere), the log, and the exit
- * status, which is durable in DIR/exit before the shim goes away.
+ * status, which is whole in DIR/exit before the shim goes away.
  *
  * Commands, lines on descriptor 3 (the worker that started it) and on DIR/shim.sock (one that was
  * restarted):
@@ -303,7 +303,7 @@ static void note_started(struct shim *shim)
     struct mlq_err err = MLQ_ERR_INIT;
     shim->end.started_us = mlq_clock_wall_us();
     (void)snprintf(text, sizeof text, "pid=%d", (int)shim->child.pid);
-    if (mlq_fs_write_durable(SHIMFILE_STARTED, mlq_str_from(text), 0600, &err) != MLQ_OK) {
+    if (mlq_fs_write_whole(SHIMFILE_STARTED, mlq_str_from(text), 0600, &err) != MLQ_OK) {
         log_warn("shim.started", "error=\"%s\"", err.text);
     }
     (void)snprintf(text, sizeof text, "started %d\n", (int)shim->child.pid);

@@ -19,8 +19,8 @@
 static int save(const char *dir, const char *name, struct kv *kv, struct mlq_err *err)
 {
     char *path = mlq_fs_join(dir, name);
-    int rc =
-        mlq_fs_write_durable(path, (struct mlq_str){.ptr = kv->data, .len = kv->len}, 0600, err);
+    /* Not for a loss of power: then the task is gone too, see home_open. */
+    int rc = mlq_fs_write_whole(path, (struct mlq_str){.ptr = kv->data, .len = kv->len}, 0600, err);
     mlq_free(path);
     kv_fini(kv);
     return rc;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * What lies in the folder of one attempt, and the two files by which worker and shim agree:
+ * What lies in the folder of one member (a rank of an attempt), and how worker and shim agree:
  *
  *     shim.conf     worker to shim: what to run and within which bounds (mode 0600: it holds the
  *                   task's environment)
@@ -10,9 +10,11 @@
  *                   no shim runs or will run here.
  *     shim.sock     the shim listens here, see shim.c
  *     started       the task's process exists: "pid=..."
- *     exit          shim to worker: how it ended; appears by rename after fsync
+ *     exit          shim to worker: how it ended; appears whole, by rename
  *     log, log.pos  what the task printed, see joblog.h
- *     work in out control.sock metrics: the task's side
+ *     assign        what a worker that is restarted must know of it (worker/assignment.h)
+ *     metrics       what it reported, for the same (worker/notes.h)
+ *     work in out tmp control.sock with.json error.json: the task's side
  */
 #ifndef MLQ_WORKER_EXEC_SHIMFILE_H
 #define MLQ_WORKER_EXEC_SHIMFILE_H

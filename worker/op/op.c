@@ -290,7 +290,7 @@ void op_metric(struct op_context *ctx, const char *name, double value, int64_t s
     if (step == OP_NO_STEP) {
         log_info("op.metric", "name=%s value=%.10g", name, value);
     } else {
-        log_info("op.metric", "name=%s step=%" PRId64 " value=%.10g", name, step, value);
+        log_debug("op.metric", "name=%s step=%" PRId64 " value=%.10g", name, step, value);
     }
     int rc =
         task_metric(ctx->task, name, value, step == OP_NO_STEP ? TASK_NO_STEP : step, &stop, &err);

@@ -110,7 +110,7 @@ const char *op_checkpoint_dir(const struct op_context *ctx);
 
 /* ---- Reports. None of them fails: a task outlives its worker ---- */
 
-/* `step` OP_NO_STEP for a final value. Also a line on stderr. */
+/* `step` OP_NO_STEP for a final value, which is also a line on stderr. */
 void op_metric(struct op_context *ctx, const char *name, double value, int64_t step);
 /* 0..1; sent at most ten times a second, so it may be called in a loop. `text` may be NULL. */
 void op_progress(struct op_context *ctx, double fraction, const char *text);

@@ -318,6 +318,28 @@ static int validate(struct loop *loop, struct chunk_score *total, struct mlq_err
 
 /* ---- Epochs ---- */
 
+/* A line per epoch: the log of a training is read by people. */
+static void log_epoch(const struct op_train *train, json_t *row)
+{
+    char text[320];
+    size_t used = 0;
+    const char *name;
+    json_t *value;
+    text[0] = '\0';
+    json_object_foreach(row, name, value)
+    {
+        if (json_is_real(value) && used < sizeof(text)) {
+            int more = snprintf(text + used, sizeof(text) - used, " %s=%.6g", name,
+                                json_real_value(value));
+            used += more > 0 ? (size_t)more : 0;
+        }
+    }
+    if (coll_rank(train->coll) == 0) {
+        log_info("train.epoch", "epoch=%" PRIu64 "/%" PRIu64 "%s", train->cursor.epoch,
+                 train->config.epochs, text);
+    }
+}
+
 static void note(struct op_train *train, json_t *row, const char *name, double value)
 {
     if (coll_rank(train->coll) == 0) {
@@ -380,6 +402,7 @@ end_epoch(struct loop *loop, int64_t epoch_ns, uint64_t epoch_samples, struct ml
     }
     note(train, row, "lr", train->optim->options.lr);
     note(train, row, "samples_per_second", (double)epoch_samples / (seconds > 0 ? seconds : 1e-9));
+    log_epoch(train, row);
     json_array_append_new(train->history, row);
     return 0;
 }

@@ -52,10 +52,12 @@ static void write_bar(const struct report *report, const struct report_stage *st
     html_add(h, "</td>");
 }
 
-/* How many attempts it took beyond the tasks, and why: the causes of those that did not succeed. */
-static void write_retries(const struct report_stage *stage, struct html *h)
+/* Why attempts did not succeed: what it was retried for, or what it failed of. */
+static void write_causes(const struct report_stage *stage, struct html *h)
 {
     json_t *attempts = jget_array(stage->json, "attempts");
+    const char *lead = strcmp(stage->state, "failed") == 0 ? " <span class=\"warn\">"
+                                                           : " <span class=\"warn\">retried: ";
     size_t shown = 0;
     size_t i;
     json_t *attempt;
@@ -63,8 +65,12 @@ static void write_retries(const struct report_stage *stage, struct html *h)
     {
         const char *cause = jget_text(attempt, "cause");
         if (cause != NULL && shown < 3) {
-            html_add(h, shown++ == 0 ? " <span class=\"warn\">retried: " : ", ");
+            html_add(h, shown++ == 0 ? lead : ", ");
             html_cut(h, cause, 40);
+            uint64_t code = 0;
+            if (strcmp(cause, "exit") == 0 && jget_u64(attempt, "exit", &code)) {
+                html_addf(h, " %" PRIu64, code);
+            }
         }
     }
     html_add(h, shown > 0 ? "</span>" : "");
@@ -100,7 +106,7 @@ static void write_stage(const struct report *report, size_t s, struct html *h)
     html_add(h, "</bdi></th><td><code>");
     html_cut(h, stage->uses, 60);
     html_addf(h, "</code></td><td><span class=\"state %s\">%s</span>", state, state);
-    write_retries(stage, h);
+    write_causes(stage, h);
     html_add(h, "</td>");
     write_tasks(stage, h);
     html_add(h, "<td class=\"n\">");
