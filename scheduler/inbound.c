@@ -68,6 +68,14 @@ static void on_hello(struct shell *shell, const struct net_peer *peer, const str
                                            .claim_count = (uint32_t)hello->claim_count});
 }
 
+/* The core has given this worker up (its lease was over while the machine slept): what it still runs may
+ * run elsewhere, so its lease must not grow. A new hello settles what it has. */
+static bool was_given_up(const struct shell *shell, const struct roster_worker *worker)
+{
+    struct core_worker_view view = {0};
+    return !core_worker(shell->core, worker->id, &view) || !view.known;
+}
+
 /* An acknowledgement lengthens the worker's lease, so it is sent only while leadership is certain; it does
  * not wait for a commit, because tasks must outlive a slow database. */
 static void on_heartbeat(struct shell *shell, struct roster_worker *worker, const struct msg_heartbeat *heartbeat)
@@ -184,6 +192,10 @@ void inbound_worker(struct shell *shell, const struct net_peer *peer, const stru
     }
     struct roster_worker *worker = roster_at(shell->roster, &peer->address);
     if (worker == NULL) { /* speaks before its hello, or an older connection of it */
+        refuse(shell, peer, MLQ_EAGAIN, "say hello first");
+        return;
+    }
+    if (msg->kind == MSG_HEARTBEAT && was_given_up(shell, worker)) {
         refuse(shell, peer, MLQ_EAGAIN, "say hello first");
         return;
     }

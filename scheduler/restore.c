@@ -257,10 +257,14 @@ static int revive(struct revival *r, const struct mlq_err *err, int rc, struct m
     struct msg_request request = {.id = r->request_id, .op = MSG_OP_RETRY, .job = r->id};
     shell->request = &request;
     shell->asker = r->to;
+    size_t ended_before = shell->open->ended_count;
     shell_step(shell, &(struct core_event){.kind = EV_RETRY, .request = 1, .job = r->id});
     shell->request = NULL;
-    if (!core_job_is_live(shell->core, r->id)) {
-        catalog_remove(shell->catalog, r->id); /* refused: the core has answered and let it go */
+    /* Refused: the core has answered and let it go. A job that was taken up and ended in this same step (all
+     * its stages had succeeded) is forgotten when that is durable, as always. */
+    bool ended_here = shell->open->ended_count > ended_before;
+    if (!core_job_is_live(shell->core, r->id) && !ended_here) {
+        catalog_remove(shell->catalog, r->id);
     }
     shell_turn_end(shell);
     return MLQ_OK;

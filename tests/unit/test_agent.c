@@ -401,7 +401,7 @@ static void test_quit(void **state)
     quit.grace_ns = 10 * SECOND;
     run_one(7);
     step(quit);
-    assert_int_equal(only(AGENT_ACT_STOP)->cause, WORKER_CAUSE_NODE);
+    assert_int_equal(only(AGENT_ACT_STOP)->cause, WORKER_CAUSE_REQUEUE);
     step(said(AGENT_EV_ASSIGNED, 8));
     nothing();
     step(did(AGENT_EV_SHIM_ENDED, 7));

@@ -417,7 +417,8 @@ static void quit(struct agent *agent, const struct agent_event *event,
     agent->leave_deadline_ns = event->now_ns + event->grace_ns + LEAVE_MARGIN_NS;
     for (uint32_t i = 0; i < AGENT_MEMBERS_MAX; i++) {
         if (agent->members[i].state != AGENT_FREE) {
-            stop(&agent->members[i], WORKER_CAUSE_NODE, event->grace_ns, actions);
+            /* Not the task's failure, nor a lost machine: it runs again and no retry is used up. */
+            stop(&agent->members[i], WORKER_CAUSE_REQUEUE, event->grace_ns, actions);
         }
     }
 }
