@@ -293,6 +293,33 @@ static void test_lease(void **state)
     assert_int_equal(run.end.cause, WORKER_CAUSE_LEASE);
 }
 
+/* A frozen machine: the lease runs out, and a renewal waits in the socket when it wakes. */
+static void test_lease_is_not_revived(void **state)
+{
+    (void)state;
+    const char *argv[] = {"sleep", "600", NULL};
+    struct run run;
+    char line[64];
+    int status;
+    begin(&run, argv);
+    run.conf.lease_deadline_ns = mlq_clock_boot_ns() + 2 * MLQ_NS_PER_S;
+    start(&run);
+    assert_true(wait_started(&run));
+    assert_int_equal(kill(run.pid, SIGSTOP), 0);
+    assert_int_equal(waitpid(run.pid, &status, WUNTRACED), run.pid);
+    assert_true(WIFSTOPPED(status));
+    while (mlq_clock_boot_ns() <= run.conf.lease_deadline_ns) {
+        (void)poll(NULL, 0, 10);
+    }
+    (void)snprintf(line, sizeof line, "lease %lld\n",
+                   (long long)(mlq_clock_boot_ns() + LEASE_LONG));
+    say(&run, line);
+    assert_int_equal(kill(run.pid, SIGCONT), 0);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_LEASE);
+    assert_int_equal(run.end.signal, SIGKILL);
+}
+
 /* ---- The tree ---- */
 
 static void test_many_children(void **state)
@@ -520,12 +547,13 @@ int main(void)
         cmocka_unit_test(test_exit_status),    cmocka_unit_test(test_cannot_run),
         cmocka_unit_test(test_clean_start),    cmocka_unit_test(test_ignores_term),
         cmocka_unit_test(test_stops_in_grace), cmocka_unit_test(test_time_limit),
-        cmocka_unit_test(test_lease),          cmocka_unit_test(test_many_children),
-        cmocka_unit_test(test_double_fork),    cmocka_unit_test(test_fork_storm),
-        cmocka_unit_test(test_closed_outputs), cmocka_unit_test(test_large_log),
-        cmocka_unit_test(test_binary_log),     cmocka_unit_test(test_oom_cgroup),
-        cmocka_unit_test(test_oom_watched),    cmocka_unit_test(test_worker_dies),
-        cmocka_unit_test(test_never_twice),    cmocka_unit_test(test_shim_killed),
+        cmocka_unit_test(test_lease),          cmocka_unit_test(test_lease_is_not_revived),
+        cmocka_unit_test(test_many_children),  cmocka_unit_test(test_double_fork),
+        cmocka_unit_test(test_fork_storm),     cmocka_unit_test(test_closed_outputs),
+        cmocka_unit_test(test_large_log),      cmocka_unit_test(test_binary_log),
+        cmocka_unit_test(test_oom_cgroup),     cmocka_unit_test(test_oom_watched),
+        cmocka_unit_test(test_worker_dies),    cmocka_unit_test(test_never_twice),
+        cmocka_unit_test(test_shim_killed),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -10,7 +10,7 @@
  *
  * Commands, lines on descriptor 3 (the worker that started it) and on DIR/shim.sock (one that was
  * restarted):
- *     lease NS           live until then (CLOCK_BOOTTIME); never shortens
+ *     lease NS           live until then (CLOCK_BOOTTIME); never shortens, and never revives
  *     stop GRACE_NS CAUSE  SIGTERM, then SIGKILL to all after the grace
  *     kill CAUSE         SIGKILL to all
  *     usr1               SIGUSR1: checkpoint and go on
@@ -136,6 +136,17 @@ static void check_deadlines(struct shim *shim)
     }
 }
 
+/* A lease that is over stays over: after a freeze the renewal may be read before the clock, while
+ * the work is already another's. */
+static void renew(struct shim *shim, int64_t deadline_ns)
+{
+    bool is_first = shim->lease_deadline_ns == SHIMFILE_LEASE_NONE;
+    if (deadline_ns > shim->lease_deadline_ns &&
+        (is_first || mlq_clock_boot_ns() < shim->lease_deadline_ns)) {
+        shim->lease_deadline_ns = deadline_ns;
+    }
+}
+
 /* CLOCK_BOOTTIME and not a timeout of poll(): after a sleep of the machine a lease is over at once.
  */
 static void arm_timer(struct shim *shim)
@@ -196,8 +207,7 @@ static bool obey(struct shim *shim, struct client *client, struct mlq_str line)
     (void)mlq_str_cut(line, ' ', &verb, &rest);
     (void)mlq_str_cut(rest, ' ', &first, &second);
     if (mlq_str_eq_c(verb, "lease") && mlq_str_i64(first, &number)) {
-        shim->lease_deadline_ns =
-            number > shim->lease_deadline_ns ? number : shim->lease_deadline_ns;
+        renew(shim, number);
         return true;
     }
     if (mlq_str_eq_c(verb, "stop") && mlq_str_i64(first, &number) && take_cause(second, &cause)) {

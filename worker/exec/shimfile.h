@@ -37,10 +37,11 @@
     3 /* the worker's end of a socket pair: connected from the start                               \
        */
 #define SHIMFILE_CGROUPS_MAX  4
+#define SHIMFILE_LEASE_NONE   INT64_C(0)
 #define SHIMFILE_DETAIL_BYTES 240
 
 struct shimfile_conf {
-    int64_t lease_deadline_ns; /* CLOCK_BOOTTIME; the first client may have sent a later one before */
+    int64_t lease_deadline_ns; /* CLOCK_BOOTTIME; LEASE_NONE: the first client has sent it */
     int64_t timeout_ns;        /* 0: none */
     int64_t grace_ns;
     int64_t
