@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
@@ -204,6 +205,12 @@ void relay_record(struct shell *shell, const struct net_address *to,
 
 /* ---- Logs ---- */
 
+static bool has_ended(const json_t *attempt)
+{
+    const char *state = json_string_value(json_object_get(attempt, "state"));
+    return state != NULL && strcmp(state, "pending") != 0 && strcmp(state, "running") != 0;
+}
+
 static void on_attempt(void *context, int rc, struct mlq_str json, const struct mlq_err *err)
 {
     struct shell *shell;
@@ -222,8 +229,10 @@ static void on_attempt(void *context, int rc, struct mlq_str json, const struct 
     uint32_t rank = (uint32_t)json_integer_value(json_object_get(attempt, "rank"));
     struct roster_worker *worker =
         roster_find(shell->roster, (uint32_t)json_integer_value(json_object_get(attempt, "worker")));
-    if (digest != NULL) { /* complete and stored: the client reads it there */
-        outbound_reply(shell, &pending.to, &(struct msg_reply){.id = pending.request_id, .text = mlq_str_from(digest), .end = true});
+    if (digest != NULL || has_ended(attempt)) { /* complete: the client reads it in the store, if there was any */
+        outbound_reply(shell, &pending.to, &(struct msg_reply){.id = pending.request_id,
+                                                               .text = mlq_str_from(digest == NULL ? "" : digest),
+                                                               .end = true});
     } else if (worker == NULL || !worker->connected || number == NULL) {
         refuse(shell, &pending.to, pending.request_id, MLQ_ECONN,
                "the worker that has this log is not connected");

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "lib/base/panic.h"
+#include "lib/spec/op_schema.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/log.h"
@@ -101,6 +102,12 @@ static void prepared(uv_work_t *work, int status)
     feed(attempt, AGENT_EV_PREPARED, job->cause);
 }
 
+static bool is_completed_here(const struct msg_assignment *assignment)
+{
+    const struct op_schema *op = op_schema_find(assignment->uses);
+    return op != NULL && op->in_agent;
+}
+
 void attempt_prepare(struct worker *worker, const struct agent_action *action)
 {
     struct mlq_err err = MLQ_ERR_INIT;
@@ -111,6 +118,11 @@ void attempt_prepare(struct worker *worker, const struct agent_action *action)
              (unsigned long long)action->attempt, action->rank, (unsigned long long)from->job,
              from->stage, from->index);
     int rc = assignment_copy(from, attempt->region, &attempt->assignment, &err);
+    if (rc == MLQ_OK && is_completed_here(from)) {
+        attempt->in_agent = true;
+        feed(attempt, AGENT_EV_PREPARED, WORKER_CAUSE_NONE);
+        return;
+    }
     if (rc == MLQ_OK && mlq_fs_exists(attempt->dir)) {
         rc = mlq_fail(&err, MLQ_EEXIST, "%s is there already: a leftover that could not be removed",
                       attempt->dir);
@@ -260,9 +272,25 @@ static int open_shim(struct attempt *attempt, const char *program, int64_t lease
     return shimlink_create(attempt->worker->loop, &options, &callbacks, &attempt->shim, err);
 }
 
+/* What the worker completes itself starts and ends here, and is otherwise like any task. */
+static void complete_here(struct attempt *attempt)
+{
+    attempt->has_ended = true;
+    feed(attempt, AGENT_EV_SHIM_STARTED, WORKER_CAUSE_NONE);
+    worker_feed(attempt->worker, (struct agent_event){.kind = AGENT_EV_SHIM_ENDED,
+                                                      .attempt = attempt->attempt,
+                                                      .rank = attempt->rank,
+                                                      .cause = WORKER_CAUSE_NONE,
+                                                      .exit_code = 0});
+}
+
 void attempt_spawn(struct worker *worker, const struct agent_action *action)
 {
     struct attempt *attempt = must_find(worker, action);
+    if (attempt->in_agent) {
+        complete_here(attempt);
+        return;
+    }
     struct mlq_err err = MLQ_ERR_INIT;
     char *program = mlq_fs_join(worker->config->bin_dir, "mlq-shim");
     attempt->notes = notes_create(attempt->dir);
@@ -355,6 +383,10 @@ static void collected(uv_work_t *work, int status)
 void attempt_collect(struct worker *worker, const struct agent_action *action)
 {
     struct attempt *attempt = must_find(worker, action);
+    if (attempt->in_agent) {
+        feed(attempt, AGENT_EV_COLLECTED, WORKER_CAUSE_NONE);
+        return;
+    }
     attempt->collect = (struct collect_job){
         .dir = attempt->dir, .store = worker->config->store, .region = attempt->region};
     attempt->work.data = attempt;
@@ -388,17 +420,24 @@ static void removed(uv_work_t *work, int status)
     mlq_free(removal);
 }
 
-void attempt_remove(struct worker *worker, const struct agent_action *action)
+static void remove_folder(struct worker *worker, const char *dir)
 {
-    struct attempt *attempt = must_find(worker, action);
     struct removal *removal = mlq_alloc(sizeof *removal);
     removal->work.data = removal;
     removal->worker = worker;
-    removal->dir = mlq_strdup(attempt->dir);
-    destroy(attempt);
-    logs_serve(worker); /* who waits for its log hears that it is gone */
+    removal->dir = mlq_strdup(dir);
     worker->jobs++;
     MLQ_ASSERT(uv_queue_work(worker->loop, &removal->work, remove_work, removed) == 0);
+}
+
+void attempt_remove(struct worker *worker, const struct agent_action *action)
+{
+    struct attempt *attempt = must_find(worker, action);
+    if (!attempt->in_agent) {
+        remove_folder(worker, attempt->dir);
+    }
+    destroy(attempt);
+    logs_serve(worker); /* who waits for its log hears that it is gone */
 }
 
 void attempt_release_all(struct worker *worker)

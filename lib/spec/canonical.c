@@ -104,6 +104,9 @@ static void set_graph(json_t *object, const struct spec *spec, const struct spec
 
 static void set_resources(json_t *object, const struct spec_stage *stage, struct mlq_region *region)
 {
+    if (stage->op != NULL && stage->op->in_agent) {
+        return; /* it takes none, and may not ask for any */
+    }
     json_t *resources = json_object();
     set(resources, "cpus", json_string(mlq_region_format(region, "%lldm", (long long)stage->cpu_milli)));
     if (stage->mem_bytes > 0) {

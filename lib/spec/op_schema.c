@@ -181,6 +181,8 @@ static const struct op_output report_outputs[] = {
 };
 
 static const struct op_schema schemas[] = {
+    {.name = "noop", .help = "does nothing: joins or orders stages (the worker completes it, without a process)",
+     .in_agent = true},
     {.name = "data.import", .help = "reads a CSV file into a typed, columnar table",
      .params = import_params, .param_count = MLQ_COUNT_OF(import_params),
      .outputs = import_outputs, .output_count = MLQ_COUNT_OF(import_outputs)},
@@ -215,6 +217,7 @@ static const struct op_schema schemas[] = {
 };
 
 static const char *const names[] = {
+    "noop",
     "data.import",  "data.validate", "data.split", "train.native",
     "eval.metrics", "package.onnx",  "gate",       "report",       NULL,
 };

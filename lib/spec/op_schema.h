@@ -62,6 +62,7 @@ struct op_schema {
     const struct op_output *outputs;
     size_t output_count;
     bool gang; /* may run with ranks > 1 */
+    bool in_agent; /* the worker completes it itself: no process, no CPU, no outputs, no log */
 };
 
 const struct op_schema *op_schema_find(struct mlq_str name); /* or NULL */

@@ -229,8 +229,17 @@ static void read_resources(struct reader *r, const struct yaml_node *node)
 {
     struct spec_stage *stage = r->stage;
     struct diag_list *diags = r->parse->diags;
-    stage->cpu_milli = 1000;
-    if (node == NULL || yaml_is_null(node) || !field_mapping(node, diags, "resources", resource_keys)) {
+    bool in_agent = stage->op != NULL && stage->op->in_agent;
+    stage->cpu_milli = in_agent ? 0 : 1000;
+    if (node == NULL || yaml_is_null(node)) {
+        return;
+    }
+    if (in_agent) {
+        diag_add(diags, node->key_line, node->key_column,
+                 "resources: %s runs without a process and takes none", stage->op->name);
+        return;
+    }
+    if (!field_mapping(node, diags, "resources", resource_keys)) {
         return;
     }
     const struct yaml_node *value = yaml_get(node, "cpus");

@@ -50,6 +50,25 @@ teardown_file() { cluster_down; }
     mlq logs "$job" --index 7 | grep -q 'index 7'
 }
 
+@test "a noop joins stages, is recorded as any task, and its log is empty" {
+    cat >join.yaml <<'Y'
+apiVersion: mlq/v1
+kind: Pipeline
+metadata: {name: join}
+spec:
+  stages:
+    a:    {run: ["true"]}
+    join: {uses: noop, needs: [a], array: 3}
+    b:    {run: ["true"], needs: [join]}
+Y
+    mlq submit join.yaml --wait
+    run field last "stages['join']['tasks']['succeeded'], [a['exit'] for a in stages['join']['attempts']]"
+    [ "$output" = "(3, [0, 0, 0])" ]
+    run mlq logs last --stage join
+    [ "$status" = 0 ]
+    [ "$(mlq logs last --stage join 2>/dev/null)" = "" ]
+}
+
 @test "outputs of one stage are inputs of the next" {
     cat >flow.yaml <<'Y'
 apiVersion: mlq/v1

@@ -155,6 +155,23 @@ static void test_command(void **state)
     fake_close(&fake);
 }
 
+/* Started, ended and acknowledged as any other, and nothing of it on the disk. */
+static void test_noop(void **state)
+{
+    (void)state;
+    begin();
+    struct msg_assignment item = assignment(100);
+    item.uses = MLQ_STR("noop");
+    send_assignment(&item, 1);
+    const struct heard_end *end = wait_end(100);
+    assert_int_equal(end->cause, WORKER_CAUSE_NONE);
+    assert_int_equal(end->exit_code, 0);
+    assert_int_equal(end->artifact_count, 0);
+    assert_int_equal(fake.started, 1);
+    assert_true(folder_is_empty("home/w1/attempts"));
+    fake_close(&fake);
+}
+
 static void test_failures(void **state)
 {
     (void)state;
@@ -651,6 +668,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_command, clean),
+        cmocka_unit_test_teardown(test_noop, clean),
         cmocka_unit_test_teardown(test_failures, clean),
         cmocka_unit_test_teardown(test_inputs_and_code, clean),
         cmocka_unit_test_teardown(test_environment, clean),

@@ -267,6 +267,27 @@ static void expressions_expand_at_dispatch(void **state)
     assert_string_equal(err.text, "${{ nope }}: no such thing");
 }
 
+/* It joins stages and feeds none; the worker completes it, so it waits for no CPU. */
+static void a_noop_takes_no_resources(void **state)
+{
+    (void)state;
+    static const char joined[] = HEAD "  stages:\n"
+                                      "    data:  {uses: data.import, with: {path: d.csv}}\n"
+                                      "    join:  {uses: noop, needs: [data]}\n"
+                                      "    split: {uses: data.split, needs: [join]}\n";
+    struct spec *spec = parse(joined);
+    assert_non_null(spec);
+    assert_int_equal(spec->stages[1].cpu_milli, 0);
+    assert_int_equal(spec->stages[2].inputs[0].stage, 0);
+    spec->files[0].digest = MLQ_STR("sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
+    struct mlq_str text = spec_canonical(spec, region);
+    spec = parse_with(text.ptr, &(struct spec_options){.canonical = true});
+    assert_non_null(spec);
+    assert_int_equal(spec->stages[1].cpu_milli, 0);
+    assert_null(parse_with(HEAD "  stages:\n    join: {uses: noop, resources: {cpus: 1}}\n", NULL));
+    assert_non_null(strstr(diag_text(&diags), "t.yaml:6:24: resources: noop runs without a process and takes none"));
+}
+
 static void explain_prints_yaml_that_parses(void **state)
 {
     (void)state;
@@ -293,6 +314,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_candidates_must_be_told_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(a_command_line_is_a_job, setup, teardown),
         cmocka_unit_test_setup_teardown(expressions_expand_at_dispatch, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_noop_takes_no_resources, setup, teardown),
         cmocka_unit_test_setup_teardown(explain_prints_yaml_that_parses, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
