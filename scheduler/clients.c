@@ -133,6 +133,9 @@ void clients_request(struct shell *shell, const struct net_peer *peer, const str
     case MSG_OP_WATCH:
         watch_job(shell, peer, request);
         break;
+    case MSG_OP_CHECKPOINT:
+        checkpoint_ask(shell, &peer->address, request);
+        break;
     case MSG_OP_LOG:
         relay_log(shell, &peer->address, request);
         break;

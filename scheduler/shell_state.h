@@ -11,6 +11,7 @@
  *   outbound.c  actions as messages
  *   assign.c    a placed rank as the message that starts it
  *   watch.c     clients that wait for a job to change
+ *   checkpoint.c  what runs of a job is asked to save its state
  *   relay.c     logs and records on their way between workers and clients
  *   record.c    a job's record, completed with what its spec says
  *   status.c    JSON about the cluster
@@ -115,6 +116,8 @@ void inbound_worker(struct shell *shell, const struct net_peer *peer, const stru
 /* clients.c */
 void clients_request(struct shell *shell, const struct net_peer *peer, const struct msg_request *request);
 void clients_on_reply(struct shell *shell, const struct core_action *action);
+/* checkpoint.c */
+void checkpoint_ask(struct shell *shell, const struct net_address *to, const struct msg_request *request);
 /* journal.c */
 void journal_fact(struct shell *shell, const struct core_fact *fact, uint32_t payload);
 void journal_note(struct shell *shell, const struct core_fact *member, uint32_t payload);

@@ -318,6 +318,14 @@ void attempt_stop(struct worker *worker, const struct agent_action *action)
     }
 }
 
+void attempt_checkpoint(struct worker *worker, const struct agent_action *action)
+{
+    const struct attempt *attempt = must_find(worker, action);
+    if (attempt->shim != NULL) {
+        shimlink_checkpoint(attempt->shim);
+    }
+}
+
 void attempt_lease_all(struct worker *worker, int64_t deadline_ns)
 {
     for (struct mlq_list *at = worker->attempts.next; at != &worker->attempts; at = at->next) {

@@ -105,6 +105,9 @@ void inbound_message(struct worker *worker, const struct msg *msg)
     case MSG_ACK:
         feed_members(worker, msg, &msg->ack, AGENT_EV_ACKED);
         break;
+    case MSG_CHECKPOINT:
+        feed_members(worker, msg, &msg->checkpoint, AGENT_EV_CHECKPOINT);
+        break;
     case MSG_LOG_READ:
         logs_read(worker, &msg->log_read);
         break;

@@ -80,6 +80,9 @@ static void perform(struct worker *worker, const struct agent_action *action)
     case AGENT_ACT_KILL:
         attempt_stop(worker, action);
         break;
+    case AGENT_ACT_CHECKPOINT:
+        attempt_checkpoint(worker, action);
+        break;
     case AGENT_ACT_COLLECT:
         attempt_collect(worker, action);
         break;

@@ -129,6 +129,7 @@ struct attempt *attempt_find(struct worker *worker, uint64_t attempt, uint32_t r
 void attempt_prepare(struct worker *worker, const struct agent_action *action);
 void attempt_spawn(struct worker *worker, const struct agent_action *action);
 void attempt_stop(struct worker *worker, const struct agent_action *action);
+void attempt_checkpoint(struct worker *worker, const struct agent_action *action);
 void attempt_collect(struct worker *worker, const struct agent_action *action);
 void attempt_remove(struct worker *worker, const struct agent_action *action);
 void attempt_lease_all(struct worker *worker, int64_t deadline_ns);

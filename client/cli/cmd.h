@@ -23,6 +23,7 @@ enum cmd_exit {
 
 int cmd_artifacts(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
+int cmd_checkpoint(int argc, char **argv);
 int cmd_completion(int argc, char **argv);
 int cmd_down(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
@@ -41,6 +42,7 @@ int cmd_wait(int argc, char **argv);
 
 extern const char cmd_artifacts_help[];
 extern const char cmd_cancel_help[];
+extern const char cmd_checkpoint_help[];
 extern const char cmd_completion_help[];
 extern const char cmd_down_help[];
 extern const char cmd_explain_help[];

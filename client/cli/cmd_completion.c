@@ -90,7 +90,7 @@ static void print_bash(void)
           "    -*) COMPREPLY=($(compgen -W \"$options " COMMON "\" -- \"$cur\")) ;;\n"
           "    *)\n"
           "        case $verb in\n"
-          "        show|logs|metrics|wait|cancel|retry)\n"
+          "        show|logs|metrics|wait|cancel|checkpoint|retry)\n"
           "            COMPREPLY=($(compgen -W \"last $(mlq ls -q --limit 50 2>/dev/null)\" -- "
           "\"$cur\")) ;;\n"
           "        artifacts) COMPREPLY=($(compgen -f -W \"ls get put last\" -- \"$cur\")) ;;\n"
@@ -129,7 +129,7 @@ static void print_fish(void)
                    (int)options.items[n].len - 2, options.items[n].ptr + 2);
         }
     }
-    fputs("complete -c mlq -n '__fish_seen_subcommand_from show logs metrics wait cancel retry' -a "
+    fputs("complete -c mlq -n '__fish_seen_subcommand_from show logs metrics wait cancel checkpoint retry' -a "
           "'last (mlq ls -q --limit 50 2>/dev/null)'\n"
           "complete -c mlq -n '__fish_seen_subcommand_from explain' -a '(mlq explain -q)' -F\n"
           "complete -c mlq -n '__fish_seen_subcommand_from submit artifacts' -F\n",

@@ -17,6 +17,8 @@ const struct verbs_verb verbs_all[] = {
     {"submit", "jobs", "run a pipeline, or a command", cmd_submit_help, cmd_submit},
     {"wait", "jobs", "until jobs have ended; --follow shows bars", cmd_wait_help, cmd_wait},
     {"cancel", "jobs", "stop jobs", cmd_cancel_help, cmd_cancel},
+    {"checkpoint", "jobs", "ask running tasks to save their state", cmd_checkpoint_help,
+     cmd_checkpoint},
     {"retry", "jobs", "run what failed of a job again", cmd_retry_help, cmd_retry},
     {"ls", "looking", "jobs, newest first", cmd_ls_help, cmd_ls},
     {"show", "looking", "one job: stages, metrics, artifacts, failures", cmd_show_help, cmd_show},

@@ -109,6 +109,14 @@ int mlq_client_retry(struct mlq_client *client, uint64_t job, struct mlq_err *er
     return call_for_done(client, &(struct msg_request){.op = MSG_OP_RETRY, .job = job}, err);
 }
 
+int mlq_client_checkpoint(struct mlq_client *client, uint64_t job, struct mlq_str stage,
+                          struct mlq_region *region, struct mlq_str *json, struct mlq_err *err)
+{
+    return call_for_json(client,
+                         &(struct msg_request){.op = MSG_OP_CHECKPOINT, .job = job, .stage = stage},
+                         region, json, err);
+}
+
 int mlq_client_status(struct mlq_client *client, struct mlq_region *region, struct mlq_str *json,
                       struct mlq_err *err)
 {

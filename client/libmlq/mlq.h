@@ -41,6 +41,10 @@ int mlq_client_submit(struct mlq_client *client, struct mlq_str spec,
                       struct mlq_str *warning, struct mlq_err *err);
 int mlq_client_cancel(struct mlq_client *client, uint64_t job, struct mlq_str reason,
                       struct mlq_err *err);
+/* Asks what runs of the job, or of one stage of it (empty: all), to save its state and go on
+ * (SIGUSR1). *json: {"schema", "id", "asked": how many processes}. */
+int mlq_client_checkpoint(struct mlq_client *client, uint64_t job, struct mlq_str stage,
+                          struct mlq_region *region, struct mlq_str *json, struct mlq_err *err);
 int mlq_client_retry(struct mlq_client *client, uint64_t job, struct mlq_err *err);
 
 /* JSON documents. */

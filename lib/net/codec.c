@@ -119,7 +119,7 @@ char **codec_put_texts(struct codec_part *part, const struct mlq_str *texts, siz
     N(bytes_max) N(before) N(offset) N(version) N(wait_ns)
 #define REPLY_FIELDS(N, T, P, B) N(id) N(code) P(text) B(blob) N(job) N(offset) N(end)
 
-_Static_assert((int)MSG_OP_STATUS == MLQ__V1__OP__STATUS && (int)MSG_OP_LOG == MLQ__V1__OP__LOG,
+_Static_assert((int)MSG_OP_STATUS == MLQ__V1__OP__STATUS && (int)MSG_OP_CHECKPOINT == MLQ__V1__OP__CHECKPOINT,
                "enum msg_op and mlq.v1.Op have the same numbers");
 
 static Mlq__V1__Refused *refused_put(struct codec_part *part, const struct msg_refused *from)
@@ -149,7 +149,7 @@ static void request_get(struct codec_part *part, struct msg_request *to,
                         const Mlq__V1__Request *from)
 {
     CODEC_GET(REQUEST_FIELDS)
-    if ((int)from->op < (int)MSG_OP_STATUS || (int)from->op > (int)MSG_OP_LOG) {
+    if ((int)from->op < (int)MSG_OP_STATUS || (int)from->op > (int)MSG_OP_CHECKPOINT) {
         codec_bad(part, MLQ_ECORRUPT, "op", "no such operation");
         return;
     }
@@ -300,6 +300,7 @@ const char *codec_kind_text(enum msg_kind kind)
         [MSG_KILL] = "kill",
         [MSG_FENCED] = "fenced",
         [MSG_ACK] = "acknowledgement",
+        [MSG_CHECKPOINT] = "checkpoint",
         [MSG_LOG_READ] = "log read",
         [MSG_RECORD_REPLY] = "record reply",
         [MSG_REFUSED] = "refused",

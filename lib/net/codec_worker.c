@@ -411,6 +411,8 @@ bool codec_worker_put(struct codec_part *part, Mlq__V1__Envelope *to, const stru
         PUT_BODY(FENCED, fenced, members_put(part, &msg->fenced));
     case MSG_ACK:
         PUT_BODY(ACK, ack, members_put(part, &msg->ack));
+    case MSG_CHECKPOINT:
+        PUT_BODY(CHECKPOINT, checkpoint, members_put(part, &msg->checkpoint));
     case MSG_LOG_READ:
         PUT_BODY(LOG_READ, log_read, log_read_put(part, &msg->log_read));
     case MSG_RECORD_REPLY:
@@ -457,6 +459,8 @@ bool codec_worker_get(struct codec_part *part, struct msg *to, const Mlq__V1__En
         GET_BODY(FENCED, members_get(part, &to->fenced, from->fenced));
     case MLQ__V1__ENVELOPE__BODY_ACK:
         GET_BODY(ACK, members_get(part, &to->ack, from->ack));
+    case MLQ__V1__ENVELOPE__BODY_CHECKPOINT:
+        GET_BODY(CHECKPOINT, members_get(part, &to->checkpoint, from->checkpoint));
     case MLQ__V1__ENVELOPE__BODY_LOG_READ:
         GET_BODY(LOG_READ, log_read_get(part, &to->log_read, from->log_read));
     case MLQ__V1__ENVELOPE__BODY_RECORD_REPLY:

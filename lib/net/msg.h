@@ -35,6 +35,7 @@ enum msg_kind {
     MSG_KILL,
     MSG_FENCED,
     MSG_ACK,
+    MSG_CHECKPOINT,
     MSG_LOG_READ,
     MSG_RECORD_REPLY,
     /* scheduler to either */
@@ -186,7 +187,7 @@ struct msg_kill {
     size_t count;
 };
 
-struct msg_members { /* MSG_ACK, MSG_FENCED */
+struct msg_members { /* MSG_ACK, MSG_FENCED, MSG_CHECKPOINT */
     const struct msg_member *items;
     size_t count;
 };
@@ -248,6 +249,7 @@ enum msg_op {
     MSG_OP_RESOLVE, /* selector -> {"jobs": [...]} */
     MSG_OP_WATCH,   /* job, version, wait_ns: the job's stages and progress when newer than version */
     MSG_OP_LOG,     /* job, stage, index, rank, offset, bytes_max, wait_ns -> blob, offset, end */
+    MSG_OP_CHECKPOINT, /* job, stage (may be empty: all): what runs is asked to save -> {"asked": N} */
 };
 
 struct msg_request {
@@ -295,6 +297,7 @@ struct msg {
         struct msg_kill kill;
         struct msg_members fenced;
         struct msg_members ack;
+        struct msg_members checkpoint; /* save your state and go on: SIGUSR1 */
         struct msg_log_read log_read;
         struct msg_record_reply record_reply;
         struct msg_refused refused;

@@ -405,3 +405,38 @@ void attempt_renew(struct core *core, struct task *task)
     task->failures = 0;
     mlq_list_push_back(&stage->again, &task->in_again);
 }
+
+/* ---- What the shell asks ------------------------------------------------------------------------
+ */
+
+static bool member_runs(const struct member *member)
+{
+    return member->is_started && !member->is_ended && member->worker != SLOT_NONE;
+}
+
+uint32_t core_job_ranks(const struct core *core, uint64_t job, uint32_t stage,
+                        struct core_rank_view *ranks, uint32_t room)
+{
+    uint32_t job_at = job_slot(core, job);
+    uint32_t count = 0;
+    if (job_at == SLOT_NONE) {
+        return 0;
+    }
+    const struct mlq_list *running = &core->jobs[job_at].running;
+    for (const struct mlq_list *at = running->next; at != running; at = at->next) {
+        const struct task *task = STATE_CONST_OF(at, struct task, in_job);
+        if (stage != UINT32_MAX && core->stages[task->stage].index != stage) {
+            continue;
+        }
+        for (uint32_t m = task->member_first; m != SLOT_NONE; m = core->members[m].next) {
+            const struct member *member = &core->members[m];
+            if (member_runs(member) && count++ < room) {
+                ranks[count - 1] =
+                    (struct core_rank_view){.attempt = task->attempt,
+                                            .rank = member->rank,
+                                            .worker = core->workers[member->worker].id};
+            }
+        }
+    }
+    return count;
+}

@@ -306,6 +306,18 @@ bool core_is_live(const struct core *core, uint64_t attempt, uint32_t rank, uint
 uint32_t core_attempt_workers(const struct core *core, uint64_t attempt, uint32_t *workers,
                               uint32_t room);
 
+/* One rank whose process runs. */
+struct core_rank_view {
+    uint64_t attempt;
+    uint32_t rank;
+    uint32_t worker;
+};
+
+/* The ranks that run of a live job, or of one stage of it (UINT32_MAX: all): the first `room` of
+ * them. Returns how many there are. */
+uint32_t core_job_ranks(const struct core *core, uint64_t job, uint32_t stage,
+                        struct core_rank_view *ranks, uint32_t room);
+
 /* The job of a live attempt; 0 when it is not live. */
 uint64_t core_attempt_job(const struct core *core, uint64_t attempt);
 

@@ -29,6 +29,33 @@ teardown_file() { cluster_down; }
     [ "$(field last "stages['main']['attempts'][0]['cause']")" = signal ]
 }
 
+@test "a running task is asked to save, and goes on" {
+    cat >save.py <<'Y'
+import os, signal, time
+saved = os.environ["MLQ_CHECKPOINT"] + "/saved"
+signal.signal(signal.SIGUSR1, lambda *_: open(saved, "w").close())
+os.system("mlq-task progress 0.5 ready")
+while not os.path.exists(saved):
+    time.sleep(0.01)
+print("went on")
+Y
+    printf 'apiVersion: mlq/v1\nkind: Job\nmetadata: {name: save}\nspec: {run: [python3, save.py]}\n' >save.yaml
+    job=$(mlq submit save.yaml -q)
+    await 30 sh -c "mlq checkpoint $job | grep -q 'asked 1 running process'"
+    await 30 sh -c "mlq checkpoint $job; mlq wait $job --timeout 1s"
+    mlq logs "$job" | grep -q 'went on'
+    run mlq checkpoint "$job"
+    [ "$status" = 4 ]
+    [[ "$output" == *"the job has ended: nothing of it runs"* ]]
+}
+
+@test "who cannot save is left alone, and told so" {
+    job=$(mlq submit -q -- sleep 600)
+    await 30 sh -c "mlq checkpoint $job; mlq logs $job | grep -q 'has a handler for SIGUSR1'"
+    [ "$(state_of "$job")" = running ]
+    mlq cancel "$job"
+}
+
 @test "a time limit ends the whole tree" {
     run mlq submit --wait --timeout 1s -- sh -c 'sleep 1000.017 & sleep 1000.017'
     [ "$status" = 1 ]

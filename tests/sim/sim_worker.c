@@ -159,6 +159,8 @@ static void perform(struct sim *sim, uint32_t index, const struct agent_action *
         sim_shim_stop(sim, index, folder, action->cause,
                       action->kind == AGENT_ACT_KILL ? 0 : action->grace_ns);
         break;
+    case AGENT_ACT_CHECKPOINT: /* no task here has anything to save */
+        break;
     case AGENT_ACT_COLLECT:
         work(sim, index, "collected", action);
         break;

@@ -140,7 +140,7 @@ static inline struct msg sample_client(enum msg_kind kind)
     if (kind == MSG_REQUEST) {
         return (struct msg){.kind = kind,
                             .request = {.id = UINT64_MAX,
-                                        .op = MSG_OP_LOG,
+                                        .op = MSG_OP_CHECKPOINT,
                                         .key = MLQ_STR("01ARZ3NDEKTSV4RRFFQ69G5FAV"),
                                         .spec = MLQ_STR("apiVersion: mlq/v1\n"),
                                         .job = UINT64_MAX,
@@ -191,7 +191,7 @@ static inline struct msg sample_small(enum msg_kind kind)
         msg.heartbeat_ack = (struct msg_heartbeat_ack){UINT64_MAX, INT64_MIN};
     } else if (kind == MSG_KILL) {
         msg.kill = (struct msg_kill){kills, MLQ_COUNT_OF(kills)};
-    } else if (kind == MSG_FENCED || kind == MSG_ACK) {
+    } else if (kind == MSG_FENCED || kind == MSG_ACK || kind == MSG_CHECKPOINT) {
         msg.ack = (struct msg_members){sample_members, MLQ_COUNT_OF(sample_members)};
     } else if (kind == MSG_LOG_READ) {
         msg.log_read = (struct msg_log_read){UINT64_MAX, {7, 7}, UINT64_MAX, UINT32_MAX, INT64_MIN};

@@ -68,6 +68,8 @@ struct rig_worker {
     size_t assigned_count;
     uint64_t killed[SEEN_MAX];
     size_t killed_count;
+    struct msg_member saving[SEEN_MAX]; /* asked to save */
+    size_t saving_count;
     uint64_t acked[SEEN_MAX];
     size_t acked_count;
     uint64_t fenced[SEEN_MAX];
@@ -290,6 +292,10 @@ static inline void rig_on_message(void *context, const struct msg *msg)
     } else if (msg->kind == MSG_FENCED) {
         for (size_t i = 0; i < msg->fenced.count && w->fenced_count < SEEN_MAX; i++) {
             w->fenced[w->fenced_count++] = msg->fenced.items[i].attempt;
+        }
+    } else if (msg->kind == MSG_CHECKPOINT) {
+        for (size_t i = 0; i < msg->checkpoint.count && w->saving_count < SEEN_MAX; i++) {
+            w->saving[w->saving_count++] = msg->checkpoint.items[i];
         }
     } else if (msg->kind == MSG_HEARTBEAT_ACK) {
         w->heartbeats_acked++;

@@ -203,8 +203,8 @@ static void test_lease(void **state)
     assert_int_equal(only(AGENT_ACT_REPORT_ENDED)->cause, WORKER_CAUSE_LEASE);
 }
 
-/* The lease ended while the link was down, and its work may run elsewhere by now: the order that says
- * so comes after the welcome, and what is not started yet must not start in between. */
+/* The lease ended while the link was down, and its work may run elsewhere by now: the order that
+ * says so comes after the welcome, and what is not started yet must not start in between. */
 static void test_lapsed_while_preparing(void **state)
 {
     (void)state;
@@ -296,6 +296,32 @@ static void test_kill(void **state)
     (void)only(AGENT_ACT_KILL);
     step(did(AGENT_EV_SHIM_STARTED, 9));
     assert_int_equal(agent_find(&agent, 9, 0)->state, AGENT_STOPPING);
+}
+
+static void test_checkpoint(void **state)
+{
+    (void)state;
+    welcome();
+    step(said(AGENT_EV_CHECKPOINT, 7)); /* of one that is not here */
+    nothing();
+    step(said(AGENT_EV_ASSIGNED, 7));
+    step(said(AGENT_EV_CHECKPOINT, 7)); /* it has nothing to save yet */
+    nothing();
+    step(did(AGENT_EV_PREPARED, 7));
+    step(did(AGENT_EV_SHIM_STARTED, 7));
+    step(said(AGENT_EV_CHECKPOINT, 7));
+    assert_int_equal(only(AGENT_ACT_CHECKPOINT)->attempt, 7);
+    struct agent_event old = said(AGENT_EV_CHECKPOINT, 7);
+    old.epoch = 0;
+    step(old);
+    nothing();
+    struct agent_event kill = said(AGENT_EV_KILL, 7);
+    kill.cause = WORKER_CAUSE_CANCEL;
+    kill.grace_ns = SECOND;
+    step(kill);
+    (void)only(AGENT_ACT_STOP);
+    step(said(AGENT_EV_CHECKPOINT, 7)); /* SIGTERM says it already */
+    nothing();
 }
 
 static void test_fenced(void **state)
@@ -448,6 +474,7 @@ static void check_member(const struct agent_action *action)
         break;
     case AGENT_ACT_STOP:
     case AGENT_ACT_KILL:
+    case AGENT_ACT_CHECKPOINT:
         assert_true(model->spawned);
         break;
     case AGENT_ACT_COLLECT:
@@ -512,6 +539,7 @@ static bool pick(struct mlq_prng *prng, struct agent_event *event)
     case AGENT_EV_KILL:
     case AGENT_EV_FENCED:
     case AGENT_EV_ACKED:
+    case AGENT_EV_CHECKPOINT:
     case AGENT_EV_REFUSED:
         break;
     }
@@ -584,13 +612,20 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_life),    cmocka_unit_test(test_stale_and_repeated),
-        cmocka_unit_test(test_epochs),  cmocka_unit_test(test_lease),
+        cmocka_unit_test(test_life),
+        cmocka_unit_test(test_stale_and_repeated),
+        cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_lease),
         cmocka_unit_test(test_lapsed_while_preparing),
-        cmocka_unit_test(test_silence), cmocka_unit_test(test_first_endpoint_dead),
-        cmocka_unit_test(test_kill),    cmocka_unit_test(test_fenced),
-        cmocka_unit_test(test_restart), cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_full),    cmocka_unit_test(test_quit),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_first_endpoint_dead),
+        cmocka_unit_test(test_kill),
+        cmocka_unit_test(test_checkpoint),
+        cmocka_unit_test(test_fenced),
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_quit),
         cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,7 +206,8 @@ static void test_wrong_role(void **state)
     raw_connect(f, &worker, &f->worker_keys);
     enum msg_kind not_for_workers[] = {MSG_REQUEST, MSG_REPLY,        MSG_WELCOME, MSG_ASSIGN,
                                        MSG_KILL,    MSG_FENCED,       MSG_ACK,     MSG_LOG_READ,
-                                       MSG_REFUSED, MSG_RECORD_REPLY, MSG_HEARTBEAT_ACK};
+                                       MSG_REFUSED, MSG_RECORD_REPLY, MSG_HEARTBEAT_ACK,
+                                       MSG_CHECKPOINT};
     for (size_t i = 0; i < MLQ_COUNT_OF(not_for_workers); i++) {
         msg = (struct msg){.kind = not_for_workers[i]};
         raw_send(f, &worker, &msg);

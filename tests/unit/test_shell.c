@@ -108,6 +108,36 @@ static void test_cancel_while_assigned(void **state)
     rig_close(rig);
 }
 
+static void test_what_runs_is_asked_to_save(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    uint64_t job = rig_submit(rig, HEAD "    gang: {run: [echo, hi], ranks: 2}\n", "");
+    struct msg_request save = {.op = MSG_OP_CHECKPOINT, .job = job};
+    RIG_WAIT(rig, rig->w1.assigned_count == 2);
+    uint64_t attempt = rig->w1.assigned[0].attempt;
+    assert_int_equal(rig_call(rig, save), MLQ_OK);
+    assert_non_null(strstr(rig->blob, "\"asked\": 0")); /* assigned, but not said to run */
+    rig_started(&rig->w1, attempt, 1);
+    RIG_WAIT(rig, rig_call(rig, save) == MLQ_OK && strstr(rig->blob, "\"asked\": 1") != NULL);
+    RIG_WAIT(rig, rig->w1.saving_count == 1);
+    assert_int_equal(rig->w1.saving[0].attempt, attempt);
+    assert_int_equal(rig->w1.saving[0].rank, 1);
+    save.stage = MLQ_STR("gang");
+    assert_int_equal(rig_call(rig, save), MLQ_OK);
+    RIG_WAIT(rig, rig->w1.saving_count == 2);
+    save.stage = MLQ_STR("gong");
+    assert_int_equal(rig_call(rig, save), MLQ_ENOENT);
+    assert_string_equal(rig->text, "the job has no stage 'gong'");
+    rig_ended(&rig->w1, attempt, 1, CAUSE_NONE, "sha256:aa");
+    rig_ended(&rig->w1, attempt, 0, CAUSE_NONE, "sha256:aa");
+    RIG_WAIT(rig, rig->w1.acked_count == 2);
+    expect_state(rig, job, "succeeded");
+    save.stage = (struct mlq_str){0};
+    assert_int_equal(rig_call(rig, save), MLQ_EEXIST);
+    rig_close(rig);
+}
+
 static void test_an_ended_job_is_retried(void **state)
 {
     (void)state;
@@ -625,6 +655,7 @@ int main(void)
         cmocka_unit_test(test_a_job_runs),
         cmocka_unit_test(test_submissions_are_checked),
         cmocka_unit_test(test_cancel_while_assigned),
+        cmocka_unit_test(test_what_runs_is_asked_to_save),
         cmocka_unit_test(test_an_ended_job_is_retried),
         cmocka_unit_test(test_a_missing_input_fails_the_task),
         cmocka_unit_test(test_a_task_reads_the_record),

@@ -36,6 +36,7 @@
 #define LEASE_LONG (600 * MLQ_NS_PER_S)
 
 static struct cgroup_host host;
+static char mark[64]; /* in the environment of this run's tasks, and of nobody else's */
 
 struct run {
     pid_t pid;
@@ -46,7 +47,7 @@ struct run {
 
 static void begin(struct run *run, const char **argv)
 {
-    static const char *env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "MLQ_MARK=shim-test", NULL};
+    static const char *env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", mark, NULL};
     *run = (struct run){
         .conf = {.lease_deadline_ns = mlq_clock_boot_ns() + LEASE_LONG,
                  .grace_ns = 200 * MLQ_NS_PER_MS,
@@ -110,7 +111,7 @@ static void finish(struct run *run)
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
     assert_int_equal(shimfile_load_end(DIR_NAME, &run->end, NULL), 0);
-    assert_int_equal(tree_sweep("MLQ_MARK=shim-test"), 0); /* nobody is left */
+    assert_int_equal(tree_sweep(mark), 0); /* nobody is left */
 }
 
 static struct shimfile_end run_shell(const char *script)
@@ -258,6 +259,38 @@ static void test_time_limit(void **state)
     assert_int_equal(run.end.cause, WORKER_CAUSE_TIMEOUT);
     assert_int_equal(run.end.signal, SIGTERM);
     assert_true(mlq_clock_boot_ns() - before >= run.conf.timeout_ns);
+}
+
+/* Whoever handles SIGUSR1 gets it; whoever would die of it does not, and the log says so. */
+static void test_checkpoint(void **state)
+{
+    (void)state;
+    const char *argv[] = {"sh", "-c",
+                          "trap 'touch saved' USR1; sleep 600 & touch ready;"
+                          "until [ -e saved ]; do sleep 0.02; done; kill $! || exit 5",
+                          NULL};
+    struct run run;
+    begin(&run, argv);
+    start(&run);
+    wait_file("attempt/ready");
+    say(&run, "usr1\n");
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_NONE);
+
+    const char *deaf[] = {"sh", "-c", "sleep 600", NULL};
+    begin(&run, deaf);
+    start(&run);
+    assert_true(wait_started(&run));
+    say(&run, "usr1\nstatus\n");
+    char text[64] = "";
+    assert_true(recv(run.fd, text, sizeof text - 1, 0) > 0);
+    assert_memory_equal(text, "running", 7); /* it lives on */
+    say(&run, "kill 1\n");
+    finish(&run);
+    assert_int_equal(run.end.signal, SIGKILL);
+    char *log = read_log();
+    assert_non_null(strstr(log, "no process of this task has a handler for SIGUSR1"));
+    mlq_free(log);
 }
 
 static void test_lease(void **state)
@@ -525,7 +558,7 @@ static void test_shim_killed(void **state)
     assert_int_equal(shimfile_lock(DIR_NAME, &lock, NULL), 0);
     close(lock);
     assert_int_equal(shimfile_load_end(DIR_NAME, &run.end, NULL), MLQ_ENOENT);
-    while (tree_sweep("MLQ_MARK=shim-test") > 0) {
+    while (tree_sweep(mark) > 0) {
         while (waitpid(-1, NULL, WNOHANG) > 0) {
         }
     }
@@ -538,22 +571,23 @@ static int setup(void **state)
     char text[128];
     cgroup_describe(&host, text, sizeof text);
     (void)printf("limits: %s\n", text);
+    (void)snprintf(mark, sizeof mark, "MLQ_MARK=shim-test-%d", (int)getpid());
     return prctl(PR_SET_CHILD_SUBREAPER, 1); /* for test_shim_killed */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exit_status),    cmocka_unit_test(test_cannot_run),
-        cmocka_unit_test(test_clean_start),    cmocka_unit_test(test_ignores_term),
-        cmocka_unit_test(test_stops_in_grace), cmocka_unit_test(test_time_limit),
-        cmocka_unit_test(test_lease),          cmocka_unit_test(test_lease_is_not_revived),
-        cmocka_unit_test(test_many_children),  cmocka_unit_test(test_double_fork),
-        cmocka_unit_test(test_fork_storm),     cmocka_unit_test(test_closed_outputs),
-        cmocka_unit_test(test_large_log),      cmocka_unit_test(test_binary_log),
-        cmocka_unit_test(test_oom_cgroup),     cmocka_unit_test(test_oom_watched),
-        cmocka_unit_test(test_worker_dies),    cmocka_unit_test(test_never_twice),
-        cmocka_unit_test(test_shim_killed),
+        cmocka_unit_test(test_exit_status),          cmocka_unit_test(test_cannot_run),
+        cmocka_unit_test(test_clean_start),          cmocka_unit_test(test_ignores_term),
+        cmocka_unit_test(test_stops_in_grace),       cmocka_unit_test(test_time_limit),
+        cmocka_unit_test(test_checkpoint),           cmocka_unit_test(test_lease),
+        cmocka_unit_test(test_lease_is_not_revived), cmocka_unit_test(test_many_children),
+        cmocka_unit_test(test_double_fork),          cmocka_unit_test(test_fork_storm),
+        cmocka_unit_test(test_closed_outputs),       cmocka_unit_test(test_large_log),
+        cmocka_unit_test(test_binary_log),           cmocka_unit_test(test_oom_cgroup),
+        cmocka_unit_test(test_oom_watched),          cmocka_unit_test(test_worker_dies),
+        cmocka_unit_test(test_never_twice),          cmocka_unit_test(test_shim_killed),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

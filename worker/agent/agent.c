@@ -324,6 +324,14 @@ static void doom(struct agent *agent, struct agent_member *member, struct agent_
     stop(member, WORKER_CAUSE_CANCEL, 0, actions);
 }
 
+static void checkpoint(const struct agent_member *member, struct agent_actions *actions)
+{
+    /* One that is stopping saves anyway, and one that has not begun has nothing yet. */
+    if (member->state == AGENT_RUNNING) {
+        (void)emit_for(actions, AGENT_ACT_CHECKPOINT, member);
+    }
+}
+
 /* ---- What the shell did for members ---- */
 
 static void found(struct agent *agent, const struct agent_event *event,
@@ -438,6 +446,9 @@ static void step_member(struct agent *agent, const struct agent_event *event,
     case AGENT_EV_ACKED:
         doom(agent, member, actions);
         break;
+    case AGENT_EV_CHECKPOINT:
+        checkpoint(member, actions);
+        break;
     case AGENT_EV_PREPARED:
         prepared(agent, member, event, actions);
         break;
@@ -481,7 +492,7 @@ static bool is_from_scheduler(enum agent_event_kind kind)
 {
     return kind == AGENT_EV_WELCOME || kind == AGENT_EV_HEARTBEAT_ACK ||
            kind == AGENT_EV_ASSIGNED || kind == AGENT_EV_KILL || kind == AGENT_EV_FENCED ||
-           kind == AGENT_EV_ACKED;
+           kind == AGENT_EV_ACKED || kind == AGENT_EV_CHECKPOINT;
 }
 
 static void step(struct agent *agent, const struct agent_event *event,
@@ -518,6 +529,7 @@ static void step(struct agent *agent, const struct agent_event *event,
     case AGENT_EV_KILL:
     case AGENT_EV_FENCED:
     case AGENT_EV_ACKED:
+    case AGENT_EV_CHECKPOINT:
     case AGENT_EV_PREPARED:
     case AGENT_EV_SHIM_STARTED:
     case AGENT_EV_SHIM_ENDED:

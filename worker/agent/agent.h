@@ -63,6 +63,7 @@ enum agent_event_kind {
     AGENT_EV_KILL,          /* member, cause, grace_ns */
     AGENT_EV_FENCED,        /* member */
     AGENT_EV_ACKED,         /* member */
+    AGENT_EV_CHECKPOINT,    /* member: it is to save its state and go on */
     AGENT_EV_REFUSED,       /* not the leader, or it does not want us: try the next */
     /* from the shell's work */
     AGENT_EV_PREPARED,     /* member, cause: NONE, or why it cannot run */
@@ -101,6 +102,7 @@ enum agent_action_kind {
     AGENT_ACT_SPAWN,          /* member, deadline_ns of its lease; answer SHIM_STARTED, SHIM_ENDED */
     AGENT_ACT_STOP,           /* member, cause, grace_ns: SIGTERM, then SIGKILL */
     AGENT_ACT_KILL,           /* member, cause: SIGKILL now */
+    AGENT_ACT_CHECKPOINT,     /* member: SIGUSR1 */
     AGENT_ACT_COLLECT,        /* member: store its outputs and log, answer COLLECTED */
     AGENT_ACT_REPORT_STARTED, /* member */
     AGENT_ACT_REPORT_ENDED,   /* member, cause, exit_code, signal */

@@ -13,7 +13,7 @@
  *     lease NS           live until then (CLOCK_BOOTTIME); never shortens, and never revives
  *     stop GRACE_NS CAUSE  SIGTERM, then SIGKILL to all after the grace
  *     kill CAUSE         SIGKILL to all
- *     usr1               SIGUSR1: checkpoint and go on
+ *     usr1               SIGUSR1 to those that handle it: checkpoint and go on
  *     status             "waiting" or "running PID" or "stopping PID"
  * It says "started PID" to all its clients, and closes them when DIR/exit is there.
  *
@@ -99,6 +99,17 @@ static void stop(struct shim *shim, enum worker_cause cause, int64_t grace_ns)
     } else if (is_first) {
         (void)kill(-shim->child.pid, SIGTERM);
         (void)kill(-shim->child.pid, SIGCONT); /* a stopped process could not hear it */
+    }
+}
+
+/* Only those that expect it: whoever has no handler would die of it. */
+static void ask_for_checkpoint(struct shim *shim)
+{
+    static const char deaf[] = "mlq: a checkpoint was asked for, but no process of this task has a "
+                               "handler for SIGUSR1\n";
+    bool is_live = shim->child.is_started && !shim->is_child_gone && !shim->must_kill;
+    if (is_live && tree_signal_handlers(SIGUSR1) == 0) {
+        joblog_append(&shim->log, deaf, sizeof deaf - 1);
     }
 }
 
@@ -219,9 +230,7 @@ static bool obey(struct shim *shim, struct client *client, struct mlq_str line)
         return true;
     }
     if (mlq_str_eq_c(verb, "usr1")) {
-        if (shim->child.is_started && !shim->is_child_gone) {
-            (void)kill(-shim->child.pid, SIGUSR1);
-        }
+        ask_for_checkpoint(shim);
         return true;
     }
     if (mlq_str_eq_c(verb, "status")) {

@@ -18,6 +18,7 @@
 #include "lib/sys/mem.h"
 
 #define STAT_BYTES_MAX    4096
+#define STATUS_BYTES_MAX  16384
 #define ENVIRON_BYTES_MAX (16u << 20)
 
 struct process {
@@ -113,6 +114,37 @@ int tree_signal(int signal)
     }
     mlq_free(snapshot.items);
     return seen;
+}
+
+/* "SigCgt:\t0000000180014a07": a bit for each signal, from 1 on (proc(5)). */
+static bool has_handler(pid_t pid, int signal)
+{
+    size_t len;
+    char *text = read_proc(pid, "status", STATUS_BYTES_MAX, &len);
+    const char *line = text == NULL ? NULL : strstr(text, "\nSigCgt:");
+    unsigned long long caught = 0;
+    bool good = line != NULL && sscanf(line, "\nSigCgt: %llx", &caught) == 1;
+    mlq_free(text);
+    return good && (caught >> (signal - 1) & 1) != 0;
+}
+
+int tree_signal_handlers(int signal)
+{
+    struct snapshot snapshot;
+    take_snapshot(&snapshot);
+    int told = 0;
+    for (size_t i = 0; i < snapshot.count; i++) {
+        const struct process *process = &snapshot.items[i];
+        int fd = process->is_ours && !process->is_zombie ? pidfd_open(process->pid, 0) : -1;
+        if (fd >= 0 && has_handler(process->pid, signal)) {
+            told += pidfd_send_signal(fd, signal, NULL, 0) == 0 ? 1 : 0;
+        }
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    mlq_free(snapshot.items);
+    return told;
 }
 
 int64_t tree_private_bytes(void)

@@ -13,6 +13,9 @@
  * out. Called by a process that is its orphans' reaper (PR_SET_CHILD_SUBREAPER), none can leave. */
 int tree_signal(int signal);
 
+/* The same, but only to those that have a handler for it: to others SIGUSR1 would be the end. */
+int tree_signal_handlers(int signal);
+
 /* Memory that this process's descendants hold for themselves (not files, not shared), in bytes. */
 int64_t tree_private_bytes(void);
 
