@@ -34,8 +34,9 @@ struct csv {
     uint64_t line;
     uint64_t index;
     struct mlq_str *fields;
-    bool *escaped; /* fields that hold doubled quotes */
     size_t field_room;
+    size_t *escaped; /* fields of the record that hold doubled quotes */
+    size_t escaped_room;
     char raw[RAW_BYTES_MAX]; /* of a record that was given up */
 };
 
@@ -105,7 +106,6 @@ int csv_open(const char *path, char delimiter, struct csv **out, struct mlq_err 
     csv->line = 1;
     csv->field_room = 64;
     csv->fields = mlq_alloc_array(csv->field_room, sizeof *csv->fields);
-    csv->escaped = mlq_alloc_array(csv->field_room, sizeof *csv->escaped);
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     rc = read_more(csv, err);
     if (rc != MLQ_OK) {
@@ -139,6 +139,7 @@ struct split {
     const char *at;
     const char *end; /* of the window */
     size_t count;
+    size_t escaped_count;
     uint64_t newlines; /* inside quotes */
     enum csv_problem problem;
     size_t problem_field;
@@ -154,12 +155,12 @@ static void note(struct split *split, enum csv_problem problem, size_t field)
     }
 }
 
-static void add_field(struct csv *csv, struct split *split, const char *begin, size_t len,
-                      bool escaped)
+/* Slow half of add_field: nearly all fields find room and are short. */
+static bool prepare_field(struct csv *csv, struct split *split, size_t len)
 {
     if (split->count == CSV_FIELDS_MAX) {
         note(split, CSV_TOO_MANY_FIELDS, split->count);
-        return;
+        return false;
     }
     if (len > CSV_FIELD_BYTES_MAX) {
         note(split, CSV_FIELD_TOO_LONG, split->count);
@@ -167,11 +168,28 @@ static void add_field(struct csv *csv, struct split *split, const char *begin, s
     if (split->count == csv->field_room) {
         csv->field_room *= 2;
         csv->fields = mlq_realloc_array(csv->fields, csv->field_room, sizeof *csv->fields);
-        csv->escaped = mlq_realloc_array(csv->escaped, csv->field_room, sizeof *csv->escaped);
     }
-    csv->fields[split->count] = (struct mlq_str){begin, len};
-    csv->escaped[split->count] = escaped;
-    split->count++;
+    return true;
+}
+
+static inline bool add_field(struct csv *csv, struct split *split, const char *begin, size_t len)
+{
+    if ((split->count == csv->field_room || len > CSV_FIELD_BYTES_MAX) &&
+        !prepare_field(csv, split, len)) {
+        return false;
+    }
+    csv->fields[split->count++] = (struct mlq_str){begin, len};
+    return true;
+}
+
+/* The last field that was added holds doubled quotes. */
+static void note_escaped(struct csv *csv, struct split *split)
+{
+    if (split->escaped_count == csv->escaped_room) {
+        csv->escaped_room = csv->escaped_room * 2 + 16;
+        csv->escaped = mlq_realloc_array(csv->escaped, csv->escaped_room, sizeof *csv->escaped);
+    }
+    csv->escaped[split->escaped_count++] = split->count - 1;
 }
 
 /* split->at is behind the opening quote; afterwards behind the closing one. */
@@ -202,7 +220,9 @@ static void split_quoted(struct csv *csv, struct split *split)
         }
         split->newlines++;
     }
-    add_field(csv, split, begin, (size_t)(close - begin), escaped);
+    if (add_field(csv, split, begin, (size_t)(close - begin)) && escaped) {
+        note_escaped(csv, split);
+    }
     if (split->at < split->end && *split->at == '\r' && split->at + 1 < split->end &&
         split->at[1] == '\n') {
         split->at++;
@@ -231,7 +251,7 @@ static void split_plain(struct csv *csv, struct split *split)
     if (len > 0 && begin[len - 1] == '\r' && (at == end || *at == '\n')) {
         len--;
     }
-    add_field(csv, split, begin, len, false);
+    (void)add_field(csv, split, begin, len);
 }
 
 /* Splits the record at csv->begin; split->at ends behind it, newline included. */
@@ -347,11 +367,9 @@ static int finish_record(struct csv *csv, struct split *split, struct csv_record
         shown--;
     }
     record->raw = (struct mlq_str){begin, shown < RAW_BYTES_MAX ? shown : RAW_BYTES_MAX};
-    for (size_t i = 0; i < split->count; i++) {
-        if (csv->escaped[i]) {
-            char *text = csv->buffer + (csv->fields[i].ptr - csv->buffer);
-            csv->fields[i].len = close_up(text, csv->fields[i].len);
-        }
+    for (size_t i = 0; i < split->escaped_count; i++) {
+        struct mlq_str *field = &csv->fields[csv->escaped[i]];
+        field->len = close_up(csv->buffer + (field->ptr - csv->buffer), field->len);
     }
     record->fields = csv->fields;
     record->count = split->count;

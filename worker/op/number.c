@@ -86,12 +86,8 @@ static bool parse_exponent(const char **at, const char *end, int *exponent)
     return true;
 }
 
-enum number_result number_parse(struct mlq_str text, double *value)
+enum number_result number_parse_any(struct mlq_str text, double *value)
 {
-    if (text.len == 1 && is_digit(text.ptr[0])) {
-        *value = text.ptr[0] - '0'; /* counts, flags, small classes: most cells of many tables */
-        return NUMBER_FINITE;
-    }
     struct mlq_str s = trim(text);
     const char *p = s.ptr;
     const char *end = s.ptr + s.len;

@@ -16,8 +16,17 @@ enum number_result {
     NUMBER_NONE,       /* no number */
 };
 
+enum number_result number_parse_any(struct mlq_str text, double *value);
+
 /* [+-] digits [. digits] [e [+-] digits], spaces around it allowed; no hexadecimal, no thousands
  * separators. *value is set when finite; what is too small for a double becomes 0. */
-enum number_result number_parse(struct mlq_str text, double *value);
+static inline enum number_result number_parse(struct mlq_str text, double *value)
+{
+    if (text.len == 1 && (unsigned char)(text.ptr[0] - '0') < 10) {
+        *value = text.ptr[0] - '0'; /* counts, flags, small classes: most cells of many tables */
+        return NUMBER_FINITE;
+    }
+    return number_parse_any(text, value);
+}
 
 #endif
