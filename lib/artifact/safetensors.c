@@ -46,6 +46,7 @@ static const struct {
 struct safetensors {
     uint8_t *map;
     size_t map_bytes;
+    uint64_t walked;                    /* bytes since the pages were let go */
     json_t *header;                     /* owns the names and the metadata */
     struct safetensors_tensor *tensors; /* in data order */
     const struct safetensors_tensor **by_name;
@@ -361,6 +362,15 @@ const struct safetensors_tensor *safetensors_find(const struct safetensors *file
 const char *safetensors_metadata(const struct safetensors *file, const char *key)
 {
     return json_string_value(json_object_get(json_object_get(file->header, METADATA_KEY), key));
+}
+
+void safetensors_walked(struct safetensors *file, uint64_t bytes)
+{
+    file->walked += bytes;
+    if (file->walked >= SAFETENSORS_RESIDENT_BYTES) {
+        file->walked = 0;
+        (void)madvise(file->map, file->map_bytes, MADV_DONTNEED); /* advice: refused, it costs memory */
+    }
 }
 
 /* ---- Writing ---- */

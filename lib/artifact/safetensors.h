@@ -18,6 +18,7 @@
 #define SAFETENSORS_RANK_MAX 8
 #define SAFETENSORS_HEADER_BYTES_MAX (100u << 20)
 #define SAFETENSORS_COUNT_MAX (1u << 18) /* tensors in a file */
+#define SAFETENSORS_RESIDENT_BYTES (UINT64_C(32) << 20)
 
 #define SAFETENSORS_DTYPES(X)                                                                      \
     X(BOOL, 1) X(U8, 1) X(I8, 1) X(I16, 2) X(U16, 2) X(F16, 2) X(BF16, 2)                          \
@@ -53,6 +54,11 @@ size_t safetensors_count(const struct safetensors *file);
 const struct safetensors_tensor *safetensors_at(const struct safetensors *file, size_t i); /* in data order */
 const struct safetensors_tensor *safetensors_find(const struct safetensors *file, const char *name); /* or NULL */
 const char *safetensors_metadata(const struct safetensors *file, const char *key); /* or NULL */
+/* From who walks over data that may be larger than memory: so many bytes more were looked at. After
+ * SAFETENSORS_RESIDENT_BYTES of them all pages of the file are let go; data stay valid, and what is
+ * looked at again comes from the file again. Without it, every page once touched counts as memory of
+ * this process. */
+void safetensors_walked(struct safetensors *file, uint64_t bytes);
 
 /* ---- Writing: declare all tensors, then write their bytes in order; memory stays bounded ---- */
 struct safetensors_writer;

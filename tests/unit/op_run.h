@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Runs mlq-op as a worker would: a process of its own, told by its environment. For the tests of
- * train.native and eval.metrics.
+ * Runs mlq-op as a worker would: a process of its own, told by its environment.
  */
 #ifndef MLQ_TESTS_UNIT_OP_RUN_H
 #define MLQ_TESTS_UNIT_OP_RUN_H
@@ -27,6 +26,8 @@ struct op_run {
     const char *validation;
     const char *model;
     const char *data;
+    const char *path;
+    const char *suite;
     const char *output;
     const char *checkpoint;
     uint32_t rank;
@@ -69,6 +70,8 @@ static inline pid_t op_run_start(const struct op_run *run)
         op_run_set("MLQ_INPUT_VALIDATION", run->validation);
         op_run_set("MLQ_INPUT_MODEL", run->model);
         op_run_set("MLQ_INPUT_DATA", run->data);
+        op_run_set("MLQ_INPUT_PATH", run->path);
+        op_run_set("MLQ_INPUT_SUITE", run->suite);
         op_run_set("MLQ_CONTROL", NULL);
         if (run->ranks > 0) {
             op_run_set_number("RANK", run->rank);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * data.import as a worker runs it: parameters, one input, two outputs, and what a user reads when it
- * fails.
+ * data.import as a worker runs it: parameters, one input, two outputs, and what a user reads when
+ * it fails.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -112,7 +112,8 @@ static void test_a_text_behind_the_sample_changes_the_column(void **state)
     assert_int_equal(import_bytes(csv, used, "{\"max_bad_rows\": 1}", &err), MLQ_OK);
     struct table *table = NULL;
     assert_int_equal(table_open("out/table.safetensors", &table, &err), MLQ_OK);
-    /* The last row holds an infinite id: it is bad, and its text leaves no trace in the dictionary. */
+    /* The last row holds an infinite id: it is bad, and its text leaves no trace in the dictionary.
+     */
     assert_int_equal(table_rows(table), rows);
     const struct table_column *code = table_find(table, "code");
     assert_int_equal(code->kind, TABLE_CATEGORY);
@@ -140,8 +141,7 @@ static void test_declared_types_win(void **state)
 static void test_missing_texts_may_be_numbers(void **state)
 {
     (void)state;
-    struct table *table =
-        import_table("a,b\n-999,1\n5,?\n", "{\"missing\": [\"-999\", \"?\"]}");
+    struct table *table = import_table("a,b\n-999,1\n5,?\n", "{\"missing\": [\"-999\", \"?\"]}");
     assert_true(isnan(table_find(table, "a")->numbers[0]));
     assert_true(isnan(table_find(table, "b")->numbers[1]));
     assert_int_equal(table_find(table, "b")->kind, TABLE_NUMBER);
@@ -210,18 +210,22 @@ static void test_hostile_tables_fail_with_their_place(void **state)
         {"a,b\n1\n", "{}", "in.csv:2:1: 1 fields, but the header has 2"},
         {"a,b\n1,2,3\n", "{}", "in.csv:2:3: 3 fields, but the header has 2 (1,2,3)"},
         {"a,b\n1,\"2\n", "{}", "in.csv:2:2: a quoted field does not end"},
-        {"a,b\n1,2\n", "{\"target\": \"c\"}", "in.csv:1: with.target names 'c', but there is no such"},
+        {"a,b\n1,2\n", "{\"target\": \"c\"}",
+         "in.csv:1: with.target names 'c', but there is no such"},
         {"label,b\n1,2\n", "{\"target\": \"lable\"}", "(did you mean 'label'?)"},
         {"a,b\n1,2\n", "{\"types\": {\"z\": \"number\"}}", "with.types names 'z'"},
         {"a,b\n1,2\n", "{\"types\": {\"a\": \"text\"}}", "with.types.a: expected number, category"},
         {"a,b\n1,2\n", "{\"types\": {\"a\": 7}}", "with.types.a: expected number, category"},
         {"a,b\n1,2\n", "{\"types\": []}", "with.types: expected a mapping"},
-        {"a,b\n1,2\n", "{\"types\": {\"a\": \"ignore\"}, \"target\": \"a\"}", "which is the target"},
+        {"a,b\n1,2\n", "{\"types\": {\"a\": \"ignore\"}, \"target\": \"a\"}",
+         "which is the target"},
         {"a\n1\n", "{\"types\": {\"a\": \"ignore\"}}", "every column is ignored"},
-        {"a,b\nx,2\n", "{\"types\": {\"a\": \"number\"}}", "in.csv:2:1: 'x' in the number column 'a'"},
+        {"a,b\nx,2\n", "{\"types\": {\"a\": \"number\"}}",
+         "in.csv:2:1: 'x' in the number column 'a'"},
         {"a,b\n1,2\n2,2\n", "{\"target\": \"b\"}", "in.csv:1:2: the target 'b' has the same value"},
         {"a,b\n1,\n2,\n", "{\"target\": \"b\"}", "the target 'b' has no value in any row"},
-        {"a,b\n1,x\n2,y\n3,z\n", "{\"target\": \"b\"}", "a class of its own for each of its 3 rows"},
+        {"a,b\n1,x\n2,y\n3,z\n", "{\"target\": \"b\"}",
+         "a class of its own for each of its 3 rows"},
         {"a,b\n1,x\n2,y\n3,z\n", "{\"categories_max\": 2}", "more than 2 different texts"},
         {"a,b\n1,2\n", "{\"categories_max\": 0}", "with.categories_max is 0: expected an integer"},
         {"a,b\n1,2\n", "{\"max_bad_rows\": -1}", "with.max_bad_rows is -1"},
@@ -246,7 +250,8 @@ static void test_profile(void **state)
     table_close(&table);
     json_t *profile = read_profile();
     assert_int_equal(json_integer_value(json_object_get(profile, "rows")), 7);
-    assert_true(fabs(json_real_value(json_object_get(profile, "missing_fraction")) - 2.0 / 14) < 1e-15);
+    assert_true(fabs(json_real_value(json_object_get(profile, "missing_fraction")) - 2.0 / 14) <
+                1e-15);
     json_t *x = json_array_get(json_object_get(profile, "columns"), 0);
     /* pandas: [1, 2, 3, 4, 0, 0]: mean 10/6, std 1.632993161855452, quantile .25 = 0.25 */
     assert_int_equal(json_integer_value(json_object_get(x, "count")), 6);
@@ -262,6 +267,34 @@ static void test_profile(void **state)
     assert_string_equal(json_string_value(json_object_get(top, "value")), "b");
     assert_int_equal(json_integer_value(json_object_get(top, "count")), 4);
     json_decref(profile);
+}
+
+/* More rows than a sample holds, but few values: counted, so nothing is estimated. */
+static void test_quantiles_of_few_values_are_exact(void **state)
+{
+    (void)state;
+    size_t rows = 100001;
+    char *csv = mlq_alloc(rows * 8);
+    size_t used = (size_t)snprintf(csv, 8, "x\n");
+    for (size_t i = 0; i < rows; i++) {
+        used += (size_t)snprintf(csv + used, 8, "%zu\n", i * 7919 % 1000 < 250 ? 3 : i % 40 + 10);
+    }
+    struct mlq_err err = MLQ_ERR_INIT;
+    assert_int_equal(import_bytes(csv, used, "{}", &err), MLQ_OK);
+    json_t *profile = read_profile();
+    json_t *x = json_array_get(json_object_get(profile, "columns"), 0);
+    assert_true(json_is_true(json_object_get(x, "quantiles_exact")));
+    json_t *quantiles = json_object_get(x, "quantiles");
+    /* numpy.quantile of the same */
+    assert_true(json_number_value(json_object_get(quantiles, "0.05")) == 3);
+    assert_true(json_number_value(json_object_get(quantiles, "0.25")) == 3);
+    assert_true(json_number_value(json_object_get(quantiles, "0.5")) == 23);
+    assert_true(json_number_value(json_object_get(quantiles, "0.99")) == 49);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_array_get(json_object_get(x, "top"), 0), "count")),
+        25001);
+    json_decref(profile);
+    mlq_free(csv);
 }
 
 static void test_the_digits(void **state)
@@ -306,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_not_finite_values_make_a_row_bad_in_number_columns),
         cmocka_unit_test(test_hostile_tables_fail_with_their_place),
         cmocka_unit_test(test_profile),
+        cmocka_unit_test(test_quantiles_of_few_values_are_exact),
         cmocka_unit_test(test_the_digits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,9 +11,9 @@
 #include "lib/base/panic.h"
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
-#include "lib/sys/region.h"
 
-#define SLOTS_MIN 64u
+#define SLOTS_MIN 16u
+#define ROOM_MIN  8u
 
 struct dict {
     struct mlq_region *region;
@@ -24,7 +24,6 @@ struct dict {
     uint32_t count;
     uint32_t room;
     uint32_t count_max;
-    uint64_t bytes;
     bool sorted;
 };
 
@@ -75,11 +74,11 @@ static void rebuild_slots(struct dict *dict, uint32_t slots)
     }
 }
 
-struct dict *dict_create(uint32_t count_max)
+struct dict *dict_create(struct mlq_region *region, uint32_t count_max)
 {
     MLQ_ASSERT(count_max <= 1u << 30);
     struct dict *dict = mlq_alloc(sizeof *dict);
-    dict->region = mlq_region_create();
+    dict->region = region;
     dict->count_max = count_max;
     rebuild_slots(dict, SLOTS_MIN);
     return dict;
@@ -90,7 +89,6 @@ void dict_destroy(struct dict **dict)
     if (*dict == NULL) {
         return;
     }
-    mlq_region_destroy(&(*dict)->region);
     mlq_free((void *)(*dict)->texts);
     mlq_free((*dict)->lengths);
     mlq_free((*dict)->slots);
@@ -109,14 +107,13 @@ int32_t dict_add(struct dict *dict, struct mlq_str text)
         return DICT_NONE;
     }
     if (dict->count == dict->room) {
-        dict->room = dict->room == 0 ? 32 : dict->room * 2;
+        dict->room = dict->room == 0 ? ROOM_MIN : dict->room * 2;
         dict->texts = mlq_realloc_array((void *)dict->texts, dict->room, sizeof *dict->texts);
         dict->lengths = mlq_realloc_array(dict->lengths, dict->room, sizeof *dict->lengths);
     }
     uint32_t code = dict->count++;
     dict->texts[code] = mlq_region_strndup(dict->region, text);
     dict->lengths[code] = (uint32_t)text.len;
-    dict->bytes += text.len;
     *slot = code + 1;
     if (dict->count > dict->mask / 2) {
         rebuild_slots(dict, (dict->mask + 1) * 2);
@@ -133,11 +130,6 @@ int32_t dict_find(const struct dict *dict, struct mlq_str text)
 uint32_t dict_count(const struct dict *dict)
 {
     return dict->count;
-}
-
-uint64_t dict_bytes(const struct dict *dict)
-{
-    return dict->bytes;
 }
 
 static int compare_texts(const void *a, const void *b)

@@ -16,11 +16,8 @@
 #include "lib/base/panic.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
-#include "worker/op/csv.h"
-#include "worker/op/dict.h"
-#include "worker/op/missing.h"
+#include "worker/op/import_part.h"
 #include "worker/op/number.h"
-#include "worker/op/table.h"
 
 #define SAMPLE_BYTES      (4u << 20)
 #define CHUNK_BYTES       (64u << 20) /* of values that wait to be written */
@@ -29,52 +26,8 @@
 #define CACHE_LINE_VALUES 8u
 #define ROWS_PER_CHECK    4096u
 #define EXACT_INTEGER_MAX 9007199254740992.0 /* 2^53 */
-#define CELL_SHOWN        60
-
-struct column {
-    char *name;
-    enum table_kind kind;
-    bool forced; /* by with.types */
-    bool ignored;
-    bool is_target;
-    bool holds_text;       /* while it counted as a number */
-    bool holds_not_finite; /* likewise */
-    bool not_integer;
-    uint64_t text_line; /* where the first text was, for a message */
-    char text_shown[CELL_SHOWN + 1];
-    struct dict *dict; /* category */
-    double *numbers;   /* chunk, when writing */
-    int32_t *codes;
-};
-
-enum phase { PHASE_SAMPLE, PHASE_SCAN, PHASE_WRITE };
-
-struct import {
-    struct op_context *ctx;
-    const struct import_options *options;
-    struct column *columns;
-    size_t count;
-    enum phase phase;
-    bool pinned;
-    double progress_from; /* of this pass, in 0..1 */
-    double progress_share;
-
-    struct missing missing;
-    uint64_t rows; /* good ones */
-    uint64_t rows_stored;
-    uint64_t dictionary_bytes;
-    uint64_t bad_count;
-    struct import_bad_row bad[IMPORT_BAD_ROWS_SHOWN];
-    double *values; /* of the row at hand, by column */
-
-    size_t chunk_rows;
-    size_t chunk_used;
-    double *chunk_numbers;
-    int32_t *chunk_codes;
-    int64_t *chunk_sources;
-    struct table_writer *writer;
-    size_t *stored; /* table column of each column */
-};
+#define TEXT_BYTES        48u                /* to keep a text, its own bytes not counted */
+#define ESCAPED_BYTES     8u                 /* of one that JSON in JSON escapes */
 
 /* ---- Messages ---- */
 
@@ -124,16 +77,13 @@ static int add_bad(struct import *import, uint64_t line, size_t field, const cha
 static bool read_number(struct import *import, size_t i, struct mlq_str cell, uint64_t line)
 {
     struct column *column = &import->columns[i];
-    double value = 0;
-    import->values[i] = (double)NAN;
-    if (import->missing.looks_numeric && missing_has(&import->missing, cell)) {
+    double *value = &import->values[i];
+    enum number_result result = number_parse(cell, value);
+    if (result == NUMBER_FINITE &&
+        !(import->missing.looks_numeric && missing_has(&import->missing, cell))) {
         return true;
     }
-    enum number_result result = number_parse(cell, &value);
-    if (result == NUMBER_FINITE) {
-        import->values[i] = value;
-        return true;
-    }
+    *value = (double)NAN;
     if (missing_has(&import->missing, cell)) {
         return true;
     }
@@ -161,23 +111,28 @@ static int refuse_cell(struct import *import, size_t i, const struct csv_record 
     return rc == MLQ_OK ? 1 : rc;
 }
 
+static int refuse_count(struct import *import, const struct csv_record *record, struct mlq_err *err)
+{
+    char shown[CELL_SHOWN + 1];
+    char text[sizeof import->bad[0].text];
+    show_cell(record->raw, shown);
+    (void)snprintf(text, sizeof text, "%zu fields, but the header has %zu (%s)", record->count,
+                   import->count, shown);
+    size_t field = record->count < import->count ? record->count : import->count + 1;
+    int rc = add_bad(import, record->line, field, text, err);
+    return rc == MLQ_OK ? 1 : rc;
+}
+
 /* 0: good, its numbers in import->values. 1: bad and counted. */
 static int check_row(struct import *import, const struct csv_record *record, struct mlq_err *err)
 {
-    char text[sizeof import->bad[0].text];
     if (record->problem != CSV_FINE) {
         int rc = add_bad(import, record->line, record->problem_field + 1,
                          csv_problem_text(record->problem), err);
         return rc == MLQ_OK ? 1 : rc;
     }
     if (record->count != import->count) {
-        char shown[CELL_SHOWN + 1];
-        show_cell(record->raw, shown);
-        (void)snprintf(text, sizeof text, "%zu fields, but the header has %zu (%s)", record->count,
-                       import->count, shown);
-        size_t field = record->count < import->count ? record->count : import->count + 1;
-        int rc = add_bad(import, record->line, field, text, err);
-        return rc == MLQ_OK ? 1 : rc;
+        return refuse_count(import, record, err);
     }
     for (size_t i = 0; i < import->count; i++) {
         struct column *column = &import->columns[i];
@@ -209,23 +164,43 @@ static int refuse_dictionary(struct import *import, const struct column *column,
                     column->name);
 }
 
+/* Memory for one text of a dictionary: its bytes here and, as JSON, in the schema of the table. */
+static uint64_t text_cost(struct mlq_str text)
+{
+    uint64_t cost = TEXT_BYTES;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char byte = (unsigned char)text.ptr[i];
+        cost += byte < 0x20 || byte == '"' || byte == '\\' ? ESCAPED_BYTES : 1;
+    }
+    return cost;
+}
+
 /* A new text of a category; both limits count distinct texts. */
 static int add_text(struct import *import, struct column *column, struct mlq_str cell,
                     struct mlq_err *err)
 {
-    uint64_t before = dict_bytes(column->dict);
+    uint32_t before = dict_count(column->dict);
     if (dict_add(column->dict, cell) == DICT_NONE) {
         return refuse_dictionary(import, column, err);
     }
-    import->dictionary_bytes += dict_bytes(column->dict) - before;
+    if (dict_count(column->dict) == before) {
+        return MLQ_OK;
+    }
+    import->dictionary_bytes += text_cost(cell);
     return import->dictionary_bytes <= IMPORT_DICTIONARY_BYTES_MAX
                ? MLQ_OK
-               : mlq_fail(
-                     err, MLQ_EFULL,
-                     "%s: the different texts of all category columns are over %u bytes, with the "
-                     "column '%.100s' at last: give `types: {%.100s: ignore}`",
-                     import->options->shown, IMPORT_DICTIONARY_BYTES_MAX, column->name,
-                     column->name);
+               : mlq_fail(err, MLQ_EFULL,
+                          "%s: the different texts of all category columns need more than %u MiB "
+                          "of memory, "
+                          "with the column '%.100s' at last: give `types: {%.100s: ignore}`",
+                          import->options->shown, IMPORT_DICTIONARY_BYTES_MAX >> 20, column->name,
+                          column->name);
+}
+
+/* NaN, which is no value, speaks against nothing. */
+static bool may_be_integer(double value)
+{
+    return isnan(value) || (fabs(value) <= EXACT_INTEGER_MAX && (double)(int64_t)value == value);
 }
 
 static int note_row(struct import *import, const struct csv_record *record, struct mlq_err *err)
@@ -236,10 +211,7 @@ static int note_row(struct import *import, const struct csv_record *record, stru
             continue;
         }
         if (column->kind == TABLE_NUMBER) {
-            double value = import->values[i];
-            column->not_integer =
-                column->not_integer ||
-                (!isnan(value) && (value != rint(value) || fabs(value) > EXACT_INTEGER_MAX));
+            column->not_integer = column->not_integer || !may_be_integer(import->values[i]);
         } else if (!missing_has(&import->missing, record->fields[i])) {
             int rc = add_text(import, column, record->fields[i], err);
             if (rc != MLQ_OK) {
@@ -336,8 +308,12 @@ static void start_scan(struct import *import)
         struct column *column = &import->columns[i];
         dict_destroy(&column->dict);
         column->not_integer = false;
+    }
+    mlq_region_reset(import->texts);
+    for (size_t i = 0; i < import->count; i++) {
+        struct column *column = &import->columns[i];
         if (column->kind == TABLE_CATEGORY && !column->ignored) {
-            column->dict = dict_create(import->options->categories_max);
+            column->dict = dict_create(import->texts, import->options->categories_max);
         }
     }
 }
@@ -372,133 +348,7 @@ static int scan(struct import *import, struct mlq_err *err)
     return rc;
 }
 
-/* ---- The header ---- */
-
-static int name_columns(struct import *import, const struct csv_record *header, struct mlq_err *err)
-{
-    const char *shown = import->options->shown;
-    if (header->problem != CSV_FINE) {
-        return mlq_fail(err, MLQ_EINVAL, "%s:1:%zu: header: %s", shown, header->problem_field + 1,
-                        csv_problem_text(header->problem));
-    }
-    struct dict *names = dict_create(CSV_FIELDS_MAX);
-    int rc = MLQ_OK;
-    import->columns = mlq_alloc_array(header->count, sizeof *import->columns);
-    import->count = header->count;
-    for (size_t i = 0; rc == MLQ_OK && i < header->count; i++) {
-        struct mlq_str name = mlq_str_trim(header->fields[i]);
-        if (name.len == 0 || name.len > TABLE_NAME_BYTES_MAX) {
-            rc = mlq_fail(err, MLQ_EINVAL, "%s:1:%zu: column %zu has %s name", shown, i + 1, i + 1,
-                          name.len == 0 ? "no" : "too long a");
-            break;
-        }
-        uint32_t before = dict_count(names);
-        int32_t first = dict_add(names, name);
-        import->columns[i].name = mlq_strndup(name);
-        if (dict_count(names) == before) {
-            rc = mlq_fail(err, MLQ_EINVAL, "%s:1:%zu: columns %d and %zu are both named '%.100s'",
-                          shown, i + 1, first + 1, i + 1, import->columns[i].name);
-        } else if (strcmp(import->columns[i].name, "__metadata__") == 0 ||
-                   strncmp(import->columns[i].name, "mlq.", 4) == 0) {
-            rc = mlq_fail(err, MLQ_EINVAL, "%s:1:%zu: the column name '%.100s' is reserved", shown,
-                          i + 1, import->columns[i].name);
-        }
-    }
-    dict_destroy(&names);
-    return rc;
-}
-
-static int find_column(struct import *import, const char *name, const char *parameter,
-                       size_t *found, struct mlq_err *err)
-{
-    const char *nearest = NULL;
-    size_t least = 4;
-    for (size_t i = 0; i < import->count; i++) {
-        if (strcmp(import->columns[i].name, name) == 0) {
-            *found = i;
-            return MLQ_OK;
-        }
-        size_t distance =
-            mlq_str_distance(mlq_str_from(name), mlq_str_from(import->columns[i].name));
-        if (distance < least) {
-            least = distance;
-            nearest = import->columns[i].name;
-        }
-    }
-    return mlq_fail(
-        err, MLQ_ENOENT, "%s:1: with.%s names '%.100s', but there is no such column%s%.100s%s",
-        import->options->shown, parameter, name, nearest == NULL ? "" : " (did you mean '",
-        nearest == NULL ? "" : nearest, nearest == NULL ? "" : "'?)");
-}
-
-static int apply_types(struct import *import, struct mlq_err *err)
-{
-    json_t *types = (json_t *)(uintptr_t)import->options->types;
-    for (void *at = json_object_iter(types); at != NULL; at = json_object_iter_next(types, at)) {
-        size_t i;
-        int rc = find_column(import, json_object_iter_key(at), "types", &i, err);
-        if (rc != MLQ_OK) {
-            return rc;
-        }
-        const char *type = json_string_value(json_object_iter_value(at));
-        struct column *column = &import->columns[i];
-        column->forced = true;
-        column->ignored = type != NULL && strcmp(type, "ignore") == 0;
-        column->kind =
-            type != NULL && strcmp(type, "category") == 0 ? TABLE_CATEGORY : TABLE_NUMBER;
-        if (type == NULL ||
-            (column->kind == TABLE_NUMBER && !column->ignored && strcmp(type, "number") != 0)) {
-            return mlq_fail(err, MLQ_EINVAL,
-                            "with.types.%.100s: expected number, category or ignore", column->name);
-        }
-    }
-    return MLQ_OK;
-}
-
-static int apply_target(struct import *import, struct mlq_err *err)
-{
-    size_t i;
-    if (import->options->target == NULL) {
-        return MLQ_OK;
-    }
-    int rc = find_column(import, import->options->target, "target", &i, err);
-    if (rc == MLQ_OK && import->columns[i].ignored) {
-        rc = mlq_fail(err, MLQ_EINVAL, "with.types ignores '%.100s', which is the target",
-                      import->columns[i].name);
-    }
-    if (rc == MLQ_OK) {
-        import->columns[i].is_target = true;
-    }
-    return rc;
-}
-
-static int read_header(struct import *import, struct mlq_err *err)
-{
-    struct csv *csv = NULL;
-    struct csv_record header;
-    int rc = csv_open(import->options->path, import->options->delimiter, &csv, err);
-    if (rc != MLQ_OK) {
-        return rc;
-    }
-    rc = csv_next(csv, &header, err);
-    if (rc == 0) {
-        rc = mlq_fail(err, MLQ_EINVAL,
-                      "%s: the file is empty: expected a header line with the names "
-                      "of the columns",
-                      import->options->shown);
-    } else if (rc == 1) {
-        rc = name_columns(import, &header, err);
-    }
-    csv_close(&csv);
-    if (rc == MLQ_OK) {
-        rc = apply_types(import, err);
-    }
-    if (rc == MLQ_OK) {
-        rc = apply_target(import, err);
-    }
-    import->values = mlq_alloc_array(import->count, sizeof *import->values);
-    return rc;
-}
+/* ---- The whole ---- */
 
 int import_scan(struct op_context *ctx, const struct import_options *options, struct import **out,
                 struct mlq_err *err)
@@ -506,8 +356,9 @@ int import_scan(struct op_context *ctx, const struct import_options *options, st
     struct import *import = mlq_alloc(sizeof *import);
     import->ctx = ctx;
     import->options = options;
+    import->texts = mlq_region_create();
     missing_init(&import->missing, options->missing, options->missing_count);
-    int rc = read_header(import, err);
+    int rc = import_header_read(import, err);
     if (rc == MLQ_OK) {
         rc = scan(import, err);
     }
@@ -615,6 +466,23 @@ static void make_chunk(struct import *import, size_t stored)
     }
 }
 
+/* What only writing needs, which is nearly all: the profile that follows needs memory of its own.
+ */
+static void let_go(struct import *import)
+{
+    table_writer_abort(&import->writer);
+    for (size_t i = 0; i < import->count; i++) {
+        dict_destroy(&import->columns[i].dict);
+    }
+    mlq_region_destroy(&import->texts);
+    mlq_free(import->chunk_numbers);
+    mlq_free(import->chunk_codes);
+    mlq_free(import->chunk_sources);
+    import->chunk_numbers = NULL;
+    import->chunk_codes = NULL;
+    import->chunk_sources = NULL;
+}
+
 int import_write(struct import *import, const char *path, const char *source, struct mlq_err *err)
 {
     import->stored = mlq_alloc_array(import->count, sizeof *import->stored);
@@ -642,6 +510,7 @@ int import_write(struct import *import, const char *path, const char *source, st
     if (rc == MLQ_OK) {
         rc = table_writer_finish(&import->writer, err);
     }
+    let_go(import);
     return rc;
 }
 
@@ -651,16 +520,12 @@ void import_close(struct import **import)
         return;
     }
     struct import *old = *import;
+    let_go(old);
     for (size_t i = 0; i < old->count; i++) {
         mlq_free(old->columns[i].name);
-        dict_destroy(&old->columns[i].dict);
     }
-    table_writer_abort(&old->writer);
     mlq_free(old->columns);
     mlq_free(old->values);
-    mlq_free(old->chunk_numbers);
-    mlq_free(old->chunk_codes);
-    mlq_free(old->chunk_sources);
     mlq_free(old->stored);
     mlq_free(old);
     *import = NULL;

@@ -10,6 +10,12 @@
  * A column is a number when every present value is one; else a category. A row is bad when it is
  * malformed (csv.h), has another number of fields than the header, or holds in a number column
  * something that is no finite number. Bad rows are left out, and over the limit they end the import.
+ *
+ * Memory. Neither the length of the file nor the number of its rows counts, only what every row
+ * has anew: columns (their part of a chunk, of the schema and of the profile, which are JSON) and
+ * the distinct texts of categories. Resident at most IMPORT_BYTES_MAX, the table's mapped pages
+ * included; tests/unit/test_import_memory.c holds it. Both are bounded in turn, by CSV_FIELDS_MAX
+ * and IMPORT_DICTIONARY_BYTES_MAX.
  */
 #ifndef MLQ_OP_IMPORT_H
 #define MLQ_OP_IMPORT_H
@@ -21,8 +27,12 @@
 #include "worker/op/op.h"
 
 #define IMPORT_MISSING_MAX           256u        /* texts that mean "no value" */
-#define IMPORT_DICTIONARY_BYTES_MAX  (32u << 20) /* of all columns together */
+#define IMPORT_DICTIONARY_BYTES_MAX  (64u << 20) /* of all columns together */
 #define IMPORT_BAD_ROWS_SHOWN        20u
+/* The program and its libraries, the window of csv.h, a chunk, SAFETENSORS_RESIDENT_BYTES of the table;
+ * then what was measured for 65,536 columns and for 900,000 texts, rounded up. */
+#define IMPORT_BYTES_MAX(columns, text_bytes) \
+    ((UINT64_C(96) << 20) + (columns) * UINT64_C(16384) + (text_bytes) * UINT64_C(3))
 
 struct import_options {
     const char *path;

@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/artifact/safetensors.h"
 #include "lib/base/panic.h"
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
 
-#define SLOTS        (2u * PROFILE_DISTINCT_MAX)
+#define SLOTS_MIN    64u
+#define PAGES_BYTES  65536u /* that the kernel maps around one that is touched */
 #define SAMPLE_SEED  1
 #define BLOCK_VALUES 1024u
 #define TRIES_MAX    (16u * PROFILE_SAMPLE_MAX)
@@ -26,32 +28,51 @@ struct numbers {
     double min;
     double max;
     double mean;
-    double squares; /* sum of squared differences from the mean */
-    struct tally *slots;
-    uint32_t distinct; /* PROFILE_DISTINCT_MAX + 1: more than we count */
-    double *sample;
+    double squares;      /* sum of squared differences from the mean */
+    struct tally *slots; /* open addressing, at most half full; later the used ones, in order */
+    uint32_t slot_count; /* a power of two */
+    uint32_t distinct;   /* PROFILE_DISTINCT_MAX + 1: more than we count */
 };
+
+static struct tally *find_tally(const struct numbers *numbers, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint64_t at = mlq_hash_u64(bits);
+    struct tally *slot;
+    do {
+        slot = &numbers->slots[at++ & (numbers->slot_count - 1)];
+    } while (slot->count > 0 && slot->value != value);
+    return slot;
+}
+
+static void grow_slots(struct numbers *numbers)
+{
+    struct numbers old = *numbers;
+    numbers->slot_count = old.slot_count * 2;
+    numbers->slots = mlq_alloc_array(numbers->slot_count, sizeof(struct tally));
+    for (uint32_t i = 0; i < old.slot_count; i++) {
+        if (old.slots[i].count > 0) {
+            *find_tally(numbers, old.slots[i].value) = old.slots[i];
+        }
+    }
+    mlq_free(old.slots);
+}
 
 static void add_distinct(struct numbers *numbers, double value)
 {
+    struct tally *slot = find_tally(numbers, value);
+    if (slot->count > 0) {
+        slot->count++;
+        return;
+    }
+    numbers->distinct++;
     if (numbers->distinct > PROFILE_DISTINCT_MAX) {
         return;
     }
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    for (uint64_t at = mlq_hash_u64(bits);; at++) {
-        struct tally *slot = &numbers->slots[at % SLOTS];
-        if (slot->count == 0) {
-            numbers->distinct++;
-            if (numbers->distinct <= PROFILE_DISTINCT_MAX) {
-                *slot = (struct tally){.value = value, .count = 1};
-            }
-            return;
-        }
-        if (slot->value == value) {
-            slot->count++;
-            return;
-        }
+    *slot = (struct tally){.value = value, .count = 1};
+    if (numbers->distinct > numbers->slot_count / 2) {
+        grow_slots(numbers);
     }
 }
 
@@ -82,11 +103,13 @@ static void add_block(struct numbers *numbers, const double *values, size_t coun
     numbers->count += count;
 }
 
-static void add_all(struct numbers *numbers, const double *column, uint64_t rows)
+static void add_all(struct numbers *numbers, const struct table *table, const double *column)
 {
     double block[BLOCK_VALUES];
+    uint64_t rows = table_rows(table);
     for (uint64_t row = 0; row < rows;) {
         size_t used = 0;
+        table_walked(table, sizeof block);
         for (; row < rows && used < BLOCK_VALUES; row++) {
             block[used] = column[row] + 0.0; /* -0 becomes 0, so that both are one value */
             used += isnan(column[row]) ? 0 : 1;
@@ -100,25 +123,32 @@ static void add_all(struct numbers *numbers, const double *column, uint64_t rows
     }
 }
 
-/* All values when they fit, else as many drawn by chance, with replacement. Returns how many. */
-static size_t draw_sample(struct numbers *numbers, const double *column, uint64_t rows)
+/* Values drawn by chance, with replacement, in place of tallies that were too many. */
+static size_t draw_sample(struct numbers *numbers, const struct table *table, const double *column)
 {
     size_t used = 0;
-    if (numbers->count <= PROFILE_SAMPLE_MAX) {
-        for (uint64_t row = 0; row < rows; row++) {
-            if (!isnan(column[row])) {
-                numbers->sample[used++] = column[row] + 0.0;
-            }
-        }
-        return used;
-    }
+    uint64_t rows = table_rows(table);
+    uint64_t touched = rows * sizeof(double) > SAFETENSORS_RESIDENT_BYTES ? PAGES_BYTES : 0;
     struct mlq_prng prng;
     mlq_prng_seed(&prng, SAMPLE_SEED);
     /* A column that is nearly all missing gives a smaller sample rather than a long search. */
     for (uint32_t tries = 0; tries < TRIES_MAX && used < PROFILE_SAMPLE_MAX; tries++) {
         double value = column[mlq_prng_below(&prng, rows)];
+        table_walked(table, touched);
         if (!isnan(value)) {
-            numbers->sample[used++] = value + 0.0;
+            numbers->slots[used++] = (struct tally){.value = value + 0.0, .count = 1};
+        }
+    }
+    return used;
+}
+
+/* The tallies, without the free slots between them. */
+static size_t close_up(struct numbers *numbers)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < numbers->slot_count; i++) {
+        if (numbers->slots[i].count > 0) {
+            numbers->slots[used++] = numbers->slots[i];
         }
     }
     return used;
@@ -126,9 +156,9 @@ static size_t draw_sample(struct numbers *numbers, const double *column, uint64_
 
 static int compare_values(const void *a, const void *b)
 {
-    const double *x = a;
-    const double *y = b;
-    return (*x > *y) - (*x < *y);
+    const struct tally *x = a;
+    const struct tally *y = b;
+    return (x->value > y->value) - (x->value < y->value);
 }
 
 static int compare_tallies(const void *a, const void *b)
@@ -138,7 +168,7 @@ static int compare_tallies(const void *a, const void *b)
     if (x->count != y->count) {
         return x->count > y->count ? -1 : 1;
     }
-    return compare_values(&x->value, &y->value);
+    return compare_values(x, y);
 }
 
 /* JSON has no infinity: what overflowed is left out. */
@@ -149,44 +179,43 @@ static void set_number(json_t *out, const char *key, double value)
     }
 }
 
-static void add_quantiles(json_t *out, struct numbers *numbers, size_t count)
+/* `used` tallies, which are sorted here. */
+static void add_quantiles(json_t *out, struct tally *tallies, size_t used)
 {
     static const struct {
         const char *text;
         double share;
     } wanted[] = {{"0.01", 0.01}, {"0.05", 0.05}, {"0.25", 0.25}, {"0.5", 0.5},
                   {"0.75", 0.75}, {"0.95", 0.95}, {"0.99", 0.99}};
-    if (count == 0) {
-        return;
+    qsort(tallies, used, sizeof *tallies, compare_values);
+    uint64_t count = 0;
+    for (size_t i = 0; i < used; i++) {
+        count += tallies[i].count;
     }
-    qsort(numbers->sample, count, sizeof(double), compare_values);
     json_t *quantiles = json_object();
-    for (size_t i = 0; i < MLQ_COUNT_OF(wanted); i++) {
+    uint64_t end = used > 0 ? tallies[0].count : 0; /* of the places that tallies[at] fills */
+    size_t at = 0;
+    for (size_t i = 0; used > 0 && i < MLQ_COUNT_OF(wanted); i++) {
         double place = wanted[i].share * (double)(count - 1);
-        size_t below = (size_t)place;
-        size_t above = below + 1 < count ? below + 1 : below;
+        uint64_t below = (uint64_t)place;
+        while (below >= end) {
+            end += tallies[++at].count;
+        }
+        bool last = below + 1 < end || at + 1 == used;
         double part = place - (double)below;
         set_number(quantiles, wanted[i].text,
-                   numbers->sample[below] * (1 - part) + numbers->sample[above] * part);
+                   tallies[at].value * (1 - part) + tallies[last ? at : at + 1].value * part);
     }
     (void)json_object_set_new(out, "quantiles", quantiles);
-    (void)json_object_set_new(out, "quantiles_exact",
-                              json_boolean(numbers->count <= PROFILE_SAMPLE_MAX));
 }
 
-static void add_top_numbers(json_t *out, struct numbers *numbers)
+static void add_top_numbers(json_t *out, struct tally *tallies, size_t used)
 {
-    size_t used = 0;
-    for (size_t i = 0; i < SLOTS; i++) {
-        if (numbers->slots[i].count > 0) {
-            numbers->slots[used++] = numbers->slots[i];
-        }
-    }
-    qsort(numbers->slots, used, sizeof *numbers->slots, compare_tallies);
+    qsort(tallies, used, sizeof *tallies, compare_tallies);
     json_t *top = json_array();
     for (size_t i = 0; i < PROFILE_TOP_MAX && i < used; i++) {
-        (void)json_array_append_new(top, json_pack("{s:f, s:I}", "value", numbers->slots[i].value,
-                                                   "count", (json_int_t)numbers->slots[i].count));
+        (void)json_array_append_new(top, json_pack("{s:f, s:I}", "value", tallies[i].value, "count",
+                                                   (json_int_t)tallies[i].count));
     }
     (void)json_object_set_new(out, "top", top);
 }
@@ -194,10 +223,10 @@ static void add_top_numbers(json_t *out, struct numbers *numbers)
 static void profile_numbers(json_t *out, const struct table *table,
                             const struct table_column *column)
 {
-    struct numbers numbers = {.slots = mlq_alloc_array(SLOTS, sizeof(struct tally)),
-                              .sample = mlq_alloc_array(PROFILE_SAMPLE_MAX, sizeof(double))};
+    struct numbers numbers = {.slots = mlq_alloc_array(SLOTS_MIN, sizeof(struct tally)),
+                              .slot_count = SLOTS_MIN};
     uint64_t rows = table_rows(table);
-    add_all(&numbers, column->numbers, rows);
+    add_all(&numbers, table, column->numbers);
     bool exact = numbers.distinct <= PROFILE_DISTINCT_MAX;
     (void)json_object_set_new(out, "integer", json_boolean(column->integer));
     (void)json_object_set_new(out, "count", json_integer((json_int_t)numbers.count));
@@ -205,6 +234,7 @@ static void profile_numbers(json_t *out, const struct table *table,
     (void)json_object_set_new(out, "distinct",
                               json_integer(exact ? numbers.distinct : PROFILE_DISTINCT_MAX));
     (void)json_object_set_new(out, "distinct_exact", json_boolean(exact));
+    size_t used = exact ? close_up(&numbers) : draw_sample(&numbers, table, column->numbers);
     if (numbers.count > 0) {
         set_number(out, "min", numbers.min);
         set_number(out, "max", numbers.max);
@@ -212,13 +242,13 @@ static void profile_numbers(json_t *out, const struct table *table,
         if (numbers.count > 1) {
             set_number(out, "std", sqrt(numbers.squares / (double)(numbers.count - 1)));
         }
-        add_quantiles(out, &numbers, draw_sample(&numbers, column->numbers, rows));
+        add_quantiles(out, numbers.slots, used);
+        (void)json_object_set_new(out, "quantiles_exact", json_boolean(exact));
     }
     if (exact) {
-        add_top_numbers(out, &numbers);
+        add_top_numbers(out, numbers.slots, used);
     }
     mlq_free(numbers.slots);
-    mlq_free(numbers.sample);
 }
 
 static void profile_codes(json_t *out, const struct table *table, const struct table_column *column)
@@ -230,6 +260,9 @@ static void profile_codes(json_t *out, const struct table *table, const struct t
         if (column->codes[i] >= 0) {
             counts[column->codes[i]]++;
             present++;
+        }
+        if (i % BLOCK_VALUES == 0) {
+            table_walked(table, BLOCK_VALUES * sizeof(int32_t));
         }
     }
     json_int_t distinct = 0;

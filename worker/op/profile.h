@@ -9,8 +9,9 @@
  *
  * `std` is the sample's (n - 1), as in pandas. `distinct` is exact up to PROFILE_DISTINCT_MAX; beyond, it is
  * that limit and means "at least". Quantiles interpolate linearly (type 7 of Hyndman and Fan, as in
- * NumPy); over PROFILE_SAMPLE_MAX values they come from a uniform sample of that size, whose ranks err by
- * less than 0.8 % with 99.9 % confidence (Dvoretzky, Kiefer and Wolfowitz). A column without any value has no statistics.
+ * NumPy); they are exact while `distinct` is; beyond, they come from a uniform sample of PROFILE_SAMPLE_MAX
+ * values, whose ranks err by less than 0.8 % with 99.9 % confidence (Dvoretzky, Kiefer and Wolfowitz).
+ * A column without any value has no statistics.
  */
 #ifndef MLQ_OP_PROFILE_H
 #define MLQ_OP_PROFILE_H

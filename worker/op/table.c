@@ -22,6 +22,7 @@
 #define JSON_VALUES_MAX   (1u << 22)
 #define CHUNK_ROWS        8192u
 #define NEAR_DISTANCE_MAX 3u
+#define WALK_ROWS         (1u << 20) /* checked at a time */
 
 struct table {
     struct safetensors *file;
@@ -134,8 +135,12 @@ static int check_numbers(const struct table *table, const struct table_column *c
                          struct mlq_err *err)
 {
     bool infinite = false;
-    for (uint64_t i = 0; i < table->rows; i++) {
-        infinite |= __builtin_isinf(column->numbers[i]) != 0;
+    for (uint64_t i = 0; i < table->rows;) {
+        uint64_t end = table->rows - i < WALK_ROWS ? table->rows : i + WALK_ROWS;
+        table_walked(table, (end - i) * sizeof(double));
+        for (; i < end; i++) {
+            infinite |= __builtin_isinf(column->numbers[i]) != 0;
+        }
     }
     return infinite
                ? mlq_fail(err, MLQ_ECORRUPT, "column '%.100s' holds infinite values", column->name)
@@ -146,9 +151,13 @@ static int check_codes(const struct table *table, const struct table_column *col
                        struct mlq_err *err)
 {
     bool outside = false;
-    for (uint64_t i = 0; i < table->rows; i++) {
-        /* -1 becomes 0, and every other negative code becomes large. */
-        outside |= (uint32_t)column->codes[i] + 1 > column->dictionary_count;
+    for (uint64_t i = 0; i < table->rows;) {
+        uint64_t end = table->rows - i < WALK_ROWS ? table->rows : i + WALK_ROWS;
+        table_walked(table, (end - i) * sizeof(int32_t));
+        for (; i < end; i++) {
+            /* -1 becomes 0, and every other negative code becomes large. */
+            outside |= (uint32_t)column->codes[i] + 1 > column->dictionary_count;
+        }
     }
     return outside ? mlq_fail(err, MLQ_ECORRUPT,
                               "column '%.100s' holds codes outside its dictionary", column->name)
@@ -345,6 +354,11 @@ int table_need(const struct table *table, const char *name, const struct table_c
     return mlq_fail(err, MLQ_ENOENT, "the table has no column '%.100s'%s%.100s%s", name,
                     nearest == NULL ? "" : " (did you mean '", nearest == NULL ? "" : nearest,
                     nearest == NULL ? "" : "'?)");
+}
+
+void table_walked(const struct table *table, uint64_t bytes)
+{
+    safetensors_walked(table->file, bytes);
 }
 
 int64_t table_source_row(const struct table *table, uint64_t i)

@@ -82,6 +82,9 @@ int table_need(const struct table *table,
 /* Row of the source that row `i` was. */
 int64_t table_source_row(const struct table *table, uint64_t i);
 
+/* Of who walks over columns once: keeps few of the file's pages in memory (safetensors_walked). */
+void table_walked(const struct table *table, uint64_t bytes);
+
 /* The "source" object of the schema as JSON text; "{}" when there is none. */
 const char *table_source(const struct table *table);
 

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * What import.c and import_header.c share; not for others.
+ */
+#ifndef MLQ_OP_IMPORT_PART_H
+#define MLQ_OP_IMPORT_PART_H
+
+#include "worker/op/csv.h"
+#include "worker/op/dict.h"
+#include "worker/op/import.h"
+#include "worker/op/missing.h"
+#include "worker/op/table.h"
+
+#define CELL_SHOWN 60 /* bytes of a cell in a message */
+
+struct column {
+    char *name;
+    enum table_kind kind;
+    bool forced; /* by with.types */
+    bool ignored;
+    bool is_target;
+    bool holds_text;       /* while it counted as a number */
+    bool holds_not_finite; /* likewise */
+    bool not_integer;
+    uint64_t text_line; /* where the first text was, for a message */
+    char text_shown[CELL_SHOWN + 1];
+    struct dict *dict; /* category */
+    double *numbers;   /* chunk, when writing */
+    int32_t *codes;
+};
+
+enum phase { PHASE_SAMPLE, PHASE_SCAN, PHASE_WRITE };
+
+struct import {
+    struct op_context *ctx;
+    const struct import_options *options;
+    struct column *columns;
+    size_t count;
+    enum phase phase;
+    bool pinned;
+    double progress_from; /* of this pass, in 0..1 */
+    double progress_share;
+
+    struct missing missing;
+    struct mlq_region *texts; /* of all dictionaries */
+    uint64_t rows; /* good ones */
+    uint64_t rows_stored;
+    uint64_t dictionary_bytes;
+    uint64_t bad_count;
+    struct import_bad_row bad[IMPORT_BAD_ROWS_SHOWN];
+    double *values; /* of the row at hand, by column */
+
+    size_t chunk_rows;
+    size_t chunk_used;
+    double *chunk_numbers;
+    int32_t *chunk_codes;
+    int64_t *chunk_sources;
+    struct table_writer *writer;
+    size_t *stored; /* table column of each column */
+};
+
+/* import_header.c: opens the file once; sets columns, count and values, with `types` and `target` applied. */
+int import_header_read(struct import *import, struct mlq_err *err);
+
+#endif
