@@ -11,10 +11,10 @@
 
 #include "client/cli/gitfiles.h"
 #include "client/cli/progress.h"
+#include "lib/spec/yaml.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 
-#define SPEC_BYTES_MAX (4u << 20)
 #define LABELS_MAX     64
 
 int specfile_pairs(const struct args_list *list, const char *option, struct mlq_region *region,
@@ -119,9 +119,10 @@ int specfile_load(struct session *session, const char *path, const struct args_l
     size_t len = 0;
     bool is_input = strcmp(path, "-") == 0;
     const char *slash = strrchr(path, '/');
-    int rc = mlq_fs_read(is_input ? "/dev/stdin" : path, SPEC_BYTES_MAX, &data, &len, &err);
+    int rc = mlq_fs_read(is_input ? "/dev/stdin" : path, YAML_BYTES_MAX, &data, &len, &err);
     if (rc != MLQ_OK) {
-        return session_fail(session, NULL, &err);
+        int code = session_fail(session, NULL, &err);
+        return rc == MLQ_EFULL ? CMD_INVALID : code;
     }
     *file = (struct specfile){
         .file = is_input ? "<stdin>" : path,

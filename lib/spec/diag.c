@@ -50,7 +50,8 @@ const char *diag_suggest(struct diag_list *list, struct mlq_str text, const char
 {
     const char *best = NULL;
     size_t best_distance = SIZE_MAX;
-    for (size_t i = 0; names[i] != NULL; i++) {
+    bool is_shown = list->count < DIAG_MAX;
+    for (size_t i = 0; is_shown && names[i] != NULL; i++) {
         struct mlq_str name = mlq_str_from(names[i]);
         size_t distance = mlq_str_distance(text, name);
         size_t tolerated = name.len <= 3 ? 1 : name.len <= 7 ? 2 : 3;

@@ -74,40 +74,70 @@ static struct mlq_str param_value(struct parse *parse, const struct yaml_node *n
     return (struct mlq_str){0};
 }
 
-static void apply_params_to_text(struct parse *parse, struct yaml_node *node)
+/* A text that grows: one copy at the end, however many expressions were in it. */
+struct filled {
+    char *text;
+    size_t len;
+    size_t room;
+};
+
+static void fill(struct filled *filled, struct mlq_str more)
+{
+    if (more.len == 0) {
+        return;
+    }
+    if (filled->len + more.len > filled->room) {
+        filled->room = 2 * (filled->len + more.len);
+        filled->text = mlq_realloc_array(filled->text, filled->room, 1);
+    }
+    memcpy(filled->text + filled->len, more.ptr, more.len);
+    filled->len += more.len;
+}
+
+/* The values in the places of their expressions; false: the text is refused. */
+static bool fill_params(struct parse *parse, struct yaml_node *node, struct filled *filled, bool *changed)
 {
     struct mlq_str rest = node->text;
     struct mlq_str before;
     struct mlq_str expression;
     bool broken;
-    bool changed = false;
-    const char *text = "";
     while (expr_next(&rest, &before, &expression, &broken)) {
-        bool is_param = mlq_str_starts(expression, "params.");
-        struct mlq_str value = {0};
-        if (is_param) {
+        fill(filled, before);
+        if (mlq_str_starts(expression, "params.")) {
             struct mlq_str name = {expression.ptr + 7, expression.len - 7};
-            value = param_value(parse, node, name);
-            changed = true;
-            if (before.len == 0 && rest.len == 0 && text[0] == '\0') {
+            struct mlq_str value = param_value(parse, node, name);
+            *changed = true;
+            if (rest.len == 0 && filled->len == 0) {
                 node->quoted = false; /* the whole value is one param: it has that param's type */
             }
-            text = mlq_region_format(parse->region, "%s%.*s%.*s", text, MLQ_STR_ARG(before), MLQ_STR_ARG(value));
+            fill(filled, value);
         } else {
-            text = mlq_region_format(parse->region, "%s%.*s${{ %.*s }}", text, MLQ_STR_ARG(before),
-                                     MLQ_STR_ARG(expression));
+            fill(filled, MLQ_STR("${{ "));
+            fill(filled, expression);
+            fill(filled, MLQ_STR(" }}"));
         }
-        if (strlen(text) > SPEC_TEXT_BYTES_MAX) {
+        if (filled->len > SPEC_TEXT_BYTES_MAX) {
             diag_add(parse->diags, node->line, node->column, "longer than %d bytes with its params filled in",
                      SPEC_TEXT_BYTES_MAX);
-            return;
+            return false;
         }
     }
     if (broken) {
         diag_add(parse->diags, node->line, node->column, "'${{' without '}}'");
-    } else if (changed) {
-        node->text = mlq_str_from(mlq_region_format(parse->region, "%s%.*s", text, MLQ_STR_ARG(rest)));
+        return false;
     }
+    fill(filled, rest);
+    return true;
+}
+
+static void apply_params_to_text(struct parse *parse, struct yaml_node *node)
+{
+    struct filled filled = {0};
+    bool changed = false;
+    if (fill_params(parse, node, &filled, &changed) && changed) {
+        node->text = mlq_region_copy(parse->region, (struct mlq_str){filled.text, filled.len});
+    }
+    mlq_free(filled.text);
 }
 
 void expr_apply_params(struct parse *parse, struct yaml_node *node)

@@ -89,7 +89,16 @@ static const struct spec_pair *find_set(const struct spec_options *options, stru
 static void read_params(struct parse *parse, struct yaml_node *node)
 {
     const struct spec_options *options = parse->options;
+    if (node != NULL && !yaml_is_null(node) && node->kind != YAML_MAPPING) {
+        diag_add(parse->diags, node->line, node->column, "params: expected a mapping, found %s", yaml_describe(node));
+        return;
+    }
     size_t room = node == NULL ? 0 : node->count;
+    if (room > SPEC_PARAMS_MAX) {
+        diag_add(parse->diags, node->line, node->column, "params: %zu entries, at most %d are allowed", room,
+                 SPEC_PARAMS_MAX);
+        return;
+    }
     const char **names = mlq_region_array(parse->region, room + 1, sizeof *names);
     struct spec_pair *params = mlq_region_array(parse->region, room, sizeof *params);
     size_t count = 0;
@@ -233,8 +242,8 @@ static void read_body(struct parse *parse, const struct yaml_node *root)
     wire_stages(parse, NULL);
 }
 
-/* What is submitted must be JSON, checked by a parser that gives everything back: libfyaml 0.7.12 keeps some memory
- * of a text that breaks off, and a scheduler reads what any client sends. */
+/* What is submitted must be JSON, which has one reading only: what PostgreSQL and people see in the record is what
+ * the scheduler ran. */
 static bool is_json(struct mlq_str text, struct diag_list *diags)
 {
     json_error_t error;

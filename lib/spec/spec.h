@@ -31,6 +31,7 @@
 #define SPEC_ENV_MAX 256
 #define SPEC_TEXT_BYTES_MAX 65536
 #define SPEC_INPUTS_MAX 256
+#define SPEC_PARAMS_MAX 1024
 
 /* Causes that a retry policy may name; same texts as the scheduler's. */
 #define SPEC_CAUSES                                                                                \

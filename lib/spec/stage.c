@@ -162,14 +162,18 @@ static void add_script(struct reader *r, const struct yaml_node *node, struct ml
 static void read_command(struct reader *r, const struct yaml_node *run, bool has_code)
 {
     struct diag_list *diags = r->parse->diags;
+    struct mlq_str line;
     if (run->kind == YAML_SCALAR && !yaml_is_null(run)) { /* a text is a shell line */
+        if (!field_text(run, diags, "run", &line)) {
+            return;
+        }
         struct mlq_str *argv = mlq_region_array(r->parse->region, 3, sizeof *argv);
         argv[0] = MLQ_STR("/bin/sh");
         argv[1] = MLQ_STR("-ec");
-        argv[2] = run->text;
+        argv[2] = line;
         r->stage->argv = argv;
         r->stage->argc = 3;
-        expr_collect(r->parse, r->number, run->text, run);
+        expr_collect(r->parse, r->number, line, run);
         return;
     }
     if (!field_sequence(run, diags, "run", SPEC_ARGS_MAX)) {
@@ -327,9 +331,13 @@ static void read_retry(struct reader *r, const struct yaml_node *node)
     }
     value = yaml_get(node, "backoff_max");
     if (value != NULL) {
-        (void)field_duration(value, diags, "retry.backoff_max", &retry->backoff_max_ns);
-    }
-    if (retry->backoff_max_ns < retry->backoff_ns) {
+        if (field_duration(value, diags, "retry.backoff_max", &retry->backoff_max_ns) &&
+            retry->backoff_max_ns < retry->backoff_ns) {
+            diag_add(diags, value->line, value->column, "retry.backoff_max: %s is less than retry.backoff (%s)",
+                     field_format_duration(r->parse->region, retry->backoff_max_ns),
+                     field_format_duration(r->parse->region, retry->backoff_ns));
+        }
+    } else if (retry->backoff_max_ns < retry->backoff_ns) {
         retry->backoff_max_ns = retry->backoff_ns;
     }
 }

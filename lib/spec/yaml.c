@@ -8,6 +8,7 @@
 
 #include <libfyaml.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct builder {
@@ -22,6 +23,11 @@ struct builder {
     size_t nodes;
     uint32_t depth;
     size_t documents;
+};
+
+struct complaint { /* of libfyaml, about what it cannot read */
+    char text[1024];
+    size_t len;
 };
 
 static void place_of(struct fy_event *event, uint32_t *line, uint32_t *column)
@@ -91,23 +97,53 @@ static bool text_is_clean(struct mlq_str text)
 
 static bool on_key(struct builder *b, struct mlq_str text, uint32_t line, uint32_t column)
 {
-    /* A plain loop: mappings of users are small, and YAML_NODES_MAX bounds hostile ones. */
-    for (struct yaml_node *child = b->open->first; child != NULL; child = child->next) {
-        if (mlq_str_eq(child->key, text)) {
-            diag_add(b->diags, line, column, "key %s appears twice (first on line %u)",
-                     diag_quote(b->diags, text), child->key_line);
-            return false;
-        }
-    }
-    if (b->open->count >= 5000) {
-        diag_add(b->diags, line, column, "more than 5000 keys in one mapping");
-        return false;
-    }
     b->key = text;
     b->key_line = line;
     b->key_column = column;
     b->has_key = true;
     return true;
+}
+
+/* By key, and those alike by their order in the file. */
+static int compare_keys(const void *left, const void *right)
+{
+    const struct yaml_node *a = *(const struct yaml_node *const *)left;
+    const struct yaml_node *b = *(const struct yaml_node *const *)right;
+    if (a->key.len != b->key.len) {
+        return a->key.len < b->key.len ? -1 : 1;
+    }
+    int order = a->key.len == 0 ? 0 : memcmp(a->key.ptr, b->key.ptr, a->key.len);
+    return order != 0                     ? order
+           : a->key_line != b->key_line   ? (a->key_line < b->key_line ? -1 : 1)
+                                          : (a->key_column < b->key_column ? -1 : 1);
+}
+
+/* Sorted, because comparing each key with all before it would let one hostile file hold a scheduler up. */
+static bool keys_are_unique(struct builder *b, const struct yaml_node *mapping)
+{
+    const struct yaml_node **nodes = mlq_region_array(b->region, mapping->count, sizeof *nodes);
+    const struct yaml_node *twice = NULL;
+    const struct yaml_node *before = NULL;
+    size_t count = 0;
+    for (const struct yaml_node *child = mapping->first; child != NULL; child = child->next) {
+        nodes[count++] = child;
+    }
+    if (count > 1) {
+        qsort(nodes, count, sizeof nodes[0], compare_keys);
+    }
+    for (size_t i = 1; i < count; i++) {
+        if (mlq_str_eq(nodes[i]->key, nodes[i - 1]->key) &&
+            (twice == NULL || nodes[i]->key_line < twice->key_line)) {
+            twice = nodes[i];
+            before = nodes[i - 1];
+        }
+    }
+    if (twice != NULL) {
+        diag_add(b->diags, twice->key_line, twice->key_column,
+                 "key %s appears twice (first on line %u)", diag_quote(b->diags, twice->key),
+                 before->key_line);
+    }
+    return twice == NULL;
 }
 
 static bool on_scalar(struct builder *b, struct fy_event *event)
@@ -173,10 +209,12 @@ static bool on_event(struct builder *b, struct fy_event *event)
     case FYET_SEQUENCE_START:
         return !refuse_anchor(b, event) && on_open(b, event, YAML_SEQUENCE);
     case FYET_MAPPING_END:
-    case FYET_SEQUENCE_END:
+    case FYET_SEQUENCE_END: {
+        const struct yaml_node *closed = b->open;
         b->depth--;
-        b->open = b->open->parent;
-        return true;
+        b->open = closed->parent;
+        return closed->kind == YAML_SEQUENCE || keys_are_unique(b, closed);
+    }
     case FYET_ALIAS:
         return !refuse_anchor(b, event);
     case FYET_DOCUMENT_START:
@@ -197,26 +235,42 @@ static bool on_event(struct builder *b, struct fy_event *event)
     return true;
 }
 
-/* libfyaml reports syntax errors to a diag object; the first one is ours to pass on. */
-static void add_syntax_error(struct builder *b, struct fy_diag *diag)
+/* The parser's own words, "LINE:COLUMN: error: TEXT", and the line with a caret below, in pieces. (Collecting
+ * them as structures would be nicer, but libfyaml 0.7.12 does not give those back.) */
+static void on_complaint(struct fy_diag *diag, void *context, const char *text, size_t len)
 {
-    void *iterator = NULL;
-    struct fy_diag_error *error = fy_diag_errors_iterate(diag, &iterator);
-    if (error == NULL) {
-        diag_add(b->diags, 0, 0, "not valid YAML");
-        return;
-    }
-    diag_add(b->diags, (uint32_t)(error->line > 0 ? error->line : 1),
-             (uint32_t)(error->column > 0 ? error->column : 1), "not valid YAML: %s", error->msg);
+    struct complaint *complaint = context;
+    size_t room = sizeof complaint->text - 1 - complaint->len;
+    size_t taken = len < room ? len : room;
+    (void)diag;
+    memcpy(complaint->text + complaint->len, text, taken);
+    complaint->len += taken;
 }
 
-static void parse_events(struct builder *b, struct fy_parser *parser, struct fy_diag *diag)
+static void add_syntax_error(struct builder *b, const struct complaint *complaint)
+{
+    static const char mark[] = "error: ";
+    unsigned line = 1;
+    unsigned column = 1;
+    const char *text = strstr(complaint->text, mark);
+    size_t len = text == NULL ? 0 : strcspn(text += strlen(mark), "\n");
+    for (const char *at = complaint->text; text != NULL && at < text; at++) {
+        if (sscanf(at, "%u:%u: error", &line, &column) == 2) {
+            break;
+        }
+    }
+    diag_add(b->diags, line, column, "not valid YAML%s%.*s", len == 0 ? "" : ": ", (int)len,
+             text == NULL ? "" : text);
+}
+
+static void parse_events(struct builder *b, struct fy_parser *parser, struct fy_diag *diag,
+                         const struct complaint *complaint)
 {
     for (;;) {
         struct fy_event *event = fy_parser_parse(parser);
         if (event == NULL) {
-            if (fy_diag_got_error(diag)) {
-                add_syntax_error(b, diag);
+            if (fy_diag_got_error(diag) || complaint->len > 0) {
+                add_syntax_error(b, complaint);
             }
             return;
         }
@@ -241,17 +295,22 @@ struct yaml_node *yaml_parse(struct mlq_str text, struct mlq_region *region, str
     }
     struct fy_diag_cfg diag_cfg;
     fy_diag_cfg_default(&diag_cfg);
+    struct complaint complaint = {.len = 0};
     diag_cfg.fp = NULL;
+    diag_cfg.output_fn = on_complaint;
+    diag_cfg.user = &complaint;
+    diag_cfg.colorize = false;
+    diag_cfg.show_source = false;
+    diag_cfg.show_position = false;
     struct fy_diag *diag = fy_diag_create(&diag_cfg);
-    fy_diag_set_collect_errors(diag, true);
-    struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_JSON_NONE, .diag = diag};
+    struct fy_parse_cfg cfg = {.flags = FYPCF_JSON_NONE, .diag = diag};
     struct fy_parser *parser = fy_parser_create(&cfg);
     struct builder b = {.region = region, .diags = diags};
     size_t before = diags->count + diags->dropped;
     if (parser == NULL || fy_parser_set_string(parser, text.len == 0 ? "" : text.ptr, text.len) != 0) {
         diag_add(diags, 0, 0, "the YAML parser could not start");
     } else {
-        parse_events(&b, parser, diag);
+        parse_events(&b, parser, diag, &complaint);
     }
     if (parser != NULL) {
         fy_parser_destroy(parser);
