@@ -446,6 +446,10 @@ struct mlq_str catalog_watch_json(const struct catalog_job *job, struct mlq_regi
             (json_int_t)said->array_count, "succeeded", (json_int_t)stage->succeeded, "failed",
             (json_int_t)stage->failed, "running", (json_int_t)stage->running);
         MLQ_ASSERT(entry != NULL);
+        (void)json_object_set_new(entry, "wants",
+                                  json_pack("{s:I, s:f, s:I, s:I}", "ranks", (json_int_t)said->ranks, "cpus",
+                                            (double)said->cpu_milli / 1000, "memory", (json_int_t)said->mem_bytes,
+                                            "gpus", (json_int_t)said->gpus));
         if (stage->fraction >= 0) {
             (void)json_object_set_new(entry, "progress", json_real(stage->fraction));
         }

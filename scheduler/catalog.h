@@ -114,7 +114,7 @@ void catalog_set_progress(struct catalog *catalog, struct catalog_job *job, uint
                           struct mlq_str text);
 
 /* {"schema", "version", "job": {"id", "name", "state", "stages": [{name, state, total, succeeded, failed,
- * running, progress, text}]}} for MSG_OP_WATCH. */
+ * running, wants, progress, text}]}} for MSG_OP_WATCH; "wants" is what each of its ranks asks for. */
 struct mlq_str catalog_watch_json(const struct catalog_job *job, struct mlq_region *region);
 
 /* The rows that record a job at submission; slices into the job and `region`. */

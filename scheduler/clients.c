@@ -16,6 +16,54 @@ static void refuse(struct shell *shell, const struct net_peer *peer, const struc
                    &(struct msg_reply){.id = request->id, .code = code, .text = mlq_str_from(text), .job = request->job});
 }
 
+static const char *amounts(struct shell *shell, const struct rvec *vector)
+{
+    return mlq_region_format(shell->open->region, "%g CPUs, %lld MiB, %d GPUs",
+                             (double)vector->cpu_milli / 1000,
+                             (long long)(vector->mem_bytes >> 20), (int)vector->gpus);
+}
+
+static bool is_larger(const struct rvec *a, const struct rvec *b)
+{
+    return a->gpus != b->gpus             ? a->gpus > b->gpus
+           : a->cpu_milli != b->cpu_milli ? a->cpu_milli > b->cpu_milli
+                                          : a->mem_bytes > b->mem_bytes;
+}
+
+/* The first stage that the workers which are connected now have no room for, and the largest of them: the two that
+ * one has to bring together. Empty: there is none. */
+static struct mlq_str too_large(struct shell *shell, const struct catalog_job *job)
+{
+    uint16_t number = 0;
+    while (number < job->spec->stage_count && core_is_feasible(shell->core, &job->desc.stages[number])) {
+        number++;
+    }
+    if (number == job->spec->stage_count) {
+        return (struct mlq_str){0};
+    }
+    const struct core_stage_desc *stage = &job->desc.stages[number];
+    struct rvec most = {0};
+    const char *largest = NULL;
+    for (size_t i = 0; i < roster_count(shell->roster); i++) {
+        const struct roster_worker *worker = roster_get(shell->roster, i);
+        struct core_worker_view view = {0};
+        if (core_worker(shell->core, worker->id, &view) && view.known &&
+            (largest == NULL || is_larger(&view.capacity, &most))) {
+            most = view.capacity;
+            largest = worker->name;
+        }
+    }
+    const char *have = largest == NULL
+                           ? "no worker is connected"
+                           : mlq_region_format(shell->open->region, "the largest worker, %s, has %s",
+                                               largest, amounts(shell, &most));
+    return mlq_str_from(mlq_region_format(shell->open->region,
+                                          "stage '%.*s' asks for %u x (%s), more than the workers that are connected "
+                                          "now have (%s)",
+                                          MLQ_STR_ARG(job->spec->stages[number].name), stage->ranks,
+                                          amounts(shell, &stage->per_rank), have));
+}
+
 static void submit(struct shell *shell, const struct net_peer *peer, const struct msg_request *request)
 {
     uint64_t known = keybook_find(shell->keys, request->key);
@@ -39,6 +87,12 @@ static void submit(struct shell *shell, const struct net_peer *peer, const struc
     struct catalog_job *job = catalog_job_create(request->spec, &err);
     if (job == NULL) {
         refuse(shell, peer, request, err.code, err.text);
+        return;
+    }
+    struct mlq_str problem = request->feasible_only ? too_large(shell, job) : (struct mlq_str){0};
+    if (problem.len > 0) {
+        catalog_job_destroy(&job);
+        refuse(shell, peer, request, MLQ_EINVAL, problem.ptr);
         return;
     }
     shell->submitting = job;
@@ -161,46 +215,6 @@ void clients_request(struct shell *shell, const struct net_peer *peer, const str
     shell->request = NULL;
 }
 
-static const char *amounts(struct shell *shell, const struct rvec *vector)
-{
-    return mlq_region_format(shell->open->region, "%g CPUs, %lld MiB, %d GPUs",
-                             (double)vector->cpu_milli / 1000,
-                             (long long)(vector->mem_bytes >> 20), (int)vector->gpus);
-}
-
-static bool is_larger(const struct rvec *a, const struct rvec *b)
-{
-    return a->gpus != b->gpus             ? a->gpus > b->gpus
-           : a->cpu_milli != b->cpu_milli ? a->cpu_milli > b->cpu_milli
-                                          : a->mem_bytes > b->mem_bytes;
-}
-
-/* What the stage wants, and the largest worker there is: the two that one has to bring together. */
-static struct mlq_str too_large(struct shell *shell, struct mlq_str name,
-                                const struct core_stage_desc *stage)
-{
-    struct rvec most = {0};
-    const char *largest = NULL;
-    for (size_t i = 0; i < roster_count(shell->roster); i++) {
-        const struct roster_worker *worker = roster_get(shell->roster, i);
-        struct core_worker_view view = {0};
-        if (core_worker(shell->core, worker->id, &view) && view.known &&
-            (largest == NULL || is_larger(&view.capacity, &most))) {
-            most = view.capacity;
-            largest = worker->name;
-        }
-    }
-    const char *have = largest == NULL
-                           ? "no worker is connected"
-                           : mlq_region_format(shell->open->region, "the largest worker, %s, has %s",
-                                               largest, amounts(shell, &most));
-    return mlq_str_from(mlq_region_format(
-        shell->open->region,
-        "stage '%.*s' asks for %u x (%s), more than the workers that are connected now have: it waits "
-        "for larger ones (%s)",
-        MLQ_STR_ARG(name), stage->ranks, amounts(shell, &stage->per_rank), have));
-}
-
 void clients_on_reply(struct shell *shell, const struct core_action *action)
 {
     MLQ_ASSERT(shell->request != NULL); /* the core answers within the request's own event */
@@ -228,12 +242,10 @@ void clients_on_reply(struct shell *shell, const struct core_action *action)
         break;
     }
     if (action->reply == REPLY_OK && shell->request->op == MSG_OP_SUBMIT) {
-        const struct catalog_job *job = catalog_find(shell->catalog, action->job);
-        for (uint16_t i = 0; i < job->spec->stage_count; i++) {
-            if (!core_is_feasible(shell->core, &job->desc.stages[i])) {
-                reply.text = too_large(shell, job->spec->stages[i].name, &job->desc.stages[i]);
-                break;
-            }
+        struct mlq_str problem = too_large(shell, catalog_find(shell->catalog, action->job));
+        if (problem.len > 0) {
+            reply.text = mlq_str_from(
+                mlq_region_format(shell->open->region, "%s: it waits for larger ones", problem.ptr));
         }
     }
     turn_hold_reply(shell->open, &shell->asker, &reply);

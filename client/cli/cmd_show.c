@@ -11,6 +11,7 @@
 #include "client/cli/summary.h"
 #include "client/cli/table.h"
 #include "client/cli/text.h"
+#include "client/cli/waiting.h"
 #include "lib/base/ownership.h"
 
 #define DIGEST_SHORT (sizeof "sha256:" - 1 + 12)
@@ -242,23 +243,6 @@ static void print_failures(struct session *session, const json_t *stages, bool f
     }
 }
 
-/* Whether all that it needs is there, and still nothing of it has started. */
-static bool is_waiting(const json_t *stages, const json_t *stage)
-{
-    const json_t *needs = json_object_get(stage, "needs");
-    size_t met = 0;
-    for (size_t i = 0; i < json_array_size(stages); i++) {
-        const json_t *other = json_array_get(stages, i);
-        bool done = strcmp(doc_text(other, "state"), "succeeded") == 0;
-        for (size_t n = 0; done && n < json_array_size(needs); n++) {
-            const char *need = json_string_value(json_array_get(needs, n));
-            met += need != NULL && strcmp(need, doc_text(other, "name")) == 0;
-        }
-    }
-    return strcmp(doc_text(stage, "state"), "pending") == 0 && met == json_array_size(needs) &&
-           doc_int(stage, "attempts_total") == 0;
-}
-
 /* What one looks for first: why a job failed, or what it waits for. */
 static void print_why(struct session *session, const json_t *job)
 {
@@ -267,14 +251,7 @@ static void print_why(struct session *session, const json_t *job)
         fputc('\n', stdout);
         summary_failures(session, job, stdout);
     }
-    const json_t *stages = json_object_get(job, "stages");
-    for (size_t i = 0; doc_text(job, "ended")[0] == '\0' && i < json_array_size(stages); i++) {
-        const json_t *stage = json_array_get(stages, i);
-        if (is_waiting(stages, stage)) {
-            printf("\n  %s waits for workers with room for it: `mlq nodes` shows what is free\n",
-                   doc_text(stage, "name"));
-        }
-    }
+    waiting_print(session, job);
 }
 
 static int show(struct session *session, uint64_t id, bool full)

@@ -39,6 +39,7 @@ const char cmd_submit_help[] =
     "  --name NAME, --label K=V, --priority N    over what the spec says\n"
     "  --wait                 until it has ended; --follow also shows bars and a summary\n"
     "  --dry-run              submit nothing\n"
+    "  --feasible-only        refuse what is larger than the workers that are connected now\n"
     "  --idempotency-key KEY  saying the same again gives the same job (default: a random one)\n"
     "\n"
     "for a command:\n"
@@ -71,6 +72,7 @@ struct submit {
     bool wait;
     bool follow;
     bool dry_run;
+    bool feasible_only;
     struct specfile file;
 };
 
@@ -237,10 +239,12 @@ static int send(struct submit *submit, uint64_t *job, struct mlq_err *err)
     if (rc != MLQ_OK) {
         return rc;
     }
-    struct mlq_str spec = spec_canonical(submit->file.spec, session->region);
+    struct mlq_client_submission submission = {
+        .spec = spec_canonical(submit->file.spec, session->region),
+        .idempotency_key = mlq_str_from(submit->key),
+        .feasible_only = submit->feasible_only};
     for (int i = 0; i < TRIES; i++) {
-        rc = mlq_client_submit(session->client, spec, mlq_str_from(submit->key), job,
-                               session->region, &warning, err);
+        rc = mlq_client_submit(session->client, &submission, job, session->region, &warning, err);
         if (rc != MLQ_EUNKNOWN) {
             break;
         }
@@ -305,6 +309,7 @@ int cmd_submit(int argc, char **argv)
         {.name = "idempotency-key", .kind = ARGS_TEXT, .value = &submit.key},
         {.name = "wait", .kind = ARGS_FLAG, .value = &submit.wait},
         {.name = "follow", .letter = 'f', .kind = ARGS_FLAG, .value = &submit.follow},
+        {.name = "feasible-only", .kind = ARGS_FLAG, .value = &submit.feasible_only},
         {.name = "dry-run", .kind = ARGS_FLAG, .value = &submit.dry_run},
         {0},
     };

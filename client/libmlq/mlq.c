@@ -81,11 +81,14 @@ static int call_for_done(struct mlq_client *client, struct msg_request *request,
     return rc;
 }
 
-int mlq_client_submit(struct mlq_client *client, struct mlq_str spec,
-                      struct mlq_str idempotency_key, uint64_t *job, struct mlq_region *region,
-                      struct mlq_str *warning, struct mlq_err *err)
+int mlq_client_submit(struct mlq_client *client, const struct mlq_client_submission *submission,
+                      uint64_t *job, struct mlq_region *region, struct mlq_str *warning,
+                      struct mlq_err *err)
 {
-    struct msg_request request = {.op = MSG_OP_SUBMIT, .spec = spec, .key = idempotency_key};
+    struct msg_request request = {.op = MSG_OP_SUBMIT,
+                                  .spec = submission->spec,
+                                  .key = submission->idempotency_key,
+                                  .feasible_only = submission->feasible_only};
     struct msg_reply reply;
     int rc = call(client, &request, region, &reply, err);
     if (rc == MLQ_OK) {

@@ -33,12 +33,15 @@ int mlq_client_open(const struct mlq_client_options *options,
                     MLQ_OWNED_RETURN struct mlq_client **client, struct mlq_err *err);
 void mlq_client_close(struct mlq_client **client);
 
-/* `spec` is canonical JSON (spec_canonical); the files that it names are in the store. An empty key
- * means: no protection against doubling. *warning (may be NULL) is set to a text or to the empty
- * slice. */
-int mlq_client_submit(struct mlq_client *client, struct mlq_str spec,
-                      struct mlq_str idempotency_key, uint64_t *job, struct mlq_region *region,
-                      struct mlq_str *warning, struct mlq_err *err);
+struct mlq_client_submission {
+    struct mlq_str spec;            /* canonical JSON (spec_canonical); its files are in the store */
+    struct mlq_str idempotency_key; /* empty: no protection against doubling */
+    bool feasible_only;             /* MLQ_EINVAL rather than a warning when no worker is that large */
+};
+/* *warning (may be NULL) is set to a text or to the empty slice. */
+int mlq_client_submit(struct mlq_client *client, const struct mlq_client_submission *submission,
+                      uint64_t *job, struct mlq_region *region, struct mlq_str *warning,
+                      struct mlq_err *err);
 int mlq_client_cancel(struct mlq_client *client, uint64_t job, struct mlq_str reason,
                       struct mlq_err *err);
 /* Asks what runs of the job, or of one stage of it (empty: all), to save its state and go on

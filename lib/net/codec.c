@@ -116,7 +116,7 @@ char **codec_put_texts(struct codec_part *part, const struct mlq_str *texts, siz
 #define REFUSED_FIELDS(N, T, P, B) N(code) P(text) N(version_theirs) N(version_ours)
 #define REQUEST_FIELDS(N, T, P, B)                                                                 \
     N(id) T(key) B(spec) N(job) T(selector) T(stage) T(name) P(text) N(index) N(rank) N(limit)     \
-    N(bytes_max) N(before) N(offset) N(version) N(wait_ns)
+    N(bytes_max) N(before) N(offset) N(version) N(wait_ns) N(feasible_only)
 #define REPLY_FIELDS(N, T, P, B) N(id) N(code) P(text) B(blob) N(job) N(offset) N(end)
 
 _Static_assert((int)MSG_OP_STATUS == MLQ__V1__OP__STATUS && (int)MSG_OP_CHECKPOINT == MLQ__V1__OP__CHECKPOINT,

@@ -270,6 +270,7 @@ struct msg_request {
     uint64_t offset;
     uint64_t version;
     int64_t wait_ns;
+    bool feasible_only; /* SUBMIT: refuse what no worker that is connected now has room for */
 };
 
 struct msg_reply {

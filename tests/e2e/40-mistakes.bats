@@ -18,11 +18,84 @@ teardown_file() { cluster_down; }
     [ "$(mlq ls -q | wc -l)" = "$before" ]
 }
 
+spec() { # STAGES: a pipeline of them in bad.yaml
+    printf 'apiVersion: mlq/v1\nkind: Pipeline\nmetadata: {name: x}\nspec:\n  stages:\n%s\n' "$1" >bad.yaml
+}
+
+refused() { # TEXT: of submit, exit 5, and the record stays as it is
+    local before
+    before=$(mlq ls -q | wc -l)
+    run mlq submit bad.yaml
+    [ "$status" = 5 ] || { echo "exit $status: $output"; return 1; }
+    [[ "$output" == *"$1"* ]] || { echo "not in: $output"; return 1; }
+    [ "$(mlq ls -q | wc -l)" = "$before" ]
+}
+
+@test "each mistake in a spec: exit 5, the place, nothing recorded" {
+    spec '    a: {run: [x], timeout: [1]}'
+    refused 'bad.yaml:6:28: timeout: expected a duration like 90s, 10m or 1h30m, found a list'
+    spec '    a: {run: [x], needs: [b]}
+    b: {run: [x], needs: [a]}'
+    refused 'bad.yaml:6:5: stages need each other in a circle: a, b'
+    spec '    split: {uses: data.split}'
+    refused "bad.yaml:6:5: stage 'split': nothing upstream feeds its input 'data'"
+    spec '    train: {run: [x]}
+    mine: {run: [x], needs: [tain]}'
+    refused "bad.yaml:7:30: needs: there is no stage 'tain' (did you mean 'train'?)"
+    touch a.csv b.csv
+    spec '    d1: {uses: data.import, with: {path: a.csv}}
+    d2: {uses: data.import, with: {path: b.csv}}
+    s: {uses: data.split, needs: [d1, d2]}'
+    refused "bad.yaml:8:5: stage 's': both 'd1' and 'd2' could feed its input 'data': say inputs: {data: d1.table.safetensors}"
+    spec "    a: {run: ['\${{ params.lr }}']}"
+    refused "bad.yaml:6:15: \${{ params.lr }} refers to nothing: spec.params has no 'lr'"
+}
+
+@test "numbers, names, sizes and bombs: exit 5, the limit, nothing recorded" {
+    spec '    a: {run: [x], array: -1}'
+    refused 'bad.yaml:6:26: array: -1 is not between 1 and 1000000'
+    spec '    a: {run: [x], resources: {memory: 99999999999999999999}}'
+    refused 'bad.yaml:6:39: memory: must be between 1 byte and 8192Ti'
+    spec '    a: {run: [x], resources: {cpus: .nan}}'
+    refused "bad.yaml:6:37: cpus: expected CPUs like 2, 0.5 or 500m, found '.nan'"
+    spec '    ../a: {run: [x]}'
+    refused "bad.yaml:6:5: stage '../a' is not a name of 1 to 63 letters, digits, '-' and '_'"
+    spec "$(for i in $(seq 10000); do echo "    s$i: {run: [x]}"; done)"
+    refused 'bad.yaml:6:5: stages: 10000 stages, at most 1024 are allowed in one job (use array: for many alike)'
+    printf 'a: &a [x]\nb: [*a]\n' >bad.yaml
+    refused 'bad.yaml:1:7: anchors (&) and aliases (*) are not supported'
+    truncate -s 100M bad.yaml
+    refused 'mlq submit: read bad.yaml: larger than the limit of 2097152 bytes'
+    printf 'a: b: c\n' >bad.yaml
+    refused 'bad.yaml:1:5: not valid YAML: invalid nested block mapping on the same line'
+}
+
+@test "numbers of flags: exit 2 or 5, the limit" {
+    run mlq submit --ranks 1000 -- true
+    [ "$status" = 2 ]
+    [[ $output == "mlq submit: --ranks takes a number from 0 to 256, not '1000'"* ]]
+    run mlq submit --array 0 -- true
+    [ "$status" = 2 ]
+    [[ $output == "mlq submit: --array takes N or N%P, with N up to 1000000, not '0'"* ]]
+    run mlq submit --cpus nan -- true
+    [ "$status" = 5 ]
+    [[ $output == *"cpus: expected CPUs like 2, 0.5 or 500m, found 'nan'" ]]
+    run mlq submit --name a/b -- true
+    [ "$status" = 2 ]
+    [[ $output == "mlq submit: --name 'a/b' is not a name of 1 to 63 letters, digits, '-', '_' and '.'"* ]]
+    run mlq wait last --timeout inf
+    [ "$status" = 2 ]
+    [[ $output == "mlq wait: --timeout takes a duration like 90s, 10m or 1h30m, not 'inf'"* ]]
+}
+
 @test "a file that is not there" {
     printf 'apiVersion: mlq/v1\nkind: Pipeline\nmetadata: {name: x}\nspec:\n  stages:\n    a: {uses: data.import, with: {path: none.csv}}\n' >nofile.yaml
     run mlq submit nofile.yaml
-    [ "$status" = 5 ] || [ "$status" = 3 ]
-    [[ "$output" == *none.csv* ]]
+    [ "$status" = 5 ]
+    [[ "$output" == "nofile.yaml:6:41: path: ./none.csv: No such file or directory" ]]
+    run mlq submit none.yaml
+    [ "$status" = 3 ]
+    [[ "$output" == "mlq submit: read none.yaml: No such file or directory" ]]
 }
 
 @test "unknown verbs and flags: exit 2" {
@@ -40,15 +113,37 @@ teardown_file() { cluster_down; }
     [ "$status" = 3 ]
 }
 
-@test "more than the cluster has is accepted with a warning" {
-    run mlq submit --cpus 500 -- true
-    [ "$status" = 0 ]
-    [[ "$output" == *"waits"* ]]
-    mlq cancel last
+@test "more than the cluster has: accepted with a warning that names the largest node" {
     run mlq submit --cpus 1000 --gpus 3 -q -- true
-    [[ $output == *"asks for 1 x (1000 CPUs, 0 MiB, 3 GPUs)"*"the largest worker, w"*", has 4 CPUs, 4096 MiB, 0 GPUs"* ]]
-    mlq show last | grep -q "main waits for workers with room for it"
+    [ "$status" = 0 ]
+    [[ $output == "mlq submit: stage 'main' asks for 1 x (1000 CPUs, 0 MiB, 3 GPUs), more than the workers that are connected now have (the largest worker, w"[12]", has 4 CPUs, 4096 MiB, 0 GPUs): it waits for larger ones"* ]]
+    mlq show last | grep -q "  main waits for workers with room for 1 x (1000 CPUs, 0 MiB, 3 GPUs): more than the workers that are connected have (the largest, w[12], has 4 CPUs, 4096 MiB, 0 GPUs)$"
     mlq cancel last
+    run mlq submit --memory 1Ti -q -- true
+    [[ $output == *"asks for 1 x (1 CPUs, 1048576 MiB, 0 GPUs)"* ]]
+    mlq cancel last
+    run mlq submit --ranks 200 -q -- true
+    [[ $output == *"asks for 200 x (1 CPUs, 0 MiB, 0 GPUs)"* ]]
+    mlq cancel last
+}
+
+@test "more than the cluster has, with --feasible-only: exit 5, nothing recorded" {
+    before=$(mlq ls -q | wc -l)
+    run mlq submit --feasible-only --cpus 500 -- true
+    [ "$status" = 5 ]
+    [[ $output == "mlq submit: command line: stage 'main' asks for 1 x (500 CPUs, 0 MiB, 0 GPUs), more than the workers that are connected now have (the largest worker, w"[12]", has 4 CPUs, 4096 MiB, 0 GPUs)" ]]
+    [ "$(mlq ls -q | wc -l)" = "$before" ]
+    mlq submit --feasible-only --wait -- true
+}
+
+both_run() { [ "$(field "$1" "stages['main']['tasks']['running']")" = 2 ]; }
+
+@test "what a job waits for, when all is taken" {
+    long=$(mlq submit -q --array 2 --cpus 4 -- sleep 1000)
+    await 30 both_run "$long"
+    mlq submit -q --cpus 2 --memory 64Mi -- true
+    mlq show last | grep -q "  main waits for workers with room for 1 x (2 CPUs, 64 MiB, 0 GPUs): .mlq nodes. shows what is free$"
+    mlq cancel last "$long"
 }
 
 @test "bad data fails the task with line and column, and the worker stays up" {

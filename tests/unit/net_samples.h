@@ -155,7 +155,8 @@ static inline struct msg sample_client(enum msg_kind kind)
                                         .before = UINT64_MAX,
                                         .offset = UINT64_MAX,
                                         .version = UINT64_MAX,
-                                        .wait_ns = INT64_MIN}};
+                                        .wait_ns = INT64_MIN,
+                                        .feasible_only = true}};
     }
     if (kind == MSG_REPLY) {
         return (struct msg){.kind = kind,

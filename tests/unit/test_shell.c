@@ -89,6 +89,32 @@ static void test_submissions_are_checked(void **state)
     rig_close(rig);
 }
 
+/* Larger than any worker: accepted with a warning that names the largest, or refused where that was asked for. */
+static void test_what_nobody_has_room_for(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    struct msg_request request = {
+        .op = MSG_OP_SUBMIT,
+        .spec = spec_text_canonical(HEAD "    one: {run: [a]}\n    big: {run: [a], ranks: 2, resources: {cpus: 500, gpus: 3}}\n"),
+        .feasible_only = true};
+    static const char larger[] = "stage 'big' asks for 2 x (500 CPUs, 0 MiB, 3 GPUs), more than the workers that are "
+                                 "connected now have (the largest worker, ";
+    assert_int_equal(rig_call(rig, request), MLQ_EINVAL);
+    assert_memory_equal(rig->text, larger, sizeof larger - 1);
+    assert_int_equal(rig_count(rig, "mlq.job"), 0);
+    request.feasible_only = false;
+    assert_int_equal(rig_call(rig, request), MLQ_OK);
+    assert_memory_equal(rig->text, larger, sizeof larger - 1);
+    assert_non_null(strstr(rig->text, "): it waits for larger ones"));
+    assert_int_equal(rig_count(rig, "mlq.job"), 1);
+    request.feasible_only = true;
+    request.spec = spec_text_canonical(ONE);
+    assert_int_equal(rig_call(rig, request), MLQ_OK);
+    assert_string_equal(rig->text, "");
+    rig_close(rig);
+}
+
 static void test_cancel_while_assigned(void **state)
 {
     (void)state;
@@ -654,6 +680,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_job_runs),
         cmocka_unit_test(test_submissions_are_checked),
+        cmocka_unit_test(test_what_nobody_has_room_for),
         cmocka_unit_test(test_cancel_while_assigned),
         cmocka_unit_test(test_what_runs_is_asked_to_save),
         cmocka_unit_test(test_an_ended_job_is_retried),
