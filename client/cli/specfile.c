@@ -64,6 +64,26 @@ static bool is_script(void *context, struct mlq_str word)
            S_ISREG(status.st_mode);
 }
 
+/* make.rows.csv is no file, but may be what somebody calls an output of the stage `make`. */
+static const char *output_hint(struct session *session, const struct spec *spec,
+                               const struct spec_file *one)
+{
+    struct mlq_str stage;
+    struct mlq_str output;
+    if (!mlq_str_cut(one->path, '.', &stage, &output)) {
+        return "";
+    }
+    for (uint16_t i = 0; i < spec->stage_count; i++) {
+        if (mlq_str_eq(stage, spec->stages[i].name)) {
+            return mlq_region_format(session->region,
+                                     " (what stage '%.*s' made is given by inputs: {%.*s: %.*s})",
+                                     MLQ_STR_ARG(stage), MLQ_STR_ARG(one->param),
+                                     MLQ_STR_ARG(one->path));
+        }
+    }
+    return "";
+}
+
 static void check_files(struct session *session, const struct specfile *file,
                         struct diag_list *diags)
 {
@@ -74,8 +94,8 @@ static void check_files(struct session *session, const struct specfile *file,
         const char *path = full_path(session->region, file->dir, one->path);
         struct stat status;
         if (stat(path, &status) != 0) {
-            diag_add(diags, one->line, one->column, "%.*s: %s: %s", MLQ_STR_ARG(one->param), path,
-                     strerror(errno));
+            diag_add(diags, one->line, one->column, "%.*s: %s: %s%s", MLQ_STR_ARG(one->param), path,
+                     strerror(errno), output_hint(session, spec, one));
         } else if (wants_dir ? !S_ISDIR(status.st_mode) : !S_ISREG(status.st_mode)) {
             diag_add(diags, one->line, one->column, "%.*s: %s is not a %s", MLQ_STR_ARG(one->param),
                      path, wants_dir ? "folder" : "regular file");

@@ -36,7 +36,7 @@ static const char *type_text(const struct op_param *param)
     case PARAM_CHOICE:
         return "choice";
     case PARAM_FILE:
-        return "file";
+        return "file beside the spec, or inputs: {it: STAGE.OUTPUT}";
     case PARAM_INTEGERS:
         return "list of whole numbers";
     case PARAM_TEXTS:

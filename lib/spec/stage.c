@@ -30,6 +30,7 @@ static const char *const cause_names[] = {SPEC_CAUSES, NULL};
 struct reader {
     struct parse *parse;
     struct spec_stage *stage;
+    const struct yaml_node *inputs; /* or NULL */
     uint16_t number;
 };
 
@@ -89,7 +90,22 @@ static void read_file(struct reader *r, struct mlq_str param, const struct yaml_
 
 static void on_with_file(void *context, const struct op_param *param, const struct yaml_node *node)
 {
-    read_file(context, mlq_str_from(param->path), node);
+    struct reader *r = context;
+    for (size_t i = 0; node->kind == YAML_SCALAR && i + 2 < node->text.len; i++) {
+        if (memcmp(node->text.ptr + i, "${{", 3) == 0) {
+            diag_add(r->parse->diags, node->line, node->column,
+                     "%s: names a file beside the spec; what a stage made is given by inputs: {%s: STAGE.OUTPUT}",
+                     param->path, param->path);
+            return;
+        }
+    }
+    read_file(r, mlq_str_from(param->path), node);
+}
+
+static bool is_file_wired(void *context, const struct op_param *param)
+{
+    struct reader *r = context;
+    return yaml_get(r->inputs, param->path) != NULL;
 }
 
 static void collect_below(struct reader *r, const struct yaml_node *node)
@@ -125,7 +141,7 @@ static void read_operator(struct reader *r, const struct yaml_node *uses, const 
                  hint[0] == '\0' ? " (mlq explain lists them)" : "");
         return;
     }
-    struct with_files files = {.found = on_with_file, .context = r};
+    struct with_files files = {.found = on_with_file, .wired = is_file_wired, .context = r};
     json_t *normal = with_normalise(stage->op, with != NULL && yaml_is_null(with) ? NULL : with,
                                     uses->line, uses->column, &files, diags);
     char *text = json_dumps(normal, JSON_COMPACT | JSON_REAL_PRECISION(15) | JSON_SORT_KEYS);
@@ -436,7 +452,10 @@ static void read_ranks(struct reader *r, const struct yaml_node *node)
 
 void stage_read(struct parse *parse, uint16_t number, const struct yaml_node *node)
 {
-    struct reader r = {.parse = parse, .stage = &parse->spec->stages[number], .number = number};
+    struct reader r = {.parse = parse,
+                       .stage = &parse->spec->stages[number],
+                       .inputs = yaml_get(node, "inputs"),
+                       .number = number};
     bool is_job = mlq_str_eq_c(parse->spec->kind, "Job");
     const char *where = mlq_region_format(parse->region, "stage '%.*s'", MLQ_STR_ARG(r.stage->name));
     if (!is_job && !field_mapping(node, parse->diags, where, stage_keys)) {

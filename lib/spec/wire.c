@@ -6,7 +6,8 @@
  * An operator's input takes the nearest upstream output with a name that it accepts: distance is counted in
  * needs, the first accepted name that is found at the least distance wins, and two stages that offer it
  * there are an error that `inputs:` resolves. A command gets, for each direct need, a folder with all
- * outputs of that stage.
+ * outputs of that stage. A parameter of an operator that is a file (data.import's path) is an input, too,
+ * which only `inputs:` wires.
  */
 #include <string.h>
 
@@ -227,6 +228,11 @@ static void read_input(struct parse *parse, struct spec_stage *stage, struct spe
                  MLQ_STR_ARG(stage->name), MLQ_STR_ARG(from));
         return;
     }
+    if (stage->op != NULL && mlq_str_eq_c(output, "*")) {
+        diag_add(diags, node->line, node->column, "inputs: %.*s of %s is one file: name it, as STAGE.OUTPUT",
+                 MLQ_STR_ARG(node->key), stage->op->name);
+        return;
+    }
     struct mlq_str file = resolve_output(&parse->spec->stages[source], output);
     if (file.len == 0) {
         diag_add(diags, node->line, node->column, "inputs: stage '%.*s' has no output %s%s", MLQ_STR_ARG(from),
@@ -315,9 +321,16 @@ static void wire_operator(struct parse *parse, struct spec_stage *stage, struct 
 
 static void check_known_inputs(struct parse *parse, const struct spec_stage *stage, const struct yaml_node *node)
 {
-    const char **names = mlq_region_array(parse->region, stage->op->input_count + 1, sizeof *names);
-    for (size_t i = 0; i < stage->op->input_count; i++) {
-        names[i] = stage->op->inputs[i].name;
+    const struct op_schema *op = stage->op;
+    const char **names = mlq_region_array(parse->region, op->input_count + op->param_count + 1, sizeof *names);
+    size_t count = 0;
+    for (size_t i = 0; i < op->input_count; i++) {
+        names[count++] = op->inputs[i].name;
+    }
+    for (size_t i = 0; i < op->param_count; i++) {
+        if (op->params[i].type == PARAM_FILE) { /* instead of a file beside the spec */
+            names[count++] = op->params[i].path;
+        }
     }
     (void)field_mapping(node, parse->diags, mlq_region_format(parse->region, "inputs of %s", stage->op->name), names);
 }

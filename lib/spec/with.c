@@ -290,8 +290,11 @@ static void set_absent(struct walk *walk, const struct op_param *param, const ch
                        json_t *target)
 {
     if (param->required) {
-        diag_add(walk->diags, walk->line, walk->column, "%s needs '%s' in its with: (%s)",
-                 walk->op->name, param->path, param->help);
+        diag_add(walk->diags, walk->line, walk->column, "%s needs '%s' in its with: (%s)%s%s%s",
+                 walk->op->name, param->path, param->help,
+                 param->type == PARAM_FILE ? "; or what a stage made: inputs: {" : "",
+                 param->type == PARAM_FILE ? param->path : "",
+                 param->type == PARAM_FILE ? ": STAGE.OUTPUT}" : "");
         return;
     }
     if (param->type == PARAM_ONE_OF) {
@@ -312,9 +315,25 @@ static void set_absent(struct walk *walk, const struct op_param *param, const ch
     }
 }
 
+/* True when the file comes from another stage. */
+static bool is_wired(struct walk *walk, const struct op_param *param, const struct yaml_node *node)
+{
+    if (param->type != PARAM_FILE || !walk->files->wired(walk->files->context, param)) {
+        return false;
+    }
+    if (node != NULL && !yaml_is_null(node)) {
+        diag_add(walk->diags, node->line, node->column,
+                 "'%s' is given twice: as a file in with:, and by inputs:", param->path);
+    }
+    return true;
+}
+
 static void set_param(struct walk *walk, const struct op_param *param, const char *leaf,
                       const struct yaml_node *node, json_t *target)
 {
+    if (is_wired(walk, param, node)) {
+        return;
+    }
     if (node == NULL || yaml_is_null(node)) {
         if (node == NULL || param->type != PARAM_GROUP) {
             set_absent(walk, param, leaf, target);

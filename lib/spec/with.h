@@ -17,6 +17,8 @@ struct with_files {
     /* A PARAM_FILE value: its place in the canonical form is filled by the caller. Either a path (then
      * digest is empty) or the canonical {name, digest, bytes}. */
     void (*found)(void *context, const struct op_param *param, const struct yaml_node *node);
+    /* Whether `inputs:` of the stage gives this parameter another stage's output instead. */
+    bool (*wired)(void *context, const struct op_param *param);
     void *context;
 };
 

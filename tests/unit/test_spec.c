@@ -227,6 +227,37 @@ static void two_candidates_must_be_told_apart(void **state)
     assert_wired(spec, "s", "data", "d2", "table.safetensors");
 }
 
+/* A command may write the CSV that data.import reads: its file is then an input like others. */
+static void a_file_may_be_what_a_stage_made(void **state)
+{
+    (void)state;
+#define MADE HEAD "  stages:\n"                                                                   \
+                  "    make: {run: [python3, make.py]}\n"                                         \
+                  "    data: {uses: data.import"
+    struct spec *spec = parse(MADE ", needs: [make], inputs: {path: make.rows.csv}, with: {target: y}}\n");
+    assert_non_null(spec);
+    assert_wired(spec, "data", "path", "make", "rows.csv");
+    assert_int_equal(spec->file_count, 0);
+    struct mlq_str text = spec_canonical(spec, region);
+    spec = parse_with(text.ptr, &(struct spec_options){.canonical = true});
+    assert_non_null(spec);
+    assert_wired(spec, "data", "path", "make", "rows.csv");
+    refuses(MADE ", needs: [make]}\n",
+            "t.yaml:7:18: data.import needs 'path' in its with: (CSV file with a header line); or what a stage "
+            "made: inputs: {path: STAGE.OUTPUT}\n");
+    refuses(MADE ", needs: [make], inputs: {path: make.r.csv}, with: {path: r.csv}}\n",
+            "t.yaml:7:87: 'path' is given twice: as a file in with:, and by inputs:\n");
+    refuses(MADE ", inputs: {path: make.r.csv}}\n",
+            "t.yaml:7:46: inputs: 'data' does not need 'make': add it to needs\n");
+    refuses(MADE ", needs: [make], inputs: {path: make.*}}\n",
+            "t.yaml:7:61: inputs: path of data.import is one file: name it, as STAGE.OUTPUT\n");
+    refuses(MADE ", needs: [make], with: {path: \"${{ stages.make.outputs.r.csv }}\"}}\n",
+            "t.yaml:7:59: path: names a file beside the spec; what a stage made is given by inputs: {path: "
+            "STAGE.OUTPUT}\n");
+    refuses(MADE ", needs: [make], inputs: {paths: make.r.csv}, with: {path: r.csv}}\n",
+            "t.yaml:7:55: unknown key 'paths' in inputs of data.import (did you mean 'path'?)\n");
+}
+
 static void a_command_line_is_a_job(void **state)
 {
     (void)state;
@@ -312,6 +343,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(params_are_typed_and_set, setup, teardown),
         cmocka_unit_test_setup_teardown(mistakes_are_answered_with_their_place, setup, teardown),
         cmocka_unit_test_setup_teardown(two_candidates_must_be_told_apart, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_may_be_what_a_stage_made, setup, teardown),
         cmocka_unit_test_setup_teardown(a_command_line_is_a_job, setup, teardown),
         cmocka_unit_test_setup_teardown(expressions_expand_at_dispatch, setup, teardown),
         cmocka_unit_test_setup_teardown(a_noop_takes_no_resources, setup, teardown),
