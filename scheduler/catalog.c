@@ -79,6 +79,7 @@ static void describe_stage(const struct spec_stage *stage, struct core_stage_des
     *desc = (struct core_stage_desc){
         .array_count = stage->array_count,
         .array_parallel = stage->array_parallel,
+        .failures_max = stage->array_max_failures,
         .ranks = stage->ranks,
         .per_rank = {.cpu_milli = stage->cpu_milli, .mem_bytes = stage->mem_bytes, .gpus = stage->gpus},
         .retry = {.limit = stage->retry.limit,

@@ -56,6 +56,7 @@ static void on_job(void *context, const struct store_job *row)
                        row->id, err.text[0] == '\0' ? "too many live jobs" : err.text);
         return;
     }
+    job->desc.retries = row->retries;
     catalog_add(e->shell->catalog, job, row->id);
 }
 
@@ -205,6 +206,9 @@ static void revive_job(void *context, const struct store_job *row)
 {
     struct revival *r = context;
     r->job = catalog_job_create(row->spec, NULL);
+    if (r->job != NULL) {
+        r->job->desc.retries = row->retries;
+    }
 }
 
 static void revive_artifact(void *context, const struct store_artifact *row)

@@ -51,10 +51,12 @@ const char cmd_submit_help[] =
     "10m\n"
     "  --retry N              tries after a failure             --env K=V         (again and "
     "again)\n"
+    "  --max-failures N       of an array, before no more of it is started\n"
     "\n"
-    "Once a task of an array has failed for good, no more of it is started; those that run end. "
-    "`mlq retry JOB`\n"
-    "runs what has not succeeded.\n";
+    "The tasks of an array are tried one and all; with --max-failures N no more are started once "
+    "more "
+    "than N\n"
+    "have failed for good (0: at the first). `mlq retry JOB` runs those that did not succeed.\n";
 
 struct submit {
     struct session session;
@@ -68,6 +70,7 @@ struct submit {
     uint64_t ranks;
     uint64_t gpus;
     uint64_t retry;
+    uint64_t max_failures; /* UINT64_MAX: not said */
     int64_t priority;
     bool wait;
     bool follow;
@@ -128,6 +131,9 @@ static int load_command(struct submit *submit)
         return session_usage(session, "--array takes N or N%%P, with N up to %d, not '%s'",
                              SPEC_ARRAY_MAX, submit->array);
     }
+    if (submit->array == NULL && submit->max_failures != UINT64_MAX) {
+        return session_usage(session, "--max-failures goes with --array");
+    }
     if (specfile_pairs(&submit->env, "env", session->region, &pairs, &err) != MLQ_OK) {
         return session_usage(session, "%s", err.text);
     }
@@ -139,6 +145,7 @@ static int load_command(struct submit *submit)
     command->ranks = (uint32_t)submit->ranks;
     command->gpus = (uint32_t)submit->gpus;
     command->retry_limit = (uint32_t)submit->retry;
+    command->array_max_failures = submit->max_failures == UINT64_MAX ? NULL : &submit->max_failures;
     return specfile_command(session, command, &submit->file);
 }
 
@@ -152,15 +159,16 @@ static int load_file(struct submit *submit)
                    : session_usage(session, "one FILE, not also '%s' (a command stands behind --)",
                                    session->args.operands[1]);
     }
-    const char *only_command = submit->array != NULL      ? "array"
-                               : submit->ranks > 0        ? "ranks"
-                               : submit->gpus > 0         ? "gpus"
-                               : submit->retry > 0        ? "retry"
-                               : command->cpus != NULL    ? "cpus"
-                               : command->memory != NULL  ? "memory"
-                               : command->timeout != NULL ? "timeout"
-                               : submit->env.count > 0    ? "env"
-                                                          : NULL;
+    const char *only_command = submit->array != NULL                ? "array"
+                               : submit->max_failures != UINT64_MAX ? "max-failures"
+                               : submit->ranks > 0                  ? "ranks"
+                               : submit->gpus > 0                   ? "gpus"
+                               : submit->retry > 0                  ? "retry"
+                               : command->cpus != NULL              ? "cpus"
+                               : command->memory != NULL            ? "memory"
+                               : command->timeout != NULL           ? "timeout"
+                               : submit->env.count > 0              ? "env"
+                                                                    : NULL;
     if (only_command != NULL) {
         return session_usage(session, "--%s is for a command behind --: say it in %s", only_command,
                              session->args.operands[0]);
@@ -291,7 +299,8 @@ static int load(struct submit *submit)
 
 int cmd_submit(int argc, char **argv)
 {
-    struct submit submit = {.session = {.verb = "submit"}, .priority = INT64_MIN};
+    struct submit submit = {
+        .session = {.verb = "submit"}, .priority = INT64_MIN, .max_failures = UINT64_MAX};
     struct session *session = &submit.session;
     const struct args_option own[] = {
         {.name = "set", .kind = ARGS_LIST, .value = &submit.sets},
@@ -299,6 +308,10 @@ int cmd_submit(int argc, char **argv)
         {.name = "label", .kind = ARGS_LIST, .value = &submit.labels},
         {.name = "name", .kind = ARGS_TEXT, .value = &submit.name},
         {.name = "array", .kind = ARGS_TEXT, .value = &submit.array},
+        {.name = "max-failures",
+         .kind = ARGS_NUMBER,
+         .value = &submit.max_failures,
+         .max = SPEC_ARRAY_MAX},
         {.name = "ranks", .kind = ARGS_NUMBER, .value = &submit.ranks, .max = SPEC_RANKS_MAX},
         {.name = "gpus", .kind = ARGS_NUMBER, .value = &submit.gpus, .max = 64},
         {.name = "retry", .kind = ARGS_NUMBER, .value = &submit.retry, .max = 1000},

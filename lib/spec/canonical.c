@@ -122,6 +122,7 @@ static void set_running(json_t *object, const struct spec_stage *stage, struct m
     json_t *array = json_object();
     set(array, "count", json_integer(stage->array_count));
     set(array, "parallel", json_integer(stage->array_parallel));
+    set(array, "max_failures", json_integer(stage->array_max_failures));
     set(object, "array", array);
     json_t *on = json_array();
     for (size_t i = 0; i < stage->retry.on_count; i++) {
@@ -221,8 +222,13 @@ static json_t *command_stage(const struct spec_command *command, struct mlq_regi
     set(resources, "gpus", json_integer(command->gpus));
     set(body, "resources", resources);
     if (command->array_count > 0) {
-        set(body, "array", json_pack("{s:I, s:I}", "count", (json_int_t)command->array_count, "parallel",
-                                     (json_int_t)command->array_parallel));
+        json_t *array = json_object();
+        set(array, "count", json_integer(command->array_count));
+        set(array, "parallel", json_integer(command->array_parallel));
+        if (command->array_max_failures != NULL) {
+            set(array, "max_failures", json_integer((json_int_t)*command->array_max_failures));
+        }
+        set(body, "array", array);
     }
     if (command->ranks > 0) {
         set(body, "ranks", json_integer(command->ranks));

@@ -82,6 +82,7 @@ struct spec_stage {
     size_t input_count;
     uint32_t array_count;
     uint32_t array_parallel; /* 0: no limit */
+    uint32_t array_max_failures; /* after one more nothing is started; the count: all may fail */
     uint32_t ranks;
     int64_t cpu_milli;
     int64_t mem_bytes; /* 0: no limit asked */
@@ -135,6 +136,7 @@ struct spec_command {
     size_t argc;
     uint32_t array_count; /* 0: none */
     uint32_t array_parallel;
+    const uint64_t *array_max_failures; /* NULL: all may fail */
     uint32_t ranks; /* 0: 1 */
     const char *cpus; /* as in a spec; NULL: default */
     const char *memory;

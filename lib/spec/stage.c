@@ -23,7 +23,7 @@ static const char *const stage_keys[] = {"uses",  "run",   "with",    "needs", "
                                          "array", "retry", "timeout", "grace", "env",    "code",      NULL};
 static const char *const resource_keys[] = {"cpus", "memory", "gpus", NULL};
 static const char *const retry_keys[] = {"limit", "on", "backoff", "backoff_max", NULL};
-static const char *const array_keys[] = {"count", "parallel", NULL};
+static const char *const array_keys[] = {"count", "parallel", "max_failures", NULL};
 static const char *const file_keys[] = {"name", "digest", "bytes", NULL};
 static const char *const cause_names[] = {SPEC_CAUSES, NULL};
 
@@ -358,29 +358,41 @@ static void read_retry(struct reader *r, const struct yaml_node *node)
     }
 }
 
+/* `parallel` and `max_failures` of an array, each 0 to a million. */
+static void read_array_limit(struct reader *r, const struct yaml_node *array, const char *key, const char *name,
+                             uint32_t *limit)
+{
+    const struct yaml_node *value = yaml_get(array, key);
+    int64_t number = 0;
+    if (value != NULL && field_integer(value, r->parse->diags, name, 0, SPEC_ARRAY_MAX, &number)) {
+        *limit = (uint32_t)number;
+    }
+}
+
 static void read_array(struct reader *r, const struct yaml_node *node)
 {
     struct diag_list *diags = r->parse->diags;
-    r->stage->array_count = 1;
-    if (node == NULL || yaml_is_null(node)) {
-        return;
-    }
-    int64_t count = 1;
-    const struct yaml_node *value = node;
-    if (node->kind == YAML_MAPPING) {
-        value = yaml_get(node, "count");
-        if (!field_mapping(node, diags, "array", array_keys) || value == NULL) {
-            diag_add(diags, node->line, node->column, "array: needs a count");
-            return;
+    struct spec_stage *stage = r->stage;
+    stage->array_count = 1;
+    stage->array_max_failures = SPEC_ARRAY_MAX;
+    if (node != NULL && !yaml_is_null(node)) {
+        int64_t count = 1;
+        const struct yaml_node *value = node;
+        if (node->kind == YAML_MAPPING) {
+            value = yaml_get(node, "count");
+            if (!field_mapping(node, diags, "array", array_keys) || value == NULL) {
+                diag_add(diags, node->line, node->column, "array: needs a count");
+                return;
+            }
+            read_array_limit(r, node, "parallel", "array.parallel", &stage->array_parallel);
+            read_array_limit(r, node, "max_failures", "array.max_failures", &stage->array_max_failures);
         }
-        const struct yaml_node *parallel = yaml_get(node, "parallel");
-        int64_t limit = 0;
-        if (parallel != NULL && field_integer(parallel, diags, "array.parallel", 0, SPEC_ARRAY_MAX, &limit)) {
-            r->stage->array_parallel = (uint32_t)limit;
+        if (field_integer(value, diags, "array", 1, SPEC_ARRAY_MAX, &count)) {
+            stage->array_count = (uint32_t)count;
         }
     }
-    if (field_integer(value, diags, "array", 1, SPEC_ARRAY_MAX, &count)) {
-        r->stage->array_count = (uint32_t)count;
+    if (stage->array_max_failures > stage->array_count) {
+        stage->array_max_failures = stage->array_count;
     }
 }
 

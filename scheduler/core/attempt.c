@@ -103,7 +103,7 @@ static void begin_attempt(struct core *core, struct task *task, const struct cor
 {
     struct stage *stage = &core->stages[task->stage];
     MLQ_ASSERT(task->state == TASK_READY || task->state == TASK_WAITING);
-    MLQ_ASSERT(fact->attempt != 0 && stage->failed == 0);
+    MLQ_ASSERT(fact->attempt != 0 && !job_stage_is_closed(stage));
     mlq_list_remove(&task->in_again);
     deadline_disarm(core, &task->due);
     task->state = TASK_RUNNING;
@@ -229,11 +229,12 @@ void attempt_remove_task(struct core *core, struct task *task)
     slots_give(&core->task_slots, slot);
 }
 
-/* It is not run again. While facts are restored its row stays, for a retry of the job. */
+/* It is not run again. Its row stays only for a retry of the job that is about to be restored. */
 static void end_task(struct core *core, struct task *task)
 {
-    if (core->is_live && core->visitor == 0) {
-        core->stages[task->stage].dropped++;
+    struct stage *stage = &core->stages[task->stage];
+    if (core->visitor == 0 && core->jobs[stage->job].retries_ahead == 0) {
+        stage->dropped++;
         attempt_remove_task(core, task);
     }
 }
@@ -259,7 +260,7 @@ static void end_attempt(struct core *core, struct task *task, int64_t at_ns)
         task->state = TASK_OVER;
         if (core->jobs[stage->job].stop != CAUSE_NONE) {
             end_task(core, task);
-        } else if (stage->failed > 0) {
+        } else if (job_stage_is_closed(stage)) {
             stage->failed++;
             end_task(core, task);
         } else if (cause == CAUSE_REQUEUE) {

@@ -156,7 +156,8 @@ static void audit_stage(const struct core *core, uint32_t slot)
     /* What could end has ended, or is about to. */
     bool may_end =
         !job_state_is_end(stage->state) && stage->running == 0 &&
-        (is_complete || stage->failed > 0 || stage->needs_lost > 0 || job->stop != CAUSE_NONE);
+        (stage->succeeded + stage->failed == stage->array_count || job_stage_is_closed(stage) ||
+         stage->needs_lost > 0 || job->stop != CAUSE_NONE);
     MLQ_ASSERT(!may_end || !mlq_list_empty(&stage->todo));
 }
 

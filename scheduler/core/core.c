@@ -28,7 +28,6 @@
 static void begin_to_act(struct core *core)
 {
     core->is_live = true;
-    job_drop_over(core);
     fleet_charge_all(core);
     lease_begin(core);
     core->dispatch_wanted = true;

@@ -113,6 +113,7 @@ struct core_retry {
 struct core_stage_desc {
     uint32_t array_count;    /* tasks, 1..CORE_ARRAY_MAX */
     uint32_t array_parallel; /* at most so many at once; 0: no limit */
+    uint32_t failures_max;   /* tasks that may fail for good; after one more nothing is started */
     uint32_t ranks;          /* processes of one task, all started or none; 1..CORE_RANKS_MAX */
     struct rvec per_rank;
     struct core_retry retry;
@@ -126,6 +127,9 @@ struct core_job_desc {
     int64_t deadline_ns;  /* a duration since submission after which the job is stopped; 0: none */
     uint16_t stage_count; /* 1..CORE_STAGES_PER_JOB_MAX */
     const struct core_stage_desc *stages;
+    /* For core_restore only: how many FACT_JOB_RETRIED of the job follow. Until the last of them the
+     * core keeps a row for each task that failed, since a retry has to know which they were. */
+    uint32_t retries;
 };
 
 /* Checks all ranges and that the needs form no cycle. NULL when valid, else a fixed text. */

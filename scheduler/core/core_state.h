@@ -65,6 +65,7 @@ struct job {
     uint32_t stage_count;
     uint32_t stages_open;         /* have not ended */
     uint32_t stages_unsuccessful; /* ended, but not with success */
+    uint32_t retries_ahead;       /* FACT_JOB_RETRIED still to be restored */
 };
 
 struct stage {
@@ -75,6 +76,7 @@ struct stage {
     uint32_t shape;
     uint32_t array_count;
     uint32_t array_parallel;
+    uint32_t failures_max;
     struct core_retry retry;
     int64_t grace_ns;
 
@@ -85,13 +87,13 @@ struct stage {
 
     /* Its tasks. Indices from `cursor` on were never dispatched. Each below has succeeded, or has a
      * row in `tasks`: it runs, waits for another attempt, or ended for good without success. Rows
-     * of the last kind are of use while facts are restored, for a FACT_JOB_RETRIED may follow; a
-     * live core gives them back, so that what failed takes no room from what goes on. */
+     * of the last kind are of use only where a FACT_JOB_RETRIED follows; else they are given back,
+     * so that what failed takes no room from what goes on. */
     uint32_t cursor;
     uint32_t dropped; /* tasks that ended for good without success and have no row */
     uint32_t succeeded;
     uint32_t running;
-    uint32_t failed;       /* more than 0: nothing of it is started any more */
+    uint32_t failed;       /* tasks, for good; more than failures_max: nothing is started any more */
     struct mlq_list tasks; /* in the order of their first dispatch */
     struct mlq_list again; /* those of `tasks` that are ready for another attempt, in turn */
 

@@ -73,6 +73,11 @@ bool job_state_is_end(enum core_state state)
     MLQ_UNREACHABLE("job_state_is_end: no such state");
 }
 
+bool job_stage_is_closed(const struct stage *stage)
+{
+    return stage->failed > stage->failures_max;
+}
+
 /* ---- Finding ----------------------------------------------------------------------------------
  */
 
@@ -143,6 +148,7 @@ static uint32_t add_stage(struct core *core, uint32_t owner, uint32_t index,
         .shape = ready_shape_hold(core, &desc->per_rank, desc->ranks),
         .array_count = desc->array_count,
         .array_parallel = desc->array_parallel,
+        .failures_max = desc->failures_max,
         .retry = desc->retry,
         .grace_ns = desc->grace_ns,
         .edge_first_up = SLOT_NONE,
@@ -174,6 +180,7 @@ bool job_apply_submitted(struct core *core, const struct core_fact *fact,
         .priority = desc->priority,
         .stage_count = desc->stage_count,
         .stages_open = desc->stage_count,
+        .retries_ahead = desc->retries,
     };
     mlq_list_init(&job->todo);
     mlq_list_init(&job->running);
@@ -292,6 +299,7 @@ void job_apply_retried(struct core *core, const struct core_fact *fact)
     MLQ_ASSERT(job->stages_open == 0);
     set_job_state(job, STATE_PENDING);
     job->stop = CAUSE_NONE;
+    job->retries_ahead -= job->retries_ahead > 0 ? 1 : 0;
     job->stages_unsuccessful = 0;
     for (uint32_t s = job->stage_first; s != SLOT_NONE; s = core->stages[s].next_in_job) {
         if (core->stages[s].state != STATE_SUCCEEDED) {
@@ -311,22 +319,6 @@ void job_apply_retried(struct core *core, const struct core_fact *fact)
 
 /* ---- Rows that are of no more use ---------------------------------------------------------------
  */
-
-void job_drop_over(struct core *core)
-{
-    for (uint32_t slot = 0; slot < core->task_slots.fresh; slot++) {
-        struct task *task = &core->tasks[slot];
-        if (slots_in_use(&core->task_slots, slot) && task->state == TASK_OVER) {
-            core->stages[task->stage].dropped++;
-            attempt_remove_task(core, task);
-        }
-    }
-    for (uint32_t slot = 0; slot < core->stage_slots.fresh; slot++) {
-        if (slots_in_use(&core->stage_slots, slot) && job_state_is_end(core->stages[slot].state)) {
-            job_todo_stage(core, &core->stages[slot]);
-        }
-    }
-}
 
 bool job_drop_tasks(struct core *core, struct stage *stage, uint32_t rows)
 {

@@ -22,6 +22,9 @@ const struct job_edge *job_edges(uint32_t *count);
 
 bool job_state_is_end(enum core_state state);
 
+/* More of its tasks failed than may: what runs goes on, nothing is started any more. */
+bool job_stage_is_closed(const struct stage *stage);
+
 /* The slot of a job, or SLOT_NONE. */
 uint32_t job_slot(const struct core *core, uint64_t id);
 
@@ -48,9 +51,6 @@ void job_stage_runs(struct core *core, uint32_t stage_slot);
 /* Put on the to-do list, if it is not there. */
 void job_todo(struct core *core, struct job *job);
 void job_todo_stage(struct core *core, struct stage *stage);
-
-/* All facts were restored, none may follow that makes use of tasks that ended for good. */
-void job_drop_over(struct core *core);
 
 /* Give back rows of tasks of a stage that ended: at most `rows`. True when there are none left. */
 bool job_drop_tasks(struct core *core, struct stage *stage, uint32_t rows);

@@ -4,6 +4,7 @@
 #include "scheduler/core/ready.h"
 
 #include "lib/base/prng.h"
+#include "scheduler/core/job.h"
 #include "scheduler/core/rvec.h"
 
 bool ready_shape_before(const struct mlq_heap_node *a, const struct mlq_heap_node *b)
@@ -219,7 +220,7 @@ static void queue_remove(struct core *core, uint32_t stage_slot)
 bool ready_is_startable(const struct core *core, const struct stage *stage)
 {
     return (stage->state == STATE_PENDING || stage->state == STATE_RUNNING) && stage->unmet == 0 &&
-           stage->failed == 0 && core->jobs[stage->job].stop == CAUSE_NONE &&
+           !job_stage_is_closed(stage) && core->jobs[stage->job].stop == CAUSE_NONE &&
            (stage->cursor < stage->array_count || !mlq_list_empty(&stage->again)) &&
            (stage->array_parallel == 0 || stage->running < stage->array_parallel);
 }

@@ -17,6 +17,7 @@ void request_on_submit(struct core *core, const struct core_event *event)
         act_reply(core, event->request, REPLY_FULL, 0);
         return;
     }
+    MLQ_ASSERT(event->desc->retries == 0);
     struct core_fact fact = {
         .kind = FACT_JOB_SUBMITTED,
         .at_ns = core->now_ns,

@@ -52,6 +52,20 @@ static void worker_unit(struct core *core, struct worker *worker)
     }
 }
 
+/* How the stage ends, now that nothing of it runs; PENDING: it does not end, more will run. */
+static enum core_state stage_outcome(const struct job *job, const struct stage *stage)
+{
+    if (stage->succeeded == stage->array_count) {
+        return STATE_SUCCEEDED;
+    }
+    bool is_through = stage->succeeded + stage->failed == stage->array_count;
+    bool is_stopped = job->stop != CAUSE_NONE;
+    if (stage->failed > 0 && (is_through || is_stopped || job_stage_is_closed(stage))) {
+        return STATE_FAILED;
+    }
+    return is_stopped ? STATE_CANCELLED : stage->needs_lost > 0 ? STATE_SKIPPED : STATE_PENDING;
+}
+
 static void stage_unit(struct core *core, struct stage *stage)
 {
     const struct job *job = &core->jobs[stage->job];
@@ -68,18 +82,10 @@ static void stage_unit(struct core *core, struct stage *stage)
     }
     struct core_fact fact = job_fact(core, job, FACT_STAGE_ENDED);
     fact.stage = stage->index;
-    if (stage->succeeded == stage->array_count) {
-        fact.state = STATE_SUCCEEDED;
-    } else if (stage->failed > 0) {
-        fact.state = STATE_FAILED;
-    } else if (job->stop != CAUSE_NONE) {
-        fact.state = STATE_CANCELLED;
-    } else if (stage->needs_lost > 0) {
-        fact.state = STATE_SKIPPED;
-    } else {
-        return;
+    fact.state = stage_outcome(job, stage);
+    if (fact.state != STATE_PENDING) {
+        fact_decide(core, &fact, 0);
     }
-    fact_decide(core, &fact, 0);
 }
 
 static void job_unit(struct core *core, struct job *job)

@@ -105,6 +105,7 @@ static void take_job(struct pg_load *load, const PGresult *result, int row)
         .spec = mlq_region_copy(region, pg_value_get_text(result, row, COL_T5)),
         .labels = mlq_region_copy(region, pg_value_get_text(result, row, COL_T6)),
         .priority = pg_value_get_i32(result, row, COL_A),
+        .retries = (uint32_t)pg_value_get_i64(result, row, COL_N),
         .submitted_us = pg_value_get_time(result, row, COL_AT),
         .stages = load->stages,
     };

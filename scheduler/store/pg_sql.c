@@ -40,7 +40,8 @@ const char *const pg_sql_bootstrap =
     "  WHERE f.kind IN ('assigned', 'ended') GROUP BY 1, 2, 3, 4"                                  \
     "  HAVING count(*) FILTER (WHERE f.kind = 'ended' AND f.cause <> 'none') = 0)"                 \
     "SELECT j.id AS job, 0 AS what, 0 AS stage, j.priority AS a, 0 AS b, 0::bigint AS attempt,"    \
-    "       0::bigint AS n, 0::float8 AS value, j.submitted_at AS at, j.name AS t1, j.kind AS t2," \
+    "       (SELECT count(*) FROM mlq.fact f WHERE f.job = j.id AND f.kind = 'job retried') AS n," \
+    "       0::float8 AS value, j.submitted_at AS at, j.name AS t1, j.kind AS t2,"                 \
     "       j.key AS t3, j.submitter AS t4, j.spec AS t5, j.labels::text AS t6,"                   \
     "       NULL::int[] AS needs, false AS flag"                                                   \
     "  FROM ids JOIN mlq.job j ON j.id = ids.id "                                                  \

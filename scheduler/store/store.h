@@ -47,6 +47,7 @@ struct store_job {
     struct mlq_str labels;          /* JSON object of strings */
     int32_t priority;
     int64_t submitted_us;
+    uint32_t retries; /* loaded only: how many of its facts are FACT_JOB_RETRIED */
     const struct store_stage *stages;
     uint16_t stage_count;
 };

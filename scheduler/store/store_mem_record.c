@@ -576,6 +576,16 @@ static bool is_wanted(const struct store_mem_rows *rows, uint64_t id, uint64_t o
     return job != NULL && (only == 0 ? !job->has_ended : id == only);
 }
 
+static uint32_t count_retries(const struct store_mem_rows *rows, uint64_t job)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < rows->fact_count; i++) {
+        const struct core_fact *fact = &rows->facts[i].row.fact;
+        count += fact->job == job && fact->kind == FACT_JOB_RETRIED ? 1 : 0;
+    }
+    return count;
+}
+
 void store_mem_record_load(const struct store_mem_record *record, uint64_t job,
                            int64_t keys_since_us, const struct store_loader *loader)
 {
@@ -597,6 +607,7 @@ void store_mem_record_load(const struct store_mem_record *record, uint64_t job,
     }
     for (size_t i = 0; i < count; i++) {
         struct store_job row = find_job(rows, ids[i])->job;
+        row.retries = count_retries(rows, ids[i]);
         loader->job(loader->context, &row);
         load_artifacts(rows, ids[i], loader);
         load_metrics(rows, ids[i], loader);

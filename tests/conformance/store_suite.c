@@ -201,6 +201,9 @@ static void dump_job(void *context, const struct store_job *job)
         }
         say(context, "\n");
     }
+    if (job->retries > 0) {
+        say(context, "  retried %" PRIu32 "\n", job->retries);
+    }
 }
 
 static void dump_artifact(void *context, const struct store_artifact *a)
@@ -357,60 +360,139 @@ static void open_leader(struct suite_client *client)
 /* ---- What every store must do ---------------------------------------------------------------- */
 
 /* clang-format off: tables */
-#define S(text) {.ptr = (text), .len = sizeof(text) - 1}
+#define S(text)                                                                                    \
+    {                                                                                              \
+        .ptr = (text), .len = sizeof(text) - 1                                                     \
+    }
 
 static const uint16_t extreme_needs[] = {0, 2};
 static const struct store_stage extreme_stages[] = {
     {.name = S("data"), .uses = S("data.import"), .array_count = 1, .ranks = 1},
-    {.name = S("train é"), .uses = S("run"), .array_count = CORE_ARRAY_MAX,
-     .ranks = CORE_RANKS_MAX, .needs = extreme_needs, .needs_count = 2},
+    {.name = S("train é"),
+     .uses = S("run"),
+     .array_count = CORE_ARRAY_MAX,
+     .ranks = CORE_RANKS_MAX,
+     .needs = extreme_needs,
+     .needs_count = 2},
     {.name = S("{\"\\}"), .uses = S(""), .array_count = 2, .ranks = 1},
 };
 static const struct store_job extreme_jobs[] = {
-    {.id = 1, .name = S("a 'quoted' \\ \"name\""), .kind = S("pipeline"), .idempotency_key = S("NULL"),
-     .submitter = S("alice"), .spec = S("{\"a\": [1, 2,\n 3]}"),
-     .labels = S("{\"team\":  \"x\", \"b\":\"\"}"), .priority = INT32_MIN, .submitted_us = NOW_US,
-     .stages = extreme_stages, .stage_count = 3},
-    {.id = INT64_MAX, .name = S(""), .kind = S("job"), .spec = S(""), .priority = INT32_MAX,
-     .submitted_us = 0, .stages = extreme_stages, .stage_count = 1},
+    {.id = 1,
+     .name = S("a 'quoted' \\ \"name\""),
+     .kind = S("pipeline"),
+     .idempotency_key = S("NULL"),
+     .submitter = S("alice"),
+     .spec = S("{\"a\": [1, 2,\n 3]}"),
+     .labels = S("{\"team\":  \"x\", \"b\":\"\"}"),
+     .priority = INT32_MIN,
+     .submitted_us = NOW_US,
+     .stages = extreme_stages,
+     .stage_count = 3},
+    {.id = INT64_MAX,
+     .name = S(""),
+     .kind = S("job"),
+     .spec = S(""),
+     .priority = INT32_MAX,
+     .submitted_us = 0,
+     .stages = extreme_stages,
+     .stage_count = 1},
 };
 static const struct store_fact extreme_facts[] = {
-    {.fact = {.kind = FACT_ASSIGNED, .job = 1, .attempt = INT64_MAX, .gpu_mask = UINT64_MAX, .stage = 1,
-              .index = CORE_ARRAY_MAX - 1, .rank = 255, .ranks = 256, .worker = UINT32_MAX,
+    {.fact = {.kind = FACT_ASSIGNED,
+              .job = 1,
+              .attempt = INT64_MAX,
+              .gpu_mask = UINT64_MAX,
+              .stage = 1,
+              .index = CORE_ARRAY_MAX - 1,
+              .rank = 255,
+              .ranks = 256,
+              .worker = UINT32_MAX,
               .exit_code = -1},
      .at_us = NOW_US},
-    {.fact = {.kind = FACT_STARTED, .job = 1, .attempt = INT64_MAX, .stage = 1,
-              .index = CORE_ARRAY_MAX - 1, .rank = 255, .worker = UINT32_MAX, .exit_code = -1},
+    {.fact = {.kind = FACT_STARTED,
+              .job = 1,
+              .attempt = INT64_MAX,
+              .stage = 1,
+              .index = CORE_ARRAY_MAX - 1,
+              .rank = 255,
+              .worker = UINT32_MAX,
+              .exit_code = -1},
      .at_us = NOW_US + 1},
-    {.fact = {.kind = FACT_ENDED, .job = 1, .attempt = INT64_MAX, .stage = 1,
-              .index = CORE_ARRAY_MAX - 1, .rank = 255, .worker = UINT32_MAX, .cause = CAUSE_REQUEUE,
-              .exit_code = INT32_MIN, .signal = 64},
-     .at_us = NOW_US + 2, .detail = S("exit 1: ValueError: 'x' \"y\" \\ {,}")},
+    {.fact = {.kind = FACT_ENDED,
+              .job = 1,
+              .attempt = INT64_MAX,
+              .stage = 1,
+              .index = CORE_ARRAY_MAX - 1,
+              .rank = 255,
+              .worker = UINT32_MAX,
+              .cause = CAUSE_REQUEUE,
+              .exit_code = INT32_MIN,
+              .signal = 64},
+     .at_us = NOW_US + 2,
+     .detail = S("exit 1: ValueError: 'x' \"y\" \\ {,}")},
     {.fact = {.kind = FACT_ENDED, .job = 1, .attempt = 7, .stage = 0, .ranks = 1, .worker = 1},
-     .at_us = NOW_US + 3, .detail = S("not \xff utf-8")},
+     .at_us = NOW_US + 3,
+     .detail = S("not \xff utf-8")},
     {.fact = {.kind = FACT_JOB_CANCELLED, .job = INT64_MAX, .cause = CAUSE_TIMEOUT},
      .at_us = NOW_US + 4},
 };
 static const struct store_metric extreme_metrics[] = {
     {.job = 1, .attempt = 7, .name = S("loss"), .step = 3, .value = 0.1, .at_us = NOW_US},
-    {.job = 1, .attempt = 7, .name = S("loss"), .step = 4, .value = 0x1.fffffffffffffp1023, .at_us = NOW_US},
-    {.job = 1, .attempt = 7, .name = S("tiny"), .step = INT64_MIN, .value = 0x1p-1074, .at_us = NOW_US},
+    {.job = 1,
+     .attempt = 7,
+     .name = S("loss"),
+     .step = 4,
+     .value = 0x1.fffffffffffffp1023,
+     .at_us = NOW_US},
+    {.job = 1,
+     .attempt = 7,
+     .name = S("tiny"),
+     .step = INT64_MIN,
+     .value = 0x1p-1074,
+     .at_us = NOW_US},
     {.job = 1, .attempt = 7, .name = S("inf"), .step = INT64_MAX, .value = -INFINITY, .at_us = 0},
-    {.job = 1, .attempt = INT64_MAX, .stage = 1, .index = CORE_ARRAY_MAX - 1, .name = S("not won"),
-     .value = 1, .at_us = NOW_US},
+    {.job = 1,
+     .attempt = INT64_MAX,
+     .stage = 1,
+     .index = CORE_ARRAY_MAX - 1,
+     .name = S("not won"),
+     .value = 1,
+     .at_us = NOW_US},
 };
 static const struct store_artifact extreme_artifacts[] = {
-    {.job = 1, .attempt = 7, .name = S("model"), .digest = S("sha256:00"), .bytes = INT64_MAX, .is_tree = true},
-    {.job = 1, .attempt = 7, .name = S("model"), .digest = S("sha256:11")}, /* the first one stays */
+    {.job = 1,
+     .attempt = 7,
+     .name = S("model"),
+     .digest = S("sha256:00"),
+     .bytes = INT64_MAX,
+     .is_tree = true},
+    {.job = 1,
+     .attempt = 7,
+     .name = S("model"),
+     .digest = S("sha256:11")}, /* the first one stays */
     {.job = 1, .attempt = 7, .name = S(".log"), .digest = S("sha256:22")},
-    {.job = 1, .attempt = INT64_MAX, .stage = 1, .index = CORE_ARRAY_MAX - 1, .name = S("not won"),
+    {.job = 1,
+     .attempt = INT64_MAX,
+     .stage = 1,
+     .index = CORE_ARRAY_MAX - 1,
+     .name = S("not won"),
      .digest = S("sha256:33")},
 };
 static const struct store_worker extreme_workers[] = {
     {.id = 1, .name = S("old"), .public_key = S("k1"), .seen_us = 1},
-    {.id = UINT32_MAX, .name = S("w2"), .public_key = S("k2"), .cpu_milli = INT64_MAX,
-     .mem_bytes = INT64_MAX, .gpus = INT32_MAX, .seen_us = NOW_US},
-    {.id = 1, .name = S("w1"), .public_key = S("k1"), .cpu_milli = 2000, .mem_bytes = 1, .seen_us = NOW_US},
+    {.id = UINT32_MAX,
+     .name = S("w2"),
+     .public_key = S("k2"),
+     .cpu_milli = INT64_MAX,
+     .mem_bytes = INT64_MAX,
+     .gpus = INT32_MAX,
+     .seen_us = NOW_US},
+    {.id = 1,
+     .name = S("w1"),
+     .public_key = S("k1"),
+     .cpu_milli = 2000,
+     .mem_bytes = 1,
+     .seen_us = NOW_US},
 };
 static const char extreme_dump[] =
     "header 9223372036854775807 4294967295\n"
@@ -767,6 +849,8 @@ static void test_a_retry_starts_a_job_anew(void **state)
     assert_int_equal(suite_commit_facts(&a, life + 5, 6), MLQ_OK);
     assert_non_null(
         strstr(suite_load(&a, 0), "job 1 ")); /* live: retried twice, ended once since */
+    assert_non_null(strstr(suite_load(&a, 0), "\n  retried 2\n"));
+    assert_non_null(strstr(suite_load(&a, 1), "\n  retried 2\n"));
     struct store_fact end = suite_fact(FACT_ENDED, 1, 9);
     assert_int_equal(suite_commit_facts(&a, &end, 1), MLQ_OK);
     suite_close(&a);
@@ -802,8 +886,8 @@ static void test_ranks_of_a_failed_gang_may_end_well_again(void **state)
     suite_close(&a);
 }
 
-/* Rank 0 of a gang has ended and left its outputs, rank 1 still runs, and the leader changes: the new one
- * must know the outputs, because nobody will send them again. */
+/* Rank 0 of a gang has ended and left its outputs, rank 1 still runs, and the leader changes: the
+ * new one must know the outputs, because nobody will send them again. */
 static void test_outputs_of_a_gang_that_still_runs_are_loaded(void **state)
 {
     (void)state;

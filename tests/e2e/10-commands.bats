@@ -96,6 +96,14 @@ Y
     [ "$(mlq logs last --stage join 2>/dev/null)" = "" ]
 }
 
+@test "an array goes on when a task fails, unless told otherwise" {
+    run mlq submit --wait --array 12%1 -- sh -c 'test $((MLQ_INDEX % 3)) != 0'
+    [ "$status" = 1 ]
+    [ "$(field last "[stages['main']['tasks'][k] for k in ('succeeded', 'failed', 'queued')]")" = "[8, 4, 0]" ]
+    run mlq submit --wait --array 12%1 --max-failures 1 -- sh -c 'test $((MLQ_INDEX % 3)) != 0'
+    [ "$(field last "[stages['main']['tasks'][k] for k in ('succeeded', 'failed')]")" = "[2, 2]" ]
+}
+
 @test "outputs of one stage are inputs of the next" {
     cat >flow.yaml <<'Y'
 apiVersion: mlq/v1

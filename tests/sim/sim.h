@@ -281,6 +281,7 @@ struct sim_record {
     uint64_t jobs; /* the highest */
     uint64_t key_of_job[SIM_JOBS_MAX + 1];
     bool has_ended[SIM_JOBS_MAX + 1];
+    uint32_t retries[SIM_JOBS_MAX + 1];
     enum core_state end_state[SIM_JOBS_MAX + 1];
     uint32_t epoch; /* of the leader's row */
     int64_t lead_until_ns;

@@ -30,6 +30,7 @@ static void write_job(struct sim_client *client, struct sim_text *text)
         *stage = (struct core_stage_desc){
             .array_count = is_array ? (uint32_t)(1 + below(client, SIM_ARRAY_MAX)) : 1,
             .array_parallel = (uint32_t)below(client, 3),
+            .failures_max = (uint32_t)below(client, 3),
             .ranks = is_gang ? (uint32_t)(2 + below(client, SIM_RANKS_MAX - 1)) : 1,
             .per_rank = {.cpu_milli = 500 + 500 * (int64_t)below(client, 3),
                          .mem_bytes = INT64_C(1) << 28,

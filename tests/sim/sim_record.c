@@ -71,6 +71,7 @@ static void append(struct sim *sim, const struct sim_row *row)
         break;
     case FACT_JOB_RETRIED:
         record->has_ended[job] = false;
+        record->retries[job]++;
         break;
     case FACT_JOB_ENDED:
         record->has_ended[job] = true;

@@ -324,9 +324,10 @@ static void restore_job(struct sim *sim, struct sim_sched *sched, uint64_t job)
         }
         int64_t age_ns = wall_ns(sim, sched) - record->rows[i].wall_ns;
         fact.at_ns = sim_local_ns(sim, &sched->clock) - (age_ns < 0 ? 0 : age_ns);
-        const struct sim_text *text = sim_record_text(sim, record->key_of_job[fact.job]);
+        struct core_job_desc desc = sim_record_text(sim, record->key_of_job[fact.job])->desc;
+        desc.retries = record->retries[fact.job];
         bool fits =
-            core_restore(sched->core, &fact, fact.kind == FACT_JOB_SUBMITTED ? &text->desc : NULL);
+            core_restore(sched->core, &fact, fact.kind == FACT_JOB_SUBMITTED ? &desc : NULL);
         MLQ_ASSERT(fits);
         sched->in_catalog[fact.job] = true;
     }

@@ -39,7 +39,7 @@ struct core_double {
     uint32_t taken;
     struct core_fact facts[DOUBLE_FACTS_MAX]; /* the record */
     uint32_t fact_count;
-    const struct core_job_desc *descs[DOUBLE_JOBS_MAX]; /* by job */
+    struct core_job_desc descs[DOUBLE_JOBS_MAX]; /* by job */
 };
 
 static inline struct core_limits double_limits(void)
@@ -83,7 +83,7 @@ static inline void double_step(struct core_double *d, struct core_event event)
         d->facts[d->fact_count++] = action->fact;
         if (action->fact.kind == FACT_JOB_SUBMITTED) {
             assert_true(action->fact.job < DOUBLE_JOBS_MAX);
-            d->descs[action->fact.job] = event.desc;
+            d->descs[action->fact.job] = *event.desc;
         }
     }
 }
@@ -115,6 +115,22 @@ static inline void double_close(struct core_double *d)
     mlq_free(d);
 }
 
+/* What core_restore is given with a fact: the job as submitted, and how often it was retried. */
+static inline const struct core_job_desc *double_recorded_desc(struct core_double *d,
+                                                               const struct core_fact *fact)
+{
+    if (fact->kind != FACT_JOB_SUBMITTED) {
+        return NULL;
+    }
+    struct core_job_desc *desc = &d->descs[fact->job];
+    desc->retries = 0;
+    for (uint32_t i = 0; i < d->fact_count; i++) {
+        desc->retries +=
+            d->facts[i].job == fact->job && d->facts[i].kind == FACT_JOB_RETRIED ? 1 : 0;
+    }
+    return desc;
+}
+
 /* The process dies and another leader restores the record; `EV_RESTORED` is the test's to send. */
 static inline void double_crash(struct core_double *d)
 {
@@ -124,9 +140,7 @@ static inline void double_crash(struct core_double *d)
     double_new_core(d);
     for (uint32_t i = 0; i < d->fact_count; i++) {
         const struct core_fact *fact = &d->facts[i];
-        const struct core_job_desc *desc =
-            fact->kind == FACT_JOB_SUBMITTED ? d->descs[fact->job] : NULL;
-        assert_true(core_restore(d->core, fact, desc));
+        assert_true(core_restore(d->core, fact, double_recorded_desc(d, fact)));
     }
 }
 

@@ -362,6 +362,68 @@ static void test_failed_tasks_hold_no_rows(void **state)
     double_close(d);
 }
 
+/* What may fail may: the others are tried, and a restart needs no more room than there was. */
+static void test_an_array_goes_on_after_failures(void **state)
+{
+    (void)state;
+    struct core_limits limits = double_limits();
+    limits.tasks_max = 2;
+    struct core_double *d = double_open(&limits);
+    struct core_stage_desc stage = simple_stage();
+    stage.array_count = 10;
+    stage.failures_max = 8;
+    struct core_job_desc desc = simple_job(&stage, 1);
+    double_hello(d, 1, cpus(1));
+    uint64_t job = double_submit(d, &desc);
+    struct core_fact run = take_assigned(d, 1);
+    for (uint32_t i = 0; i < 8; i++) {
+        enum core_cause cause = i == 3 ? CAUSE_NONE : CAUSE_EXIT;
+        assert_int_equal(run.index, i);
+        double_ended(d, &run, cause);
+        take_end(d, &run, cause);
+        run = take_assigned(d, 1);
+    }
+    double_crash(d);
+    double_step(d, (struct core_event){.kind = EV_RESTORED});
+    struct core_claim claim = {.attempt = run.attempt};
+    double_hello_claiming(d, 1, cpus(1), &claim, 1);
+    take(d, ACT_WELCOME);
+    double_ended(d, &run, CAUSE_NONE);
+    take_end(d, &run, CAUSE_NONE);
+    run = take_assigned(d, 1);
+    assert_int_equal(run.index, 9);
+    double_ended(d, &run, CAUSE_EXIT);
+    take_end(d, &run, CAUSE_EXIT);
+    take_stage_ended(d, 0, STATE_FAILED); /* 8 failed, as many as may: all were tried */
+    take_job_ended(d, job, STATE_FAILED);
+    double_close(d);
+}
+
+static void test_an_array_stops_after_too_many_failures(void **state)
+{
+    (void)state;
+    struct core_limits limits = double_limits();
+    struct core_double *d = double_open(&limits);
+    struct core_stage_desc stage = simple_stage();
+    stage.array_count = 10;
+    stage.failures_max = 1;
+    struct core_job_desc desc = simple_job(&stage, 1);
+    double_hello(d, 1, cpus(2));
+    uint64_t job = double_submit(d, &desc);
+    struct core_fact first = take_assigned(d, 1);
+    struct core_fact second = take_assigned(d, 1);
+    double_ended(d, &first, CAUSE_EXIT);
+    take_end(d, &first, CAUSE_EXIT);
+    struct core_fact third = take_assigned(d, 1);
+    double_ended(d, &second, CAUSE_EXIT);
+    take_end(d, &second, CAUSE_EXIT); /* one too many: no fourth */
+    double_ended(d, &third, CAUSE_NONE);
+    take_end(d, &third, CAUSE_NONE);
+    take_stage_ended(d, 0, STATE_FAILED);
+    take_job_ended(d, job, STATE_FAILED);
+    double_close(d);
+}
+
 /* All rows belong to tasks that wait to run again, behind fresh ones that need a row: the former
  * go, or nothing would. */
 static void test_waiting_tasks_never_block_themselves(void **state)
@@ -498,6 +560,8 @@ int main(void)
         cmocka_unit_test(test_an_array_in_small_steps),
         cmocka_unit_test(test_a_million_tasks_cost_one_entry),
         cmocka_unit_test(test_failed_tasks_hold_no_rows),
+        cmocka_unit_test(test_an_array_goes_on_after_failures),
+        cmocka_unit_test(test_an_array_stops_after_too_many_failures),
         cmocka_unit_test(test_waiting_tasks_never_block_themselves),
         cmocka_unit_test(test_late_and_double_news_change_nothing),
         cmocka_unit_test(test_notes_are_recorded_while_live),

@@ -26,8 +26,7 @@ static bool restore_job(struct core_double *d, uint64_t job)
     for (uint32_t i = 0; i < count && has_fitted; i++) {
         if (d->facts[i].job == job) {
             has_fitted =
-                core_restore(d->core, &d->facts[i],
-                             d->facts[i].kind == FACT_JOB_SUBMITTED ? d->descs[job] : NULL);
+                core_restore(d->core, &d->facts[i], double_recorded_desc(d, &d->facts[i]));
         }
     }
     return has_fitted;

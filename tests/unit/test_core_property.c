@@ -270,6 +270,21 @@ static void compare_jobs(const struct core *a, const struct core *b)
     }
 }
 
+/* What core_restore is given with a fact: the text of the job, and how often it was retried. */
+static const struct core_job_desc *recorded_desc(struct world *w, const struct core_fact *fact)
+{
+    if (fact->kind != FACT_JOB_SUBMITTED) {
+        return NULL;
+    }
+    struct core_job_desc *desc = &w->texts[fact->job].desc;
+    desc->retries = 0;
+    for (uint32_t i = 0; i < w->fact_count; i++) {
+        desc->retries +=
+            w->facts[i].job == fact->job && w->facts[i].kind == FACT_JOB_RETRIED ? 1 : 0;
+    }
+    return desc;
+}
+
 static void compare_with_restored(struct world *w)
 {
     size_t size = core_memory_need(&w->limits);
@@ -277,8 +292,7 @@ static void compare_with_restored(struct world *w)
     struct core *other = core_init(&w->limits, memory, size, w->epoch + 1, 1, 5);
     for (uint32_t i = 0; i < w->fact_count; i++) {
         const struct core_fact *fact = &w->facts[i];
-        assert_true(core_restore(
-            other, fact, fact->kind == FACT_JOB_SUBMITTED ? &w->texts[fact->job].desc : NULL));
+        assert_true(core_restore(other, fact, recorded_desc(w, fact)));
     }
     compare_jobs(w->core, other);
     assert_int_equal(core_count(w->core).members, core_count(other).members);
@@ -329,9 +343,7 @@ static void restart_core(struct world *w)
     w->core = core_init(&w->limits, w->memory, size, w->epoch, w->jobs + 1, w->epoch);
     for (uint32_t i = 0; i < w->fact_count; i++) {
         const struct core_fact *fact = &w->facts[i];
-        bool has_fitted = core_restore(
-            w->core, fact, fact->kind == FACT_JOB_SUBMITTED ? &w->texts[fact->job].desc : NULL);
-        assert_true(has_fitted);
+        assert_true(core_restore(w->core, fact, recorded_desc(w, fact)));
     }
     w->order_count = 0;
     w->message_count = 0;
@@ -627,6 +639,7 @@ static void write_job(struct world *w)
         *stage = simple_stage();
         stage->array_count = chance(w, 30) ? (uint32_t)(1 + below(w, 8)) : 1;
         stage->array_parallel = (uint32_t)below(w, 3);
+        stage->failures_max = (uint32_t)below(w, 4);
         stage->ranks = chance(w, 30) ? (uint32_t)(1 + below(w, 3)) : 1;
         stage->per_rank = cpus(1 + (int64_t)below(w, 2));
         stage->per_rank.gpus = (int32_t)below(w, 2);
@@ -654,8 +667,7 @@ static void retry_job(struct world *w, uint64_t job)
     for (uint32_t i = 0; i < w->fact_count && has_fitted; i++) {
         const struct core_fact *fact = &w->facts[i];
         if (fact->job == job) {
-            has_fitted = core_restore(
-                w->core, fact, fact->kind == FACT_JOB_SUBMITTED ? &w->texts[job].desc : NULL);
+            has_fitted = core_restore(w->core, fact, recorded_desc(w, fact));
         }
     }
     bool is_forgotten = chance(w, 20);

@@ -269,6 +269,7 @@ static void a_command_line_is_a_job(void **state)
     assert_int_equal(spec->stage_count, 1);
     assert_true(mlq_str_eq_c(spec->stages[0].argv[1], argv[1]));
     assert_int_equal(spec->stages[0].array_count, 5);
+    assert_int_equal(spec->stages[0].array_max_failures, 5); /* all may fail */
     assert_int_equal(spec->stages[0].cpu_milli, 500);
 }
 
