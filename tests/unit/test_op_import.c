@@ -4,17 +4,12 @@
  * data.import as a worker runs it: parameters, one input, two outputs, and what a user reads when
  * it fails.
  */
+#include "tests/unit/op_run.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
-
-#include "lib/sys/fs.h"
-#include "lib/sys/mem.h"
 #include "worker/op/op_table.h"
 #include "worker/op/table.h"
 
@@ -200,47 +195,101 @@ static void test_hostile_tables_fail_with_their_place(void **state)
 {
     (void)state;
     static const struct hostile cases[] = {
-        {"", "{}", "in.csv: the file is empty"},
-        {"\n\n", "{}", "in.csv: the file is empty"},
-        {"a,b\n", "{}", "in.csv:2: there is no row below the header"},
+        {"", "{}",
+         "in.csv:1:1: the file is empty: expected a header line with the names of the columns"},
+        {"\n\n", "{}",
+         "in.csv:1:1: the file is empty: expected a header line with the names of the columns"},
+        {"a,b\n", "{}", "in.csv:2:1: there is no row below the header"},
         {"a,b,a\n1,2,3\n", "{}", "in.csv:1:3: columns 1 and 3 are both named 'a'"},
         {"a,,c\n1,2,3\n", "{}", "in.csv:1:2: column 2 has no name"},
         {"a,mlq.row\n1,2\n", "{}", "in.csv:1:2: the column name 'mlq.row' is reserved"},
         {"a,\xff\n1,2\n", "{}", "in.csv:1:2: header: bytes that are not UTF-8"},
-        {"a,b\n1\n", "{}", "in.csv:2:1: 1 fields, but the header has 2"},
-        {"a,b\n1,2,3\n", "{}", "in.csv:2:3: 3 fields, but the header has 2 (1,2,3)"},
-        {"a,b\n1,\"2\n", "{}", "in.csv:2:2: a quoted field does not end"},
+        {"a,b\n1\n", "{}",
+         "in.csv:2:1: 1 fields, but the header has 2 (1) (bad row 1; with.max_bad_rows is 0)"},
+        {"a,b\n1,2,3\n", "{}",
+         "in.csv:2:3: 3 fields, but the header has 2 (1,2,3) (bad row 1; with.max_bad_rows is 0)"},
+        {"a,b\n1,\"2\n", "{}",
+         "in.csv:2:2: a quoted field does not end (bad row 1; with.max_bad_rows is 0)"},
         {"a,b\n1,2\n", "{\"target\": \"c\"}",
-         "in.csv:1: with.target names 'c', but there is no such"},
-        {"label,b\n1,2\n", "{\"target\": \"lable\"}", "(did you mean 'label'?)"},
-        {"a,b\n1,2\n", "{\"types\": {\"z\": \"number\"}}", "with.types names 'z'"},
-        {"a,b\n1,2\n", "{\"types\": {\"a\": \"text\"}}", "with.types.a: expected number, category"},
-        {"a,b\n1,2\n", "{\"types\": {\"a\": 7}}", "with.types.a: expected number, category"},
-        {"a,b\n1,2\n", "{\"types\": []}", "with.types: expected a mapping"},
+         "in.csv:1: with.target names 'c', but there is no such column"},
+        {"label,b\n1,2\n", "{\"target\": \"lable\"}",
+         "in.csv:1: with.target names 'lable', but there is no such column (did you mean "
+         "'label'?)"},
+        {"a,b\n1,2\n", "{\"types\": {\"z\": \"number\"}}",
+         "in.csv:1: with.types names 'z', but there is no such column"},
+        {"a,b\n1,2\n", "{\"types\": {\"a\": \"text\"}}",
+         "with.types.a: expected number, category or ignore"},
+        {"a,b\n1,2\n", "{\"types\": {\"a\": 7}}",
+         "with.types.a: expected number, category or ignore"},
+        {"a,b\n1,2\n", "{\"types\": []}", "with.types: expected a mapping of column to type"},
         {"a,b\n1,2\n", "{\"types\": {\"a\": \"ignore\"}, \"target\": \"a\"}",
-         "which is the target"},
-        {"a\n1\n", "{\"types\": {\"a\": \"ignore\"}}", "every column is ignored"},
+         "with.types ignores 'a', which is the target"},
+        {"a\n1\n", "{\"types\": {\"a\": \"ignore\"}}", "in.csv:1:1: every column is ignored"},
+        {"a,b\n1,\xff\n", "{}",
+         "in.csv:2:2: bytes that are not UTF-8 (bad row 1; with.max_bad_rows is 0)"},
+        {"\"a\",\"b", "{}", "in.csv:1:2: header: a quoted field does not end"},
+        {"a,b\n1,nan\nx,-inf\n", "{\"types\": {\"b\": \"number\"}}",
+         "in.csv:3:2: '-inf' in the number column 'b' is not a finite number (bad row 1; "
+         "with.max_bad_rows is 0)"},
+        {"a,b\n1,1e400\n", "{}",
+         "in.csv:2:2: '1e400' in the number column 'b' is not a finite number (bad row 1; "
+         "with.max_bad_rows is 0)"},
+        {"i,a,b\nx,1,2\ny,2,2\n", "{\"target\": \"b\", \"types\": {\"i\": \"ignore\"}}",
+         "in.csv:1:3: the target 'b' has the same value in every row: there is nothing to learn"},
         {"a,b\nx,2\n", "{\"types\": {\"a\": \"number\"}}",
-         "in.csv:2:1: 'x' in the number column 'a'"},
-        {"a,b\n1,2\n2,2\n", "{\"target\": \"b\"}", "in.csv:1:2: the target 'b' has the same value"},
-        {"a,b\n1,\n2,\n", "{\"target\": \"b\"}", "the target 'b' has no value in any row"},
+         "in.csv:2:1: 'x' in the number column 'a' is not a finite number (bad row 1; "
+         "with.max_bad_rows is 0)"},
+        {"a,b\n1,2\n2,2\n", "{\"target\": \"b\"}",
+         "in.csv:1:2: the target 'b' has the same value in every row: there is nothing to learn"},
+        {"a,b\n1,\n2,\n", "{\"target\": \"b\"}",
+         "in.csv:1:2: the target 'b' has no value in any row"},
         {"a,b\n1,x\n2,y\n3,z\n", "{\"target\": \"b\"}",
-         "a class of its own for each of its 3 rows"},
-        {"a,b\n1,x\n2,y\n3,z\n", "{\"categories_max\": 2}", "more than 2 different texts"},
-        {"a,b\n1,2\n", "{\"categories_max\": 0}", "with.categories_max is 0: expected an integer"},
-        {"a,b\n1,2\n", "{\"max_bad_rows\": -1}", "with.max_bad_rows is -1"},
-        {"a,b\n1,2\n", "{\"delimiter\": \";;\"}", "with.delimiter is ';;'"},
-        {"a,b\n1,2\n", "{\"delimiter\": \"\"}", "with.delimiter is ''"},
+         "in.csv:1:2: the target 'b' has a class of its own for each of its 3 rows: is it an "
+         "identifier?"},
+        {"a,b\n1,x\n2,y\n3,z\n", "{\"categories_max\": 2}",
+         "in.csv:1:2: the column 'b' has more than 2 different texts (the first that is no number: "
+         "'x' on line 2): give `types: {b: ignore}` (or number), or raise categories_max"},
+        {"a,b\n1,2\n", "{\"categories_max\": 0}",
+         "with.categories_max is 0: expected an integer in 1..1048576"},
+        {"a,b\n1,2\n", "{\"max_bad_rows\": -1}",
+         "with.max_bad_rows is -1: expected an integer in 0..1000000000000"},
+        {"a,b\n1,2\n", "{\"delimiter\": \";;\"}",
+         "with.delimiter is ';;': expected one ASCII character, such as ',' ';' or a tab; not a "
+         "quote, not a newline"},
+        {"a,b\n1,2\n", "{\"delimiter\": \"\"}",
+         "with.delimiter is '': expected one ASCII character, such as ',' ';' or a tab; not a "
+         "quote, not a newline"},
         {"a,b\n1,2\n", "{\"missing\": [1]}", "with.missing: entry 1 is not a text"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct mlq_err err = MLQ_ERR_INIT;
         int rc = import_bytes(cases[i].csv, strlen(cases[i].csv), cases[i].with, &err);
-        if (rc >= 0 || strstr(err.text, cases[i].why) == NULL) {
-            fail_msg("case %zu: rc %d, '%s' lacks '%s'", i, rc, err.text, cases[i].why);
+        if (rc >= 0 || strcmp(err.text, cases[i].why) != 0) {
+            fail_msg("case %zu: rc %d, '%s', expected '%s'", i, rc, err.text, cases[i].why);
         }
         assert_false(mlq_fs_exists("out/profile.json"));
     }
+}
+
+/* With a NUL, which no string literal above can hold; and a line of 1 GB, by mlq-op as users run
+ * it. */
+static void test_bytes_that_are_no_text(void **state)
+{
+    (void)state;
+    const char nul[] = "a,b\n1,x\0y\n";
+    struct mlq_err err = MLQ_ERR_INIT;
+    assert_int_equal(import_bytes(nul, sizeof nul - 1, "{}", &err), MLQ_EINVAL);
+    assert_string_equal(err.text, "in.csv:2:2: a NUL byte (bad row 1; with.max_bad_rows is 0)");
+    write_bytes("line.csv", "a,b\n1,2\n", 8);
+    assert_int_equal(truncate("line.csv", 1000000000),
+                     0); /* zeros, which take no room on the disk */
+    struct op_run run = {.op = "data.import", .path = "line.csv", .output = "line"};
+    op_run_expect(&run, 1,
+                  "mlq-op data.import: line.csv:3:1: the row is longer than 16 MiB (bad row 1; "
+                  "with.max_bad_rows is 0)\n");
+    run.with = "{\"max_bad_rows\": 1}";
+    op_run_expect(&run, 0, "import.bad_row");
+    assert_int_equal(unlink("line.csv"), 0);
 }
 
 static void test_profile(void **state)
@@ -338,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_bad_rows_are_left_out_and_told),
         cmocka_unit_test(test_not_finite_values_make_a_row_bad_in_number_columns),
         cmocka_unit_test(test_hostile_tables_fail_with_their_place),
+        cmocka_unit_test(test_bytes_that_are_no_text),
         cmocka_unit_test(test_profile),
         cmocka_unit_test(test_quantiles_of_few_values_are_exact),
         cmocka_unit_test(test_the_digits),

@@ -361,6 +361,10 @@ static int finish_record(struct csv *csv, struct split *split, struct csv_record
 {
     char *begin = csv->buffer + csv->begin;
     size_t len = (size_t)(split->at - begin);
+    if (len > CSV_RECORD_BYTES_MAX) { /* all of it happens to lie in the window */
+        split->problem = CSV_RECORD_TOO_LONG;
+        split->problem_field = 0;
+    }
     check_bytes(csv, split, (struct mlq_str){begin, len});
     size_t shown = len;
     while (shown > 0 && (begin[shown - 1] == '\n' || begin[shown - 1] == '\r')) {
@@ -417,7 +421,7 @@ int csv_next(struct csv *csv, struct csv_record *record, struct mlq_err *err)
             *record = (struct csv_record){.line = csv->line,
                                           .index = csv->index++,
                                           .problem = open ? CSV_QUOTE_OPEN : CSV_RECORD_TOO_LONG,
-                                          .problem_field = split.problem_field};
+                                          .problem_field = open ? split.problem_field : 0};
             return give_up_record(csv, record, err);
         }
         int rc = read_more(csv, err);

@@ -158,9 +158,9 @@ static int refuse_dictionary(struct import *import, const struct column *column,
                        column->text_shown, column->text_line);
     }
     return mlq_fail(err, MLQ_EFULL,
-                    "%s: the column '%.100s' has more than %u different texts%s: give "
+                    "%s:1:%zu: the column '%.100s' has more than %u different texts%s: give "
                     "`types: {%.100s: ignore}` (or number), or raise categories_max",
-                    import->options->shown, column->name, import->options->categories_max, hint,
+                    import->options->shown, (size_t)(column - import->columns) + 1, column->name, import->options->categories_max, hint,
                     column->name);
 }
 
@@ -337,7 +337,7 @@ static int scan(struct import *import, struct mlq_err *err)
         rc = pass(import, PHASE_SCAN, err);
     }
     if (rc == MLQ_OK && import->rows == 0) {
-        rc = mlq_fail(err, MLQ_EINVAL, "%s:2: there is no row below the header",
+        rc = mlq_fail(err, MLQ_EINVAL, "%s:2:1: there is no row below the header",
                       import->options->shown);
     }
     for (size_t i = 0; rc == MLQ_OK && i < import->count; i++) {
@@ -494,7 +494,7 @@ int import_write(struct import *import, const char *path, const char *source, st
                                   .source = source};
     int rc = schema.column_count > 0
                  ? table_writer_create(path, &schema, &import->writer, err)
-                 : mlq_fail(err, MLQ_EINVAL, "%s: every column is ignored", import->options->shown);
+                 : mlq_fail(err, MLQ_EINVAL, "%s:1:1: every column is ignored", import->options->shown);
     mlq_free(columns);
     if (rc != MLQ_OK) {
         return rc;
@@ -529,6 +529,16 @@ void import_close(struct import **import)
     mlq_free(old->stored);
     mlq_free(old);
     *import = NULL;
+}
+
+size_t import_target_field(const struct import *import)
+{
+    for (size_t i = 0; i < import->count; i++) {
+        if (import->columns[i].is_target) {
+            return i + 1;
+        }
+    }
+    return 0;
 }
 
 uint64_t import_rows(const struct import *import)

@@ -55,7 +55,7 @@ static int find_column(struct import *import, const char *name, const char *para
         }
         size_t distance =
             mlq_str_distance(mlq_str_from(name), mlq_str_from(import->columns[i].name));
-        if (distance < least) {
+        if (distance < least && distance < strlen(name)) {
             least = distance;
             nearest = import->columns[i].name;
         }
@@ -118,7 +118,7 @@ int import_header_read(struct import *import, struct mlq_err *err)
     rc = csv_next(csv, &header, err);
     if (rc == 0) {
         rc = mlq_fail(err, MLQ_EINVAL,
-                      "%s: the file is empty: expected a header line with the names "
+                      "%s:1:1: the file is empty: expected a header line with the names "
                       "of the columns",
                       import->options->shown);
     } else if (rc == 1) {

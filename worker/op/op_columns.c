@@ -55,8 +55,10 @@ static int check_present(const struct table *table,
     if (missing > 0) {
         return mlq_fail(err, MLQ_EINVAL,
                         "the target '%s' has no value in %" PRIu64 " rows of the %s table "
-                        "(the first: row %" PRIu64 "): remove them, or let data.validate find them",
-                        target->name, missing, which, first);
+                        "(the first: row %" PRId64 " of %s, from 0): remove them, or let "
+                        "data.validate find them",
+                        target->name, missing, which, table_source_row(table, first),
+                        table_source_file(table));
     }
     return 0;
 }
@@ -170,6 +172,12 @@ static int fit_classes(struct model *model,
                         "the target '%s' is '%s' in every training row: there is nothing "
                         "to learn from one class",
                         target->name, model->classes[0]);
+    }
+    if (model->class_count == rows && rows > 2) {
+        return mlq_fail(err, MLQ_EINVAL,
+                        "the target '%s' has a class of its own for each of the %" PRIu64
+                        " training rows: is it an identifier? (a number: task: regression)",
+                        target->name, rows);
     }
     model->task = model->class_count == 2 ? MODEL_BINARY : MODEL_MULTICLASS;
     return 0;
@@ -285,9 +293,10 @@ int op_columns_labels(const struct table *table,
             whole ? find_class(sorted, model->class_count, text) : NULL;
         if (known == NULL) {
             rc = mlq_fail(err, MLQ_EINVAL,
-                          "the %s table, row %" PRIu64 ": the label '%s' of '%s' was never "
-                          "seen in training",
-                          which, i, text, target->name);
+                          "the %s table, row %" PRId64 " of %s (from 0): the label '%s' of '%s' "
+                          "was never seen in training",
+                          which, table_source_row(table, i), table_source_file(table), text,
+                          target->name);
             break;
         }
         labels[i] = known->index;

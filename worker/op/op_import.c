@@ -134,29 +134,29 @@ static json_t *describe_bad_rows(const struct import *import)
 }
 
 /* A target that teaches nothing is found here rather than after an hour of training. */
-static int check_target(const struct import_options *options, const struct table *table, size_t i,
+static int check_target(const char *shown, size_t field, const struct table_column *target,
                         const json_t *column, struct mlq_err *err)
 {
     json_int_t distinct = json_integer_value(json_object_get(column, "distinct"));
     json_int_t count = json_integer_value(json_object_get(column, "count"));
-    const char *name = table_column(table, i)->name;
+    const char *name = target->name;
     if (count == 0) {
         return mlq_fail(err, MLQ_EINVAL, "%s:1:%zu: the target '%.100s' has no value in any row",
-                        options->shown, i + 1, name);
+                        shown, field, name);
     }
     if (distinct == 1) {
         return mlq_fail(
             err, MLQ_EINVAL,
             "%s:1:%zu: the target '%.100s' has the same value in every row: there is nothing "
             "to learn",
-            options->shown, i + 1, name);
+            shown, field, name);
     }
-    if (table_column(table, i)->kind == TABLE_CATEGORY && distinct == count && count > 2) {
+    if (target->kind == TABLE_CATEGORY && distinct == count && count > 2) {
         return mlq_fail(
             err, MLQ_EINVAL,
             "%s:1:%zu: the target '%.100s' has a class of its own for each of its %" PRId64
             " rows: is it an identifier?",
-            options->shown, i + 1, name, (int64_t)count);
+            shown, field, name, (int64_t)count);
     }
     return MLQ_OK;
 }
@@ -176,7 +176,8 @@ static int profile(struct op_context *ctx, const struct import_options *options,
         json_t *column = profile_column(table, i);
         missing += (double)json_integer_value(json_object_get(column, "missing"));
         if (table_column(table, i)->role == TABLE_TARGET) {
-            rc = check_target(options, table, i, column, err);
+            rc = check_target(options->shown, import_target_field(import), table_column(table, i),
+                              column, err);
         }
         (void)json_array_append_new(columns, column);
         op_progress(ctx, 0.9 + 0.1 * (double)(i + 1) / (double)count, "profiling");

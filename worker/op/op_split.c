@@ -140,8 +140,9 @@ static int split_by_key(struct split *split, struct mlq_err *err)
     for (uint64_t row = 0; row < table_rows(split->table); row++) {
         if (is_missing(split->by, row)) {
             return mlq_fail(err, MLQ_EINVAL,
-                            "row %" PRId64 " (from 0) has no value in the key column '%.100s'",
-                            table_source_row(split->table, row), split->by->name);
+                            "row %" PRId64 " of %s (from 0) has no value in the key column '%.100s'",
+                            table_source_row(split->table, row), table_source_file(split->table),
+                            split->by->name);
         }
         uint64_t hash = mlq_hash_keyed((uint64_t)split->seed, key_hash(split->by, row), 0);
         double place = (double)(hash >> 11) * 0x1p-53; /* in [0, 1) */

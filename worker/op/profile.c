@@ -7,16 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/artifact/safetensors.h"
 #include "lib/base/panic.h"
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
 
 #define SLOTS_MIN    64u
-#define PAGES_BYTES  65536u /* that the kernel maps around one that is touched */
 #define SAMPLE_SEED  1
 #define BLOCK_VALUES 1024u
-#define TRIES_MAX    (16u * PROFILE_SAMPLE_MAX)
+#define ROUNDS_MAX   16u
 
 struct tally {
     double value;
@@ -123,22 +121,37 @@ static void add_all(struct numbers *numbers, const struct table *table, const do
     }
 }
 
-/* Values drawn by chance, with replacement, in place of tallies that were too many. */
+static int compare_rows(const void *a, const void *b)
+{
+    const uint64_t *x = a;
+    const uint64_t *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Values drawn by chance, with replacement, in place of tallies that were too many. They are looked
+ * up in the order of the rows: the file may be far larger than memory. A column that is nearly all
+ * missing gives a smaller sample rather than a long search. */
 static size_t draw_sample(struct numbers *numbers, const struct table *table, const double *column)
 {
     size_t used = 0;
-    uint64_t rows = table_rows(table);
-    uint64_t touched = rows * sizeof(double) > SAFETENSORS_RESIDENT_BYTES ? PAGES_BYTES : 0;
+    uint64_t *rows = mlq_alloc_array(PROFILE_SAMPLE_MAX, sizeof *rows);
     struct mlq_prng prng;
     mlq_prng_seed(&prng, SAMPLE_SEED);
-    /* A column that is nearly all missing gives a smaller sample rather than a long search. */
-    for (uint32_t tries = 0; tries < TRIES_MAX && used < PROFILE_SAMPLE_MAX; tries++) {
-        double value = column[mlq_prng_below(&prng, rows)];
-        table_walked(table, touched);
-        if (!isnan(value)) {
-            numbers->slots[used++] = (struct tally){.value = value + 0.0, .count = 1};
+    for (unsigned round = 0; round < ROUNDS_MAX && used < PROFILE_SAMPLE_MAX; round++) {
+        size_t wanted = PROFILE_SAMPLE_MAX - used;
+        for (size_t i = 0; i < wanted; i++) {
+            rows[i] = mlq_prng_below(&prng, table_rows(table));
+        }
+        qsort(rows, wanted, sizeof *rows, compare_rows);
+        for (size_t i = 0; i < wanted; i++) {
+            double value = column[rows[i]];
+            table_walked(table, (rows[i] - (i == 0 ? 0 : rows[i - 1])) * sizeof value);
+            if (!isnan(value)) {
+                numbers->slots[used++] = (struct tally){.value = value + 0.0, .count = 1};
+            }
         }
     }
+    mlq_free(rows);
     return used;
 }
 

@@ -367,6 +367,13 @@ int64_t table_source_row(const struct table *table, uint64_t i)
     return table->source_rows == NULL ? (int64_t)i : table->source_rows[i];
 }
 
+const char *table_source_file(const struct table *table)
+{
+    const char *file =
+        json_string_value(json_object_get(json_object_get(table->schema, "source"), "file"));
+    return file == NULL ? "the source" : file;
+}
+
 const char *table_source(const struct table *table)
 {
     return table->source == NULL ? "{}" : table->source;

@@ -85,6 +85,9 @@ int64_t table_source_row(const struct table *table, uint64_t i);
 /* Of who walks over columns once: keeps few of the file's pages in memory (safetensors_walked). */
 void table_walked(const struct table *table, uint64_t bytes);
 
+/* The name of the file that the rows came from, for messages; "the source" when nobody knows. */
+const char *table_source_file(const struct table *table);
+
 /* The "source" object of the schema as JSON text; "{}" when there is none. */
 const char *table_source(const struct table *table);
 
