@@ -166,6 +166,22 @@ static void test_a_whole_job(void **state)
     html_fini(&page.html);
 }
 
+static void test_a_gang_is_one_attempt(void **state)
+{
+    (void)state;
+    json_t *record = json_pack(
+        "{s:{s:s, s:s, s:[{s:s, s:s, s:{s:i, s:i}, s:[{s:s, s:i}, {s:s, s:i},"
+        " {s:s, s:i}, {s:s, s:i}]}]}}",
+        "job", "id", "1", "state", "succeeded", "stages", "name", "train", "state", "succeeded",
+        "tasks", "total", 1, "succeeded", 1, "attempts", "attempt", "7", "rank", 0, "attempt", "7",
+        "rank", 1, "attempt", "8", "rank", 0, "attempt", "8", "rank", 1);
+    assert_non_null(record);
+    struct page page = write_page(&(struct report_inputs){.record = record});
+    assert_true(has(&page, "<td class=\"n\">1</td><td class=\"n\">2</td>"));
+    html_fini(&page.html);
+    json_decref(record);
+}
+
 static void test_hostile_names(void **state)
 {
     (void)state;
@@ -351,6 +367,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_whole_job),
+        cmocka_unit_test(test_a_gang_is_one_attempt),
         cmocka_unit_test(test_hostile_names),
         cmocka_unit_test(test_whatever_is_absent),
         cmocka_unit_test(test_documents_in_the_wrong_place),

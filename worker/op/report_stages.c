@@ -76,6 +76,21 @@ static void write_causes(const struct report_stage *stage, struct html *h)
     html_add(h, shown > 0 ? "</span>" : "");
 }
 
+/* A gang's attempt is one, whose ranks are listed each: rank 0 stands for them. */
+static size_t count_attempts(const struct report_stage *stage)
+{
+    size_t count = 0;
+    size_t i;
+    json_t *attempt;
+    json_array_foreach(jget_array(stage->json, "attempts"), i, attempt)
+    {
+        uint64_t rank = 0;
+        (void)jget_u64(attempt, "rank", &rank);
+        count += rank == 0 ? 1 : 0;
+    }
+    return count;
+}
+
 static void write_tasks(const struct report_stage *stage, struct html *h)
 {
     const json_t *tasks = jget_object(stage->json, "tasks");
@@ -89,7 +104,7 @@ static void write_tasks(const struct report_stage *stage, struct html *h)
         }
         html_count(h, total);
     }
-    size_t attempts = json_array_size(jget_array(stage->json, "attempts"));
+    size_t attempts = count_attempts(stage);
     html_add(h, "</td><td class=\"n\">");
     if (attempts > 0) {
         html_count(h, attempts);
