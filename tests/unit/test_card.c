@@ -10,6 +10,7 @@
 
 #include "lib/sys/mem.h"
 #include "tests/unit/cm.h"
+#include "worker/ml/layout.h"
 #include "worker/op/card_text.h"
 #include "worker/op/jget.h"
 
@@ -38,7 +39,7 @@ static struct model *make(void)
     model->classes = mlq_alloc_array(2, sizeof(char *));
     model->classes[0] = mlq_strdup("no");
     model->classes[1] = mlq_strdup("yes");
-    assert_int_equal(model_lay_out(model, NULL, 0, &err), 0);
+    assert_int_equal(layout_mlp(model, &(struct layout_mlp){.hidden_count = 0}, &err), 0);
     return model;
 }
 

@@ -12,7 +12,9 @@
 #include "lib/base/ownership.h"
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
+#include "worker/ml/func.h"
 #include "worker/ml/gemm.h"
+#include "worker/ml/layout.h"
 #include "worker/ml/loss.h"
 #include "worker/ml/net.h"
 #include "worker/ml/optim.h"
@@ -94,7 +96,10 @@ static void a_better_core_is_asked_for_only_where_it_runs(void **state)
 #define PADDED 8u
 #define INPUTS 5u
 
-static struct model *small_model(enum model_task task, uint32_t classes, uint32_t hidden_count)
+static struct model *small_model_with(enum model_task task,
+                                      uint32_t classes,
+                                      uint32_t hidden_count,
+                                      enum layer_activation activation)
 {
     static const uint32_t hidden[] = {7, 4};
     struct model *model = model_create();
@@ -102,14 +107,39 @@ static struct model *small_model(enum model_task task, uint32_t classes, uint32_
     model->class_count = classes;
     model->classes = classes == 0 ? NULL : mlq_alloc_array(classes, sizeof(char *));
     model->input_count = INPUTS;
-    assert_int_equal(model_lay_out(model, hidden, hidden_count, NULL), 0);
+    assert_int_equal(layout_mlp(model,
+                                &(struct layout_mlp){.hidden = hidden,
+                                                     .hidden_count = hidden_count,
+                                                     .activation = activation},
+                                NULL),
+                     0);
     net_init_parameters(model, 3);
     for (uint32_t i = 0; i < model->layer_count; i++) {
-        for (uint32_t j = 0; j < model->layers[i].outputs; j++) {
+        for (uint32_t j = 0; j < model->layers[i].out.channels; j++) {
             model->parameters[model->layers[i].bias_at + j] = 0.1f * number(4, i * 100 + j);
         }
     }
     return model;
+}
+
+static struct model *small_model(enum model_task task, uint32_t classes, uint32_t hidden_count)
+{
+    return small_model_with(task, classes, hidden_count, LAYER_RELU);
+}
+
+static double activate(enum layer_activation activation, double x)
+{
+    switch (activation) {
+    case LAYER_IDENTITY:
+        return x;
+    case LAYER_RELU:
+        return x < 0 ? 0 : x;
+    case LAYER_GELU:
+        return x * 0.5 * (1 + erf(x / sqrt(2.0)));
+    case LAYER_TANH:
+        return tanh(x);
+    }
+    return 0;
 }
 
 /* The mean loss, in double from the definition, with parameter `nudged` moved by `by`. */
@@ -128,16 +158,16 @@ static double reference_loss(const struct model *model,
         }
         uint32_t outputs = 0;
         for (uint32_t l = 0; l < model->layer_count; l++) {
-            const struct model_layer *layer = &model->layers[l];
-            outputs = layer->outputs;
+            const struct layer *layer = &model->layers[l];
+            outputs = layer->out.channels;
             for (uint32_t j = 0; j < outputs; j++) {
                 uint64_t at = layer->bias_at + j;
                 y[j] = (double)model->parameters[at] + (at == nudged ? by : 0);
-                for (uint32_t i = 0; i < layer->inputs; i++) {
-                    at = layer->weight_at + (uint64_t)j * layer->inputs + i;
+                for (uint32_t i = 0; i < layer->in.channels; i++) {
+                    at = layer->weight_at + (uint64_t)j * layer->in.channels + i;
                     y[j] += x[i] * ((double)model->parameters[at] + (at == nudged ? by : 0));
                 }
-                y[j] = layer->activation == MODEL_RELU && y[j] < 0 ? 0 : y[j];
+                y[j] = activate(layer->activation, y[j]);
             }
             memcpy(x, y, sizeof(x));
         }
@@ -156,7 +186,7 @@ static double reference_loss(const struct model *model,
 
 static void check_gradient(struct model *model)
 {
-    float inputs[PADDED * INPUTS] = {0}, targets[ROWS], output_gradient[PADDED * 3];
+    float inputs[PADDED * INPUTS] = {0}, targets[ROWS];
     uint32_t labels[ROWS];
     for (uint32_t i = 0; i < ROWS * INPUTS; i++) {
         inputs[i] = 4 * number(5, i);
@@ -166,16 +196,17 @@ static void check_gradient(struct model *model)
         labels[i] = i % 3;
     }
     bool regression = model->task == MODEL_REGRESSION;
-    struct net *net = net_create(model, PADDED);
+    struct net *net = net_create(model, PADDED, true);
     float *gradient = mlq_alloc_array(model->parameter_count, sizeof(float));
     memset(gradient, 0x7f, model->parameter_count * sizeof(float)); /* it must be overwritten */
     memcpy(net_inputs(net), inputs, sizeof(inputs));
-    const float *outputs = net_forward(net);
+    const float *outputs = net_forward(net, ROWS);
+    float *output_gradient = net_output_gradient(net);
     struct loss_shape shape = {
         .rows = ROWS, .rows_padded = PADDED, .outputs = model_output_count(model)};
     double loss = regression ? loss_squared(shape, outputs, targets, 1.0f / ROWS, output_gradient)
                              : loss_softmax(shape, outputs, labels, 1.0f / ROWS, output_gradient);
-    net_backward(net, output_gradient, gradient);
+    net_backward(net, gradient);
     const uint32_t *classes = regression ? NULL : labels;
     assert_true(fabs(loss / ROWS - reference_loss(model, inputs, classes, targets, UINT64_MAX, 0)) <
                 1e-5);
@@ -201,6 +232,31 @@ static void gradients_equal_differences(void **state)
     check_gradient(small_model(MODEL_MULTICLASS, 3, 0));
     check_gradient(small_model(MODEL_REGRESSION, 0, 2));
     check_gradient(small_model(MODEL_REGRESSION, 0, 1));
+    check_gradient(small_model_with(MODEL_MULTICLASS, 3, 2, LAYER_GELU));
+    check_gradient(small_model_with(MODEL_REGRESSION, 0, 2, LAYER_TANH));
+    check_gradient(small_model_with(MODEL_MULTICLASS, 3, 1, LAYER_IDENTITY));
+}
+
+/* Against the C library in double, over all sizes of argument. */
+static void functions_are_those_of_the_library(void **state)
+{
+    (void)state;
+    for (int i = -20000; i <= 20000; i++) {
+        float x = (float)i * 0.005f; /* -100 to 100 */
+        double d = (double)x, e = exp(d);
+        if (x > -87.0f && x < 88.0f) {
+            assert_true(fabs((double)func_exp(x) - e) <= 3e-7 * e);
+        }
+        assert_true(fabs((double)func_tanh(x) - tanh(d)) <= 3e-7 * fabs(tanh(d)) + 1e-12);
+        double integral = 0.5 * erfc(-d / sqrt(2.0));
+        assert_true(fabs((double)func_normal(x).integral - integral) <= 2e-7);
+        assert_true(fabs((double)func_normal(x).density - exp(-d * d / 2) / sqrt(2 * M_PI)) <=
+                    2e-7);
+    }
+    assert_true(func_exp(-200) == 0 && isfinite(func_exp(200)) && func_exp(0) == 1);
+    assert_true(isnan(func_exp((float)NAN)) && isnan(func_tanh((float)NAN)));
+    assert_true(isnan(func_normal((float)NAN).integral));
+    assert_true(func_tanh(-0.3f) == -func_tanh(0.3f) && func_tanh(20) == 1);
 }
 
 static void not_finite_numbers_are_found_by_layer(void **state)
@@ -236,7 +292,11 @@ static void weights_start_with_hes_variance(void **state)
     struct model *model = model_create();
     model->input_count = 200;
     model->task = MODEL_REGRESSION;
-    assert_int_equal(model_lay_out(model, &hidden, 1, NULL), 0);
+    assert_int_equal(layout_mlp(model,
+                                &(struct layout_mlp){
+                                    .hidden = &hidden, .hidden_count = 1, .activation = LAYER_RELU},
+                                NULL),
+                     0);
     net_init_parameters(model, 1);
     double squares = 0, sum = 0, count = 200.0 * 400.0;
     for (uint64_t i = 0; i < model->layers[0].bias_at; i++) {
@@ -261,7 +321,7 @@ static void check_optimizer(struct optim_options options, const double expected[
     struct model *model = model_create();
     model->task = MODEL_REGRESSION;
     model->input_count = 3;
-    assert_int_equal(model_lay_out(model, NULL, 0, NULL), 0);
+    assert_int_equal(layout_mlp(model, &(struct layout_mlp){.hidden_count = 0}, NULL), 0);
     const float start[] = {0.5f, -1.25f, 2, 0.75f};
     memcpy(model->parameters, start, sizeof(start));
     struct optim *optim = optim_create(options, model->parameter_count);
@@ -419,6 +479,7 @@ int main(void)
         cmocka_unit_test(engine_is_named_and_repeats),
         cmocka_unit_test(a_better_core_is_asked_for_only_where_it_runs),
         cmocka_unit_test(gradients_equal_differences),
+        cmocka_unit_test(functions_are_those_of_the_library),
         cmocka_unit_test(not_finite_numbers_are_found_by_layer),
         cmocka_unit_test(a_nan_among_outputs_reaches_the_loss),
         cmocka_unit_test(weights_start_with_hes_variance),

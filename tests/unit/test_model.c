@@ -12,6 +12,7 @@
 #include "lib/base/ownership.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "worker/ml/layout.h"
 #include "worker/ml/model.h"
 #include "worker/ml/net.h"
 #include "worker/ml/preprocess.h"
@@ -44,7 +45,11 @@ static struct model *fitted_model(void)
     model->classes[0] = mlq_strdup("no");
     model->classes[1] = mlq_strdup("yes");
     assert_int_equal(preprocess_fit(model, columns, 3, 4, NULL), 0);
-    assert_int_equal(model_lay_out(model, &hidden, 1, NULL), 0);
+    assert_int_equal(layout_mlp(model,
+                                &(struct layout_mlp){
+                                    .hidden = &hidden, .hidden_count = 1, .activation = LAYER_RELU},
+                                NULL),
+                     0);
     net_init_parameters(model, 11);
     return model;
 }
@@ -153,7 +158,7 @@ static void a_saved_model_loads_with_the_same_bits(void **state)
     assert_int_equal(loaded->features[2].fill_value, 1);
     assert_int_equal(loaded->input_count, 4);
     assert_int_equal(loaded->layer_count, 2);
-    assert_int_equal(loaded->layers[0].activation, MODEL_RELU);
+    assert_int_equal(loaded->layers[0].activation, LAYER_RELU);
     assert_int_equal(loaded->parameter_count, model->parameter_count);
     assert_memory_equal(loaded->parameters, model->parameters,
                         model->parameter_count * sizeof(float));
@@ -223,7 +228,14 @@ static void hostile_descriptions_are_refused(void **state)
         REGRESSION_HEAD SCALES NUMBER_X
         "\"layers\":[{\"inputs\":1,\"outputs\":2,\"activation\":\"identity\"}]}",
         REGRESSION_HEAD SCALES NUMBER_X
-        "\"layers\":[{\"inputs\":1,\"outputs\":1,\"activation\":\"tanh\"}]}",
+        "\"layers\":[{\"inputs\":1,\"outputs\":1,\"activation\":\"cosh\"}]}",
+        REGRESSION_HEAD SCALES NUMBER_X
+        "\"layers\":[{\"inputs\":1,\"outputs\":1,\"activation\":\"identity\",\"from\":1}]}",
+        REGRESSION_HEAD SCALES NUMBER_X
+        "\"layers\":[{\"inputs\":1,\"outputs\":1,\"activation\":\"identity\",\"kind\":\"magic\"}]}",
+        REGRESSION_HEAD SCALES NUMBER_X
+        "\"layers\":[{\"inputs\":1,\"outputs\":3,\"activation\":\"relu\"},"
+        "{\"inputs\":1,\"outputs\":1,\"activation\":\"identity\",\"from\":0}]}", /* a dead end */
         REGRESSION_HEAD SCALES NUMBER_X
         "\"layers\":[{\"inputs\":1,\"outputs\":-1,\"activation\":\"identity\"}]}",
         REGRESSION_HEAD SCALES
@@ -269,16 +281,32 @@ static void layers_over_the_limits_are_refused(void **state)
     struct mlq_err err = MLQ_ERR_INIT;
     struct model *model = model_create();
     model->input_count = MODEL_INPUTS_MAX;
-    const uint32_t wide = MODEL_UNITS_MAX, none = 0,
-                   many[MODEL_LAYERS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-    assert_int_equal(model_lay_out(model, &wide, 1, &err), MLQ_EFULL);
+    const uint32_t wide = LAYER_UNITS_MAX, none = 0;
+    uint32_t many[MODEL_LAYERS_MAX];
+    for (size_t i = 0; i < MLQ_COUNT_OF(many); i++) {
+        many[i] = 1;
+    }
+    assert_int_equal(layout_mlp(model,
+                                &(struct layout_mlp){
+                                    .hidden = &wide, .hidden_count = 1, .activation = LAYER_RELU},
+                                &err),
+                     MLQ_EFULL);
     model->input_count = 4;
     model->layer_count = 0;
     model->parameter_count = 0;
-    assert_int_equal(model_lay_out(model, &none, 1, &err), MLQ_EINVAL);
+    assert_int_equal(layout_mlp(model,
+                                &(struct layout_mlp){
+                                    .hidden = &none, .hidden_count = 1, .activation = LAYER_RELU},
+                                &err),
+                     MLQ_EINVAL);
     model->layer_count = 0;
     model->parameter_count = 0;
-    assert_int_equal(model_lay_out(model, many, MODEL_LAYERS_MAX, &err), MLQ_EINVAL);
+    assert_int_equal(layout_mlp(model,
+                                &(struct layout_mlp){.hidden = many,
+                                                     .hidden_count = MODEL_LAYERS_MAX,
+                                                     .activation = LAYER_RELU},
+                                &err),
+                     MLQ_EINVAL);
     model_destroy(&model);
 }
 

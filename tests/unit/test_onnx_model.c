@@ -4,6 +4,7 @@
  * The graph as a reader of protobuf sees it: one writer per name, written before it is read. That
  * it computes the same as the model is shown with onnxruntime, in tests/golden/onnx.
  */
+#include "worker/ml/layout.h"
 #include "worker/op/onnx_model.h"
 
 #include <onnx.pb-c.h>
@@ -123,7 +124,7 @@ static struct model *make(enum model_task task, const struct model_feature *feat
     for (uint32_t i = 0; i < classes; i++) {
         model->classes[i] = mlq_format("class %u", i);
     }
-    if (model_lay_out(model, hidden, 1, &err) != 0) {
+    if (layout_mlp(model, &(struct layout_mlp){.hidden = hidden, .hidden_count = 1, .activation = LAYER_RELU}, &err) != 0) {
         fail_msg("%s", err.text);
     }
     return model;

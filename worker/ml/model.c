@@ -17,28 +17,21 @@
 #include "lib/artifact/safetensors.h"
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
+#include "worker/ml/layer_json.h"
 
 #define MODEL_FORMAT      "mlq.model/1"
 #define TENSOR_NAME_BYTES 32
+#define TENSORS_MAX       (LAYER_TENSORS_MAX * MODEL_LAYERS_MAX)
 
 static const char *const task_texts[] = {
     [MODEL_REGRESSION] = "regression",
     [MODEL_BINARY] = "binary",
     [MODEL_MULTICLASS] = "multiclass",
 };
-static const char *const activation_texts[] = {
-    [MODEL_IDENTITY] = "identity",
-    [MODEL_RELU] = "relu",
-};
 
 const char *model_task_text(enum model_task task)
 {
     return task_texts[task];
-}
-
-const char *model_activation_text(enum model_activation kind)
-{
-    return activation_texts[kind];
 }
 
 uint32_t model_output_count(const struct model *model)
@@ -77,55 +70,87 @@ void model_destroy(struct model **model)
 
 /* ---- Layers ---- */
 
-/* Places the layer's tensors at the end of the arena. */
-static int append_layer(struct model *model, struct model_layer layer, struct mlq_err *err)
+/* The shape of a value that layers may read. */
+static struct layer_shape value_shape(const struct model *model, uint32_t value)
 {
-    if (model->layer_count == MODEL_LAYERS_MAX) {
+    if (value > 0) {
+        return model->layers[value - 1].out;
+    }
+    struct layer_shape row = {.height = 1, .width = 1, .channels = model->input_count};
+    return model->image.channels > 0 ? model->image : row;
+}
+
+static int check_inputs(const struct model *model, struct mlq_err *err)
+{
+    if (model->input_count == 0 || model->input_count > MODEL_INPUTS_MAX) {
+        return mlq_fail(err, MLQ_EINVAL, "the network has %u inputs: expected 1 to %u",
+                        model->input_count, MODEL_INPUTS_MAX);
+    }
+    if (layer_shape_count(value_shape(model, 0)) != model->input_count) {
+        return mlq_fail(err, MLQ_EINVAL,
+                        "an image of %u x %u x %u has %zu numbers, but a row has %u",
+                        model->image.height, model->image.width, model->image.channels,
+                        layer_shape_count(model->image), model->input_count);
+    }
+    return 0;
+}
+
+int model_append(struct model *model, struct layer layer, struct mlq_err *err)
+{
+    uint32_t index = model->layer_count;
+    MLQ_ASSERT(model->parameters == NULL && layer.from <= index);
+    if (index == MODEL_LAYERS_MAX) {
         return mlq_fail(err, MLQ_EINVAL, "the model has more than %u layers", MODEL_LAYERS_MAX);
     }
-    if (layer.outputs == 0 || layer.outputs > MODEL_UNITS_MAX) {
-        return mlq_fail(err, MLQ_EINVAL, "layer %u has %u units: expected 1 to %u",
-                        model->layer_count, layer.outputs, MODEL_UNITS_MAX);
+    int rc = index == 0 ? check_inputs(model, err) : 0;
+    if (rc != 0) {
+        return rc;
     }
-    uint64_t weights = (uint64_t)layer.inputs * layer.outputs;
-    uint64_t total = model->parameter_count + weights + layer.outputs;
+    const char *name = layer_ops(layer.kind)->name;
+    layer.in = value_shape(model, layer.from);
+    rc = layer_ops(layer.kind)->shape(&layer, err);
+    if (rc != 0) {
+        return mlq_wrap(err, rc, "layer %u (%s)", index, name);
+    }
+    if (layer_shape_count(layer.out) > LAYER_VALUES_MAX) {
+        return mlq_fail(err, MLQ_EFULL, "layer %u (%s) gives %zu numbers for a row: at most %u",
+                        index, name, layer_shape_count(layer.out), LAYER_VALUES_MAX);
+    }
+    uint64_t total = model->parameter_count + layer.weight_count + layer.bias_count;
     if (total > MODEL_PARAMETERS_MAX) {
         return mlq_fail(err, MLQ_EFULL,
                         "the model has %" PRIu64 " parameters with layer %u: at most %llu", total,
-                        model->layer_count, MODEL_PARAMETERS_MAX);
+                        index, MODEL_PARAMETERS_MAX);
     }
     layer.weight_at = model->parameter_count;
-    layer.bias_at = layer.weight_at + weights;
+    layer.bias_at = layer.weight_at + layer.weight_count;
     model->layers[model->layer_count++] = layer;
     model->parameter_count = total;
     return 0;
 }
 
-int model_lay_out(struct model *model,
-                  const uint32_t *hidden,
-                  uint32_t hidden_count,
-                  struct mlq_err *err)
+int model_seal(struct model *model, struct mlq_err *err)
 {
-    MLQ_ASSERT(model->parameters == NULL && model->layer_count == 0);
-    if (model->input_count == 0 || model->input_count > MODEL_INPUTS_MAX) {
-        return mlq_fail(err, MLQ_EINVAL, "the network has %u inputs: expected 1 to %u",
-                        model->input_count, MODEL_INPUTS_MAX);
+    MLQ_ASSERT(model->parameters == NULL && model->layer_count > 0);
+    bool read[MODEL_LAYERS_MAX + 1] = {false};
+    struct layer_shape last = model->layers[model->layer_count - 1].out;
+    if (last.height * last.width != 1 || last.channels != model_output_count(model)) {
+        return mlq_fail(err, MLQ_EINVAL, "the last layer gives %u x %u x %u, not %u outputs",
+                        last.height, last.width, last.channels, model_output_count(model));
     }
-    uint32_t inputs = model->input_count;
-    for (uint32_t i = 0; i <= hidden_count; i++) {
-        bool last = i == hidden_count;
-        struct model_layer layer = {
-            .inputs = inputs,
-            .outputs = last ? model_output_count(model) : hidden[i],
-            .activation = last ? MODEL_IDENTITY : MODEL_RELU,
-        };
-        int rc = append_layer(model, layer, err);
-        if (rc != 0) {
-            return rc;
+    model->arena_count = model->parameter_count;
+    for (uint32_t i = 0; i < model->layer_count; i++) {
+        struct layer *layer = &model->layers[i];
+        read[layer->from] = true;
+        layer->state_at = model->arena_count;
+        model->arena_count += layer->state_count;
+    }
+    for (uint32_t value = 1; value < model->layer_count; value++) {
+        if (!read[value]) {
+            return mlq_fail(err, MLQ_EINVAL, "no layer reads what layer %u gives", value - 1);
         }
-        inputs = layer.outputs;
     }
-    model->parameters = mlq_alloc_array(model->parameter_count, sizeof(float));
+    model->parameters = mlq_alloc_array(model->arena_count, sizeof(float));
     return 0;
 }
 
@@ -160,11 +185,7 @@ static char *describe(const struct model *model)
     }
     json_t *layers = json_array();
     for (uint32_t i = 0; i < model->layer_count; i++) {
-        const struct model_layer *layer = &model->layers[i];
-        json_array_append_new(layers,
-                              json_pack("{s:I, s:I, s:s}", "inputs", (json_int_t)layer->inputs,
-                                        "outputs", (json_int_t)layer->outputs, "activation",
-                                        model_activation_text(layer->activation)));
+        json_array_append_new(layers, layer_json_write(&model->layers[i], i));
     }
     bool complete = json_array_size(features) == model->feature_count;
     json_t *root =
@@ -194,6 +215,16 @@ static void name_tensor(char name[TENSOR_NAME_BYTES], uint32_t layer, const char
     (void)snprintf(name, TENSOR_NAME_BYTES, "layers.%u.%s", layer, part);
 }
 
+static struct safetensors_tensor expect_tensor(const char *name, const struct layer_tensor *part)
+{
+    struct safetensors_tensor tensor = {.name = name,
+                                        .dtype = SAFETENSORS_F32,
+                                        .rank = part->rank,
+                                        .bytes = part->count * sizeof(float)};
+    memcpy(tensor.shape, part->shape, sizeof(part->shape));
+    return tensor;
+}
+
 int model_save(const struct model *model, const char *path, struct mlq_err *err)
 {
     char *text = describe(model);
@@ -201,31 +232,22 @@ int model_save(const struct model *model, const char *path, struct mlq_err *err)
         return mlq_fail(err, MLQ_EINVAL, "save %s: a name is not UTF-8 or a number is not finite",
                         path);
     }
-    char names[2 * MODEL_LAYERS_MAX][TENSOR_NAME_BYTES];
-    struct safetensors_tensor tensors[2 * MODEL_LAYERS_MAX];
+    char(*names)[TENSOR_NAME_BYTES] = mlq_alloc_array(TENSORS_MAX, sizeof(*names));
+    struct safetensors_tensor *tensors = mlq_alloc_array(TENSORS_MAX, sizeof(*tensors));
+    uint32_t count = 0;
     for (uint32_t i = 0; i < model->layer_count; i++) {
-        const struct model_layer *layer = &model->layers[i];
-        name_tensor(names[2 * i], i, "weight");
-        name_tensor(names[2 * i + 1], i, "bias");
-        tensors[2 * i] = (struct safetensors_tensor){
-            .name = names[2 * i],
-            .dtype = SAFETENSORS_F32,
-            .rank = 2,
-            .shape = {layer->outputs, layer->inputs},
-            .data = model->parameters + layer->weight_at,
-            .bytes = sizeof(float) * layer->outputs * layer->inputs,
-        };
-        tensors[2 * i + 1] = (struct safetensors_tensor){
-            .name = names[2 * i + 1],
-            .dtype = SAFETENSORS_F32,
-            .rank = 1,
-            .shape = {layer->outputs},
-            .data = model->parameters + layer->bias_at,
-            .bytes = sizeof(float) * layer->outputs,
-        };
+        struct layer_tensor parts[LAYER_TENSORS_MAX];
+        uint32_t part_count = layer_tensors(&model->layers[i], parts);
+        for (uint32_t t = 0; t < part_count; t++, count++) {
+            name_tensor(names[count], i, parts[t].part);
+            tensors[count] = expect_tensor(names[count], &parts[t]);
+            tensors[count].data = model->parameters + parts[t].at;
+        }
     }
     const char *metadata[] = {MODEL_METADATA_KEY, text, NULL};
-    int rc = safetensors_save(path, tensors, 2 * (size_t)model->layer_count, metadata, err);
+    int rc = safetensors_save(path, tensors, count, metadata, err);
+    mlq_free(names);
+    mlq_free(tensors);
     mlq_free(text);
     return rc;
 }
@@ -237,19 +259,21 @@ static int corrupt(struct mlq_err *err, const char *what)
     return mlq_fail(err, MLQ_ECORRUPT, "the model's description: %s", what);
 }
 
+/* What a user could set right is damage in a file. */
+static int corrupted(struct mlq_err *err, int rc)
+{
+    if (rc == 0 || rc == MLQ_ECORRUPT) {
+        return rc;
+    }
+    struct mlq_err why = err == NULL ? (struct mlq_err)MLQ_ERR_INIT : *err;
+    return mlq_fail(err, MLQ_ECORRUPT, "the model's description: %s", why.text);
+}
+
 static bool get_number(const json_t *object, const char *key, double *value)
 {
     const json_t *number = json_object_get(object, key);
     *value = json_number_value(number);
     return json_is_number(number) && isfinite(*value);
-}
-
-static bool get_count(const json_t *object, const char *key, uint32_t max, uint32_t *value)
-{
-    const json_t *number = json_object_get(object, key);
-    json_int_t n = json_integer_value(number);
-    *value = (uint32_t)n;
-    return json_is_integer(number) && n >= 1 && n <= (json_int_t)max;
 }
 
 /* The index of a JSON text among `texts`, or -1. */
@@ -367,30 +391,25 @@ static int load_layers(struct model *model, const json_t *array, struct mlq_err 
 {
     size_t count = json_array_size(array);
     if (count == 0 || count > MODEL_LAYERS_MAX) {
-        return corrupt(err, "layers is not a list of 1 to 16");
+        return corrupt(err, "layers is not a list of 1 to 128");
     }
-    uint32_t inputs = model->input_count;
-    for (size_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         const json_t *json = json_array_get(array, i);
-        struct model_layer layer = {.inputs = 0};
-        int kind = find_text(json_object_get(json, "activation"), activation_texts,
-                             (int)MLQ_COUNT_OF(activation_texts));
-        if (kind < 0 || !get_count(json, "inputs", MODEL_INPUTS_MAX, &layer.inputs) ||
-            !get_count(json, "outputs", MODEL_UNITS_MAX, &layer.outputs) ||
-            layer.inputs != inputs) {
-            return corrupt(err, "a layer's inputs, outputs or activation");
+        struct layer layer;
+        int rc = layer_json_read(json, i, &layer, err);
+        if (rc == 0) {
+            rc = model_append(model, layer, err);
         }
-        layer.activation = (enum model_activation)kind;
-        int rc = append_layer(model, layer, err);
+        if (rc == 0 && model->layers[i].kind == LAYER_DENSE &&
+            json_integer_value(json_object_get(json, "inputs")) !=
+                (json_int_t)layer_shape_count(model->layers[i].in)) {
+            rc = corrupt(err, "a dense layer's inputs are not what it reads");
+        }
         if (rc != 0) {
-            return rc;
+            return corrupted(err, rc);
         }
-        inputs = layer.outputs;
     }
-    if (inputs != model_output_count(model)) {
-        return corrupt(err, "the last layer does not have one output per class");
-    }
-    return 0;
+    return corrupted(err, model_seal(model, err));
 }
 
 static int load_tensor(const struct safetensors *file,
@@ -422,26 +441,23 @@ static int load_tensor(const struct safetensors *file,
 
 static int load_parameters(struct model *model, const struct safetensors *file, struct mlq_err *err)
 {
-    if (safetensors_count(file) != 2 * (size_t)model->layer_count) {
-        return mlq_fail(err, MLQ_ECORRUPT, "%zu tensors for %u layers: expected two each",
-                        safetensors_count(file), model->layer_count);
-    }
-    model->parameters = mlq_alloc_array(model->parameter_count, sizeof(float));
+    size_t expected = 0;
     for (uint32_t i = 0; i < model->layer_count; i++) {
-        const struct model_layer *layer = &model->layers[i];
-        char name[TENSOR_NAME_BYTES];
-        struct safetensors_tensor weight = {.rank = 2, .shape = {layer->outputs, layer->inputs}};
-        struct safetensors_tensor bias = {.rank = 1, .shape = {layer->outputs}};
-        name_tensor(name, i, "weight");
-        int rc = load_tensor(file, name, &weight, model->parameters + layer->weight_at, err);
-        if (rc != 0) {
-            return rc;
+        struct layer_tensor parts[LAYER_TENSORS_MAX];
+        uint32_t count = layer_tensors(&model->layers[i], parts);
+        for (uint32_t t = 0; t < count; t++, expected++) {
+            char name[TENSOR_NAME_BYTES];
+            name_tensor(name, i, parts[t].part);
+            struct safetensors_tensor tensor = expect_tensor(name, &parts[t]);
+            int rc = load_tensor(file, name, &tensor, model->parameters + parts[t].at, err);
+            if (rc != 0) {
+                return rc;
+            }
         }
-        name_tensor(name, i, "bias");
-        rc = load_tensor(file, name, &bias, model->parameters + layer->bias_at, err);
-        if (rc != 0) {
-            return rc;
-        }
+    }
+    if (safetensors_count(file) != expected) {
+        return mlq_fail(err, MLQ_ECORRUPT, "%zu tensors where the layers have %zu",
+                        safetensors_count(file), expected);
     }
     return 0;
 }

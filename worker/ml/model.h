@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * A trained model: preprocessing, dense layers and what the outputs mean, in one value and one
+ * A trained model: preprocessing, layers and what the outputs mean, in one value and one
  * file. train.native writes it; eval.metrics, package.onnx and later serving read it. It holds
  * everything that is needed to go from a raw table row to a prediction, so that training and
  * serving cannot disagree on the preprocessing.
@@ -9,9 +9,9 @@
  * From a row to a prediction:
  *   1. features[i] in order fill inputs [offset, offset + width) of the network:
  *        number    x missing (NaN) -> fill; then (x - mean) / scale in double, cast to float
- *        category  missing -> values[fill_value]; then one-hot over `values`; a value that is not in
- *                  `values` gives all zeros
- *   2. layers in order: y = activation(x * transpose(weight) + bias), float
+ *        category  missing -> values[fill_value]; then one-hot over `values`; a value that is not
+ * in `values` gives all zeros
+ *   2. layers in order, float (layer.h)
  *   3. outputs: regression    1 output z;  prediction = z * target_scale + target_mean
  *               binary        2 outputs;   probabilities = softmax(outputs) over `classes`
  *               multiclass    class_count outputs; likewise
@@ -24,7 +24,10 @@
  *                 {"name": N, "kind": "category", "values": [V, ...], "fill": V}, ...],
  *    "classes": [NAME, ...],                            (absent for regression)
  *    "target_mean": M, "target_scale": S,               (regression only)
- *    "layers": [{"inputs": I, "outputs": O, "activation": "identity" | "relu"}, ...]}
+ *    "layers": [LAYER, ...]}
+ * A LAYER is {"kind": K, "from": V, "activation": A, ...}; absent: a dense layer, the value of the
+ * layer before. A is identity, relu, gelu or tanh. By kind:
+ *   dense   "inputs": I, "outputs": O
  * Numbers are written with 17 significant digits, so that a save and a load give the same bits.
  */
 #ifndef MLQ_ML_MODEL_H
@@ -35,13 +38,13 @@
 
 #include "lib/base/err.h"
 #include "lib/base/ownership.h"
+#include "worker/ml/layer.h"
 
-#define MODEL_LAYERS_MAX     16u
+#define MODEL_LAYERS_MAX     128u
 #define MODEL_FEATURES_MAX   65536u
 #define MODEL_VALUES_MAX     65536u /* of one category */
 #define MODEL_CLASSES_MAX    65536u
 #define MODEL_INPUTS_MAX     (1u << 20)
-#define MODEL_UNITS_MAX      65536u       /* outputs of one layer */
 #define MODEL_PARAMETERS_MAX (1ull << 30) /* 4 GiB of floats */
 #define MODEL_JSON_BYTES_MAX (64u << 20)
 
@@ -50,7 +53,6 @@
 
 enum model_task { MODEL_REGRESSION, MODEL_BINARY, MODEL_MULTICLASS };
 enum model_feature_kind { MODEL_NUMBER, MODEL_CATEGORY };
-enum model_activation { MODEL_IDENTITY, MODEL_RELU };
 
 struct model_feature {
     char *name;
@@ -67,14 +69,6 @@ struct model_feature {
     char **values;
 };
 
-struct model_layer {
-    uint32_t inputs;
-    uint32_t outputs;
-    enum model_activation activation;
-    uint64_t weight_at; /* float [outputs][inputs] at parameters + weight_at */
-    uint64_t bias_at;   /* float [outputs] */
-};
-
 struct model {
     enum model_task task;
     char *target;
@@ -88,24 +82,26 @@ struct model {
     double target_mean; /* regression */
     double target_scale;
 
+    struct layer_shape image; /* how the inputs are read; zero: as one row of numbers */
     uint32_t layer_count;
-    struct model_layer layers[MODEL_LAYERS_MAX];
-    uint64_t parameter_count;
-    float *parameters; /* one arena: weight and bias of layer 0, of layer 1, ... */
+    struct layer layers[MODEL_LAYERS_MAX];
+    uint64_t parameter_count; /* what the optimizer moves */
+    uint64_t arena_count;     /* and the layers' state behind it */
+    float *parameters;        /* the arena: layer 0, layer 1, ..., then their state (layer.h) */
 };
 
-const char *model_task_text(enum model_task task);             /* as in the file */
-const char *model_activation_text(enum model_activation kind); /* as in the file */
-uint32_t model_output_count(const struct model *model);        /* of the last layer */
+const char *model_task_text(enum model_task task);      /* as in the file */
+uint32_t model_output_count(const struct model *model); /* of the last layer */
 
-/* Lays `layer_count` dense layers over a fresh, zeroed arena: `hidden` widths with ReLU, then the
- * outputs. The model's features and task must be set. Refuses what is over the limits. */
-int model_lay_out(struct model *model,
-                  const uint32_t *hidden,
-                  uint32_t hidden_count,
-                  struct mlq_err *err);
+/* Adds a layer with its options set: finds its shapes and its place in the arena. Refuses, with
+ * MLQ_EINVAL or MLQ_EFULL, the layer's number and the reason, what does not fit. */
+int model_append(struct model *model, struct layer layer, struct mlq_err *err);
 
-/* Zeroed; fill in and lay out. */
+/* After the last layer: checks that the graph is whole (each value is read, the last layer gives
+ * what the task needs) and takes the arena, zeroed. The task and the inputs must be set. */
+int model_seal(struct model *model, struct mlq_err *err);
+
+/* Zeroed; fill in, append layers (layout.h), and seal. */
 MLQ_OWNED_RETURN struct model *model_create(void);
 void model_destroy(struct model **model); /* takes NULL, frees, nulls */
 

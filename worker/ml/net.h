@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The network of a model: forward and backward over a fixed number of rows, with all memory taken
- * before the first step. The kernel calls of a pass depend only on the model and `rows`, never on
- * the rank or on what ran before (gradients are written with beta = 0), so the same rows give the
- * same bits wherever they are computed. reference: Goodfellow, Bengio, Courville, Deep Learning
- * (2016), 6.5.
+ * The network of a model: forward and backward through its layers over a fixed number of rows, with
+ * all memory (one arena for values, gradients and what layers keep) taken before the first step.
+ * The kernel calls of a pass depend only on the model and `rows`, never on the rank or on what ran
+ * before (gradients are written with beta = 0), so the same rows give the same bits wherever they
+ * are computed. Where a value is read by several layers, their gradients are added in the reverse
+ * order of the list. reference: Goodfellow, Bengio, Courville, Deep Learning (2016), 6.5.
  */
 #ifndef MLQ_ML_NET_H
 #define MLQ_ML_NET_H
@@ -15,28 +16,33 @@
 #include "lib/base/ownership.h"
 #include "worker/ml/model.h"
 
-struct net; /* activations for one model and one number of rows */
+struct net; /* for one model and one number of rows */
 
-/* Borrows `model`, whose layers must not change after; its parameters may. */
-MLQ_OWNED_RETURN struct net *net_create(const struct model *model, uint32_t rows);
+/* Borrows `model`, whose layers must not change after; its arena may. Without `backward` only
+ * net_forward may be called, and less memory is taken. */
+MLQ_OWNED_RETURN struct net *net_create(const struct model *model, uint32_t rows, bool backward);
 void net_destroy(struct net **net);
 
 /* Where the inputs [rows][input_count] go; unused rows must be zeros, not garbage. */
 float *net_inputs(struct net *net);
 
-/* Runs all layers; the result is [rows][output_count], valid until the next pass. */
-float *net_forward(struct net *net);
+/* Runs all layers; the result is [rows][output_count], valid until the next pass. Rows from `used`
+ * on are padding. */
+const float *net_forward(struct net *net, uint32_t used);
 
-/* After net_forward: `output_gradient` [rows][output_count] is d(loss)/d(outputs), and `gradient`
- * [parameter_count] is overwritten with d(loss)/d(parameters). The activations are consumed. */
-void net_backward(struct net *net, const float *output_gradient, float *gradient);
+/* Where d(loss)/d(outputs) [rows][output_count] goes, zero for padding. */
+float *net_output_gradient(struct net *net);
 
-/* He et al. 2015 (weights normal with variance 2 / inputs before a ReLU; 1 / inputs before the
- * outputs), biases zero. Keyed by (seed, parameter index): the same on every machine. */
+/* After net_forward and with the output gradient filled: `gradient` [arena_count] is overwritten
+ * with d(loss)/d(parameters), and with what moves the state (layer.h). The values are consumed. */
+void net_backward(struct net *net, float *gradient);
+
+/* He et al. 2015 (weights normal with variance 2 / fan-in before a ReLU or GELU; 1 / fan-in
+ * elsewhere), biases zero. Keyed by (seed, place in the arena): the same on every machine. */
 void net_init_parameters(struct model *model, uint64_t seed);
 
-/* The first layer with a NaN or an infinity among `values` [parameter_count] (parameters or
- * gradients), or -1 when all are finite. For messages. */
+/* The first layer with a NaN or an infinity among `values` [arena_count] (parameters or gradients),
+ * or -1 when all are finite. For messages. */
 int net_find_not_finite(const struct model *model, const float *values);
 
 #endif

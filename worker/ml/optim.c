@@ -84,11 +84,11 @@ static void adamw_range(struct optim *optim,
 }
 
 static void
-step_range(struct optim *optim, struct range range, bool is_bias, float *w, const float *g)
+step_range(struct optim *optim, struct range range, bool decays, float *w, const float *g)
 {
     const struct optim_options *options = &optim->options;
-    double l2 = is_bias ? 0 : options->l2;
-    double decay = is_bias ? 0 : options->weight_decay;
+    double l2 = decays ? options->l2 : 0;
+    double decay = decays ? options->weight_decay : 0;
     switch (options->kind) {
     case OPTIM_SGD:
         sgd_range(optim, range, l2 + decay, w, g);
@@ -104,10 +104,10 @@ void optim_step(struct optim *optim, struct model *model, const float *gradient)
     MLQ_ASSERT(optim->count == model->parameter_count);
     optim->steps++;
     for (uint32_t i = 0; i < model->layer_count; i++) {
-        const struct model_layer *layer = &model->layers[i];
+        const struct layer *layer = &model->layers[i];
         struct range weights = {.begin = layer->weight_at, .end = layer->bias_at};
-        struct range biases = {.begin = layer->bias_at, .end = layer->bias_at + layer->outputs};
-        step_range(optim, weights, false, model->parameters, gradient);
-        step_range(optim, biases, true, model->parameters, gradient);
+        struct range biases = {.begin = layer->bias_at, .end = layer->bias_at + layer->bias_count};
+        step_range(optim, weights, layer_decays(layer), model->parameters, gradient);
+        step_range(optim, biases, false, model->parameters, gradient);
     }
 }

@@ -112,13 +112,25 @@ static void write_front(const struct card *card)
 
 /* ---- What it is ---- */
 
+static void write_layer(struct html *h, const struct layer *layer)
+{
+    static const char *const activations[LAYER_ACTIVATIONS] = {
+        [LAYER_IDENTITY] = "", [LAYER_RELU] = " (ReLU)", [LAYER_GELU] = " (GELU)",
+        [LAYER_TANH] = " (tanh)"};
+    switch (layer->kind) {
+    case LAYER_DENSE:
+        html_addf(h, " → %" PRIu32, layer->out.channels);
+        break;
+    }
+    html_add(h, activations[layer->activation]);
+}
+
 static void write_network(const struct card *card)
 {
     const struct model *model = card->model;
     html_addf(card->h, "%" PRIu32 " inputs", model->input_count);
     for (uint32_t k = 0; k < model->layer_count; k++) {
-        html_addf(card->h, " → %" PRIu32 "%s", model->layers[k].outputs,
-                  model->layers[k].activation == MODEL_RELU ? " (ReLU)" : "");
+        write_layer(card->h, &model->layers[k]);
     }
     html_addf(card->h, "; %" PRIu64 " parameters", model->parameter_count);
 }

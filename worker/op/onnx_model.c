@@ -199,29 +199,54 @@ static const char *add_features(struct builder *b)
     return concat(b, "mlq/inputs", b->blocks, b->block_count);
 }
 
+/* Opset 17 has no Gelu: x * (erf(x / sqrt(2)) + 1) / 2, by its parts. */
+static const char *add_gelu(struct builder *b, uint32_t k, const char *x)
+{
+    static const float root_half = 0.70710678118654752f, one = 1.0f, half = 0.5f;
+    const struct onnx_shape single = {.columns = 1};
+    onnx_graph_floats(b->g, name_of(b, "root_half", k), single, &root_half);
+    onnx_graph_floats(b->g, name_of(b, "one", k), single, &one);
+    onnx_graph_floats(b->g, name_of(b, "half", k), single, &half);
+    const char *scaled = node(b, "Mul", name_of(b, "gelu_scaled", k), x, name_of(b, "root_half", k));
+    const char *erf = node(b, "Erf", name_of(b, "gelu_erf", k), scaled, NULL);
+    const char *twice = node(b, "Add", name_of(b, "gelu_twice", k), erf, name_of(b, "one", k));
+    const char *share = node(b, "Mul", name_of(b, "gelu_share", k), twice, name_of(b, "half", k));
+    return node(b, "Mul", name_of(b, "gelu", k), x, share);
+}
+
+static const char *add_activation(struct builder *b, enum layer_activation activation, uint32_t k,
+                                  const char *value)
+{
+    switch (activation) {
+    case LAYER_IDENTITY:
+        return value;
+    case LAYER_RELU:
+        return node(b, "Relu", name_of(b, "relu", k), value, NULL);
+    case LAYER_GELU:
+        return add_gelu(b, k, value);
+    case LAYER_TANH:
+        return node(b, "Tanh", name_of(b, "tanh", k), value, NULL);
+    }
+    MLQ_UNREACHABLE("activation");
+}
+
 static const char *add_layers(struct builder *b, const char *value)
 {
     for (uint32_t k = 0; k < b->model->layer_count; k++) {
-        const struct model_layer *layer = &b->model->layers[k];
+        const struct layer *layer = &b->model->layers[k];
         const char *weight = name_of(b, "weight", k);
         const char *bias = name_of(b, "bias", k);
         const char *output = name_of(b, "layer", k);
         onnx_graph_floats(b->g, weight,
-                          (struct onnx_shape){.rows = layer->outputs, .columns = layer->inputs},
+                          (struct onnx_shape){.rows = layer->out.channels,
+                                              .columns = (int64_t)layer_shape_count(layer->in)},
                           b->model->parameters + layer->weight_at);
-        onnx_graph_floats(b->g, bias, (struct onnx_shape){.columns = layer->outputs},
+        onnx_graph_floats(b->g, bias, (struct onnx_shape){.columns = layer->out.channels},
                           b->model->parameters + layer->bias_at);
         const char *inputs[] = {value, weight, bias, NULL};
         struct onnx_node *gemm = onnx_graph_node(b->g, "", "Gemm", output, inputs);
         onnx_graph_set_int(b->g, gemm, "transB", 1);
-        switch (layer->activation) {
-        case MODEL_IDENTITY:
-            value = output;
-            break;
-        case MODEL_RELU:
-            value = node(b, "Relu", name_of(b, "relu", k), output, NULL);
-            break;
-        }
+        value = add_activation(b, layer->activation, k, output);
     }
     return value;
 }

@@ -104,14 +104,14 @@ static int predict(struct eval *eval, struct mlq_err *err)
     if (rc != 0) {
         return rc;
     }
-    struct net *net = net_create(eval->model, CHUNK_ROWS);
+    struct net *net = net_create(eval->model, CHUNK_ROWS, false);
     for (uint64_t begin = 0; begin < eval->rows && rc == 0; begin += CHUNK_ROWS) {
         uint64_t left = eval->rows - begin;
         uint32_t rows = left < CHUNK_ROWS ? (uint32_t)left : CHUNK_ROWS;
         memset(net_inputs(net), 0, sizeof(float) * CHUNK_ROWS * eval->model->input_count);
         rc = preprocess_rows(bound, begin, rows, net_inputs(net), err);
         if (rc == 0) {
-            const float *outputs = net_forward(net);
+            const float *outputs = net_forward(net, rows);
             rc = check_finite(eval, outputs, begin, rows, err);
             if (rc == 0) {
                 take_chunk(eval, outputs, begin, rows);

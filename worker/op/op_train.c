@@ -93,6 +93,24 @@ static int compare_ranks(struct op_train *train, struct mlq_err *err)
     return rc;
 }
 
+size_t op_train_parts(const struct op_train *train, struct op_train_part parts[OP_TRAIN_PARTS_MAX])
+{
+    const struct model *model = train->data.model;
+    const struct op_train_part all[OP_TRAIN_PARTS_MAX] = {
+        {"parameters", model->parameters, model->arena_count},
+        {"first", train->optim->first, model->parameter_count},
+        {"second", train->optim->second, model->parameter_count},
+        {"best", train->best, model->arena_count},
+    };
+    size_t count = 0;
+    for (size_t i = 0; i < OP_TRAIN_PARTS_MAX; i++) {
+        if (all[i].values != NULL) {
+            parts[count++] = all[i];
+        }
+    }
+    return count;
+}
+
 /* Rank 0 alone reads checkpoints; the others get its state. */
 static int share_state(struct op_train *train, struct mlq_err *err)
 {
@@ -110,14 +128,11 @@ static int share_state(struct op_train *train, struct mlq_err *err)
     train->cursor = head.cursor;
     train->optim->steps = head.optimizer_steps;
     train->resumed = true;
-    float *parts[] = {train->data.model->parameters, train->optim->first, train->optim->second,
-                      train->best};
-    for (size_t i = 0; i < MLQ_COUNT_OF(parts) && rc == 0; i++) {
-        if (parts[i] != NULL) {
-            rc = coll_broadcast(train->coll, parts[i],
-                                train->data.model->parameter_count * sizeof(float), 0, limit_ns,
-                                err);
-        }
+    struct op_train_part parts[OP_TRAIN_PARTS_MAX];
+    size_t count = op_train_parts(train, parts);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        rc = coll_broadcast(train->coll, parts[i].values, parts[i].count * sizeof(float), 0,
+                            limit_ns, err);
     }
     return rc;
 }
@@ -152,7 +167,7 @@ static int prepare(struct op_train *train, struct mlq_err *err)
     const struct model *model = train->data.model;
     train->optim = optim_create(train->config.optim, model->parameter_count);
     train->best =
-        train->config.early_stop ? mlq_alloc_array(model->parameter_count, sizeof(float)) : NULL;
+        train->config.early_stop ? mlq_alloc_array(model->arena_count, sizeof(float)) : NULL;
     train->history = json_array();
     net_init_parameters(train->data.model, train->config.seed);
     if (coll_rank(train->coll) == 0) {
@@ -230,7 +245,7 @@ static int write_outputs(struct op_train *train, struct mlq_err *err)
 {
     struct model *model = train->data.model;
     if (train->best != NULL && train->cursor.best_epoch > 0) {
-        memcpy(model->parameters, train->best, model->parameter_count * sizeof(float));
+        memcpy(model->parameters, train->best, model->arena_count * sizeof(float));
     }
     int layer = net_find_not_finite(model, model->parameters);
     if (layer >= 0) {

@@ -21,6 +21,7 @@
 #include "lib/base/err.h"
 #include "worker/coll/coll.h"
 #include "worker/ml/gemm.h"
+#include "worker/ml/layout.h"
 #include "worker/ml/model.h"
 #include "worker/ml/optim.h"
 #include "worker/op/op.h"
@@ -28,12 +29,14 @@
 
 /* ---- Parameters ---- */
 
+#define OP_TRAIN_HIDDEN_MAX 32u
+
 enum op_train_kind { OP_TRAIN_LINEAR, OP_TRAIN_SOFTMAX, OP_TRAIN_MLP };
 
 struct op_train_config {
     enum op_train_kind kind;
-    uint32_t hidden_count;
-    uint32_t hidden[MODEL_LAYERS_MAX];
+    struct layout_mlp mlp; /* its widths in hidden */
+    uint32_t hidden[OP_TRAIN_HIDDEN_MAX];
     enum op_columns_task task;
     uint64_t epochs;
     uint32_t batch;
@@ -97,6 +100,15 @@ struct op_train {
     int64_t busy_ns;  /* in this time */
     bool resumed;
 };
+
+/* What of it is floats. */
+struct op_train_part {
+    const char *name; /* in a checkpoint */
+    float *values;
+    uint64_t count;
+};
+#define OP_TRAIN_PARTS_MAX 4u
+size_t op_train_parts(const struct op_train *train, struct op_train_part parts[OP_TRAIN_PARTS_MAX]);
 
 /* Every call between ranks is given up after this. */
 #define OP_TRAIN_TIMEOUT_NS (INT64_C(60) * 1000000000)

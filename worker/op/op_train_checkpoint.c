@@ -26,32 +26,10 @@
 #define NAME_BYTES      48
 #define KEPT            2  /* the newest, and the one before in case the disk damaged it */
 #define NAMES_MAX       64 /* more are a foreign folder */
-#define TENSORS_MAX     4
 #define HASH_BYTES      17
 #define STATE_BYTES_MAX (64u << 20)
 
 /* ---- What is in one ---- */
-
-struct part {
-    const char *name;
-    float *values;
-};
-
-static size_t list_parts(const struct op_train *train, struct part parts[TENSORS_MAX])
-{
-    size_t count = 0;
-    parts[count++] = (struct part){.name = "parameters", .values = train->data.model->parameters};
-    if (train->optim->first != NULL) {
-        parts[count++] = (struct part){.name = "first", .values = train->optim->first};
-    }
-    if (train->optim->second != NULL) {
-        parts[count++] = (struct part){.name = "second", .values = train->optim->second};
-    }
-    if (train->best != NULL) {
-        parts[count++] = (struct part){.name = "best", .values = train->best};
-    }
-    return count;
-}
 
 static uint64_t hash_more(uint64_t hash, const void *data, size_t bytes)
 {
@@ -147,9 +125,9 @@ int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err)
     if (dir == NULL) {
         return 0;
     }
-    struct part parts[TENSORS_MAX];
-    struct safetensors_tensor tensors[TENSORS_MAX];
-    size_t count = list_parts(train, parts);
+    struct op_train_part parts[OP_TRAIN_PARTS_MAX];
+    struct safetensors_tensor tensors[OP_TRAIN_PARTS_MAX];
+    size_t count = op_train_parts(train, parts);
     json_t *state = pack_state(train);
     char *text = json_dumps(state, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(state);
@@ -158,11 +136,11 @@ int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err)
     }
     uint64_t hash = hash_more(1, text, strlen(text));
     for (size_t i = 0; i < count; i++) {
-        uint64_t bytes = train->data.model->parameter_count * sizeof(float);
+        uint64_t bytes = parts[i].count * sizeof(float);
         tensors[i] = (struct safetensors_tensor){.name = parts[i].name,
                                                  .dtype = SAFETENSORS_F32,
                                                  .rank = 1,
-                                                 .shape = {train->data.model->parameter_count},
+                                                 .shape = {parts[i].count},
                                                  .data = parts[i].values,
                                                  .bytes = bytes};
         hash = hash_more(hash, parts[i].values, bytes);
@@ -246,9 +224,9 @@ static int take_state(struct op_train *train,
                       struct mlq_err *err)
 {
     struct op_train_cursor cursor;
-    struct part parts[TENSORS_MAX];
-    uint64_t optimizer_steps = 0, bytes = train->data.model->parameter_count * sizeof(float);
-    size_t count = list_parts(train, parts);
+    struct op_train_part parts[OP_TRAIN_PARTS_MAX];
+    uint64_t optimizer_steps = 0;
+    size_t count = op_train_parts(train, parts);
     json_t *history = json_object_get(state, "history");
     bool whole = get_u64(state, "epoch", &cursor.epoch) && get_u64(state, "step", &cursor.step) &&
                  get_real(state, "epoch_loss", &cursor.epoch_loss) &&
@@ -259,13 +237,15 @@ static int take_state(struct op_train *train,
                  cursor.epoch <= train->config.epochs && json_array_size(history) == cursor.epoch;
     for (size_t i = 0; whole && i < count; i++) {
         const struct safetensors_tensor *tensor = safetensors_find(file, parts[i].name);
-        whole = tensor != NULL && tensor->dtype == SAFETENSORS_F32 && tensor->bytes == bytes;
+        whole = tensor != NULL && tensor->dtype == SAFETENSORS_F32 &&
+                tensor->bytes == parts[i].count * sizeof(float);
     }
     if (!whole) {
         return mlq_fail(err, MLQ_ECORRUPT, "its state is not complete");
     }
     for (size_t i = 0; i < count; i++) {
-        memcpy(parts[i].values, safetensors_find(file, parts[i].name)->data, bytes);
+        memcpy(parts[i].values, safetensors_find(file, parts[i].name)->data,
+               parts[i].count * sizeof(float));
     }
     train->cursor = cursor;
     train->optim->steps = optimizer_steps;

@@ -10,8 +10,7 @@
 #include "worker/ml/tree.h"
 #include "worker/op/op_train.h"
 
-#define HIDDEN_MAX (MODEL_LAYERS_MAX - 1)
-#define SEED_MAX   (INT64_C(1) << 53) /* what JSON keeps exactly */
+#define SEED_MAX (INT64_C(1) << 53) /* what JSON keeps exactly */
 
 /* The name of the one member of a mapping such as {mlp: {hidden: [..]}}, or the text itself. */
 static int one_of(const struct op_context *ctx,
@@ -46,29 +45,72 @@ static int
 read_hidden(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
     const json_t *hidden = op_with(ctx, "model.mlp.hidden");
+    config->mlp.hidden = config->hidden;
     if (hidden == NULL) {
         config->hidden[0] = 128;
         config->hidden[1] = 64;
-        config->hidden_count = 2;
+        config->mlp.hidden_count = 2;
         return 0;
     }
     size_t count = json_array_size(hidden);
-    if (!json_is_array(hidden) || count > HIDDEN_MAX) {
+    if (!json_is_array(hidden) || count > OP_TRAIN_HIDDEN_MAX) {
         return mlq_fail(err, MLQ_EINVAL, "model.mlp.hidden: expected a list of at most %u widths",
-                        HIDDEN_MAX);
+                        OP_TRAIN_HIDDEN_MAX);
     }
     for (size_t i = 0; i < count; i++) {
         const json_t *width = json_array_get(hidden, i);
         json_int_t n = json_integer_value(width);
-        if (!json_is_integer(width) || n < 1 || n > (json_int_t)MODEL_UNITS_MAX) {
+        if (!json_is_integer(width) || n < 1 || n > (json_int_t)LAYER_UNITS_MAX) {
             return mlq_fail(err, MLQ_EINVAL,
                             "model.mlp.hidden[%zu]: expected a whole number from 1 to %u", i,
-                            MODEL_UNITS_MAX);
+                            LAYER_UNITS_MAX);
         }
         config->hidden[i] = (uint32_t)n;
     }
-    config->hidden_count = (uint32_t)count;
+    config->mlp.hidden_count = (uint32_t)count;
     return 0;
+}
+
+/* The index of a text parameter among `names`. */
+static int read_choice(const struct op_context *ctx,
+                       const char *param,
+                       const char *const *names,
+                       size_t count,
+                       size_t *choice,
+                       struct mlq_err *err)
+{
+    const char *name = NULL;
+    int rc = op_get_text(ctx, param, names[*choice], &name, err);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *choice = i;
+            return 0;
+        }
+    }
+    return rc != 0 ? rc : mlq_fail(err, MLQ_EINVAL, "%s: '%s' is none of its choices", param, name);
+}
+
+static int read_activation(const struct op_context *ctx,
+                           const char *param,
+                           enum layer_activation *activation,
+                           struct mlq_err *err)
+{
+    const char *names[LAYER_ACTIVATIONS];
+    size_t choice = LAYER_RELU;
+    for (int i = 0; i < LAYER_ACTIVATIONS; i++) {
+        names[i] = layer_activation_text((enum layer_activation)i);
+    }
+    int rc = read_choice(ctx, param, names, LAYER_ACTIVATIONS, &choice, err);
+    *activation = (enum layer_activation)choice;
+    return rc;
+}
+
+static int
+read_mlp(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+{
+    int rc = read_hidden(ctx, config, err);
+    return rc != 0 ? rc
+                   : read_activation(ctx, "model.mlp.activation", &config->mlp.activation, err);
 }
 
 static int
@@ -84,7 +126,7 @@ read_model(const struct op_context *ctx, struct op_train_config *config, struct 
     for (size_t i = 0; i < MLQ_COUNT_OF(kinds); i++) {
         if (strcmp(name, kinds[i]) == 0) {
             config->kind = (enum op_train_kind)i;
-            return config->kind == OP_TRAIN_MLP ? read_hidden(ctx, config, err) : 0;
+            return config->kind == OP_TRAIN_MLP ? read_mlp(ctx, config, err) : 0;
         }
     }
     return mlq_fail(err, MLQ_EINVAL, "model: '%s' is not one of linear, softmax, mlp", name);
@@ -214,7 +256,7 @@ int op_train_config_read(const struct op_context *ctx,
                          struct op_train_config *config,
                          struct mlq_err *err)
 {
-    *config = (struct op_train_config){.hidden_count = 0};
+    *config = (struct op_train_config){.epochs = 0};
     int rc = read_model(ctx, config, err);
     if (rc == 0) {
         rc = read_task(ctx, config, err);

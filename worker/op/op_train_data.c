@@ -8,6 +8,7 @@
 
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
+#include "worker/ml/layout.h"
 #include "worker/ml/preprocess.h"
 #include "worker/op/op_train.h"
 
@@ -106,7 +107,7 @@ static int fit(struct op_context *ctx,
         rc = preprocess_fit(model, features.columns, features.count, table_rows(table), err);
     }
     if (rc == 0) {
-        rc = model_lay_out(model, config->hidden, config->hidden_count, err);
+        rc = layout_mlp(model, &config->mlp, err);
     }
     return rc;
 }
@@ -145,22 +146,33 @@ static uint64_t hash_set(uint64_t hash, const struct op_train_set *set, const st
 static uint64_t hash_config(const struct op_train_config *config)
 {
     const struct optim_options *optim = &config->optim;
-    const uint64_t counts[] = {
-        config->kind,       config->hidden_count, config->epochs, config->batch, config->shards,
-        config->early_stop, config->patience,     config->seed,   optim->kind,   optim->nesterov};
+    const uint64_t counts[] = {config->kind,   config->epochs,     config->batch,
+                               config->shards, config->early_stop, config->patience,
+                               config->seed,   optim->kind,        optim->nesterov};
     const double numbers[] = {optim->lr,    optim->weight_decay, optim->l2,     optim->momentum,
                               optim->beta1, optim->beta2,        optim->epsilon};
     uint64_t hash = hash_bytes(1, counts, sizeof(counts));
-    hash = hash_bytes(hash, numbers, sizeof(numbers));
-    return hash_bytes(hash, config->hidden, sizeof(config->hidden));
+    return hash_bytes(hash, numbers, sizeof(numbers));
+}
+
+static uint64_t hash_layer(uint64_t hash, const struct layer *layer)
+{
+    const uint64_t numbers[] = {layer->kind,       layer->activation,   layer->from,
+                                layer->out.height, layer->out.width,    layer->out.channels,
+                                layer->weight_at,  layer->weight_count, layer->bias_count,
+                                layer->state_count};
+    return hash_bytes(hash, numbers, sizeof(numbers));
 }
 
 static uint64_t fingerprint(const struct op_train_config *config, const struct op_train_data *data)
 {
     const struct model *model = data->model;
     const uint64_t shape[] = {model->task, model->class_count, model->input_count,
-                              model->parameter_count};
+                              model->arena_count};
     uint64_t hash = hash_bytes(hash_config(config), shape, sizeof(shape));
+    for (uint32_t i = 0; i < model->layer_count; i++) {
+        hash = hash_layer(hash, &model->layers[i]);
+    }
     for (uint32_t i = 0; i < model->class_count; i++) {
         hash = hash_bytes(hash, model->classes[i], strlen(model->classes[i]));
     }

@@ -39,7 +39,6 @@ struct loop {
     uint32_t steps;          /* per epoch */
     struct tree_range range; /* this rank's shards */
     struct net *net;
-    float *output_gradient;
     uint32_t *labels; /* of one shard, in the order of its rows */
     float *targets;
     uint32_t *order;
@@ -63,7 +62,7 @@ static uint64_t block_bytes(const struct loop *loop, uint32_t rank, uint32_t nod
     uint64_t partials = tree_partials(range, nodes);
     partials = partials < nodes_min ? nodes_min : partials;
     return sizeof(struct block_head) + (range.end - range.begin) * sizeof(double) +
-           partials * loop->model->parameter_count * sizeof(float);
+           partials * loop->model->arena_count * sizeof(float);
 }
 
 static double *block_losses(uint8_t *block)
@@ -86,9 +85,7 @@ static void loop_init(struct loop *loop, struct op_train *train)
     loop->shard_rows = (config->batch + config->shards - 1) / config->shards;
     loop->steps = (train->data.train.rows + config->batch - 1) / config->batch;
     loop->range = tree_deal(config->shards, ranks, rank);
-    loop->net = net_create(model, loop->shard_rows);
-    loop->output_gradient =
-        mlq_alloc_array((size_t)loop->shard_rows * model_output_count(model), sizeof(float));
+    loop->net = net_create(model, loop->shard_rows, true);
     loop->labels = mlq_alloc_array(loop->shard_rows, sizeof(uint32_t));
     loop->targets = mlq_alloc_array(loop->shard_rows, sizeof(float));
     loop->order = mlq_alloc_array(train->data.train.rows, sizeof(uint32_t));
@@ -103,7 +100,7 @@ static void loop_init(struct loop *loop, struct op_train *train)
     }
     loop->receive = ranks == 1 ? loop->send : mlq_alloc(total);
     if (train->data.validation.rows > 0) {
-        loop->validation_net = net_create(model, CHUNK_ROWS);
+        loop->validation_net = net_create(model, CHUNK_ROWS, false);
     }
 }
 
@@ -116,7 +113,6 @@ static void loop_fini(struct loop *loop)
     mlq_free(loop->order);
     mlq_free(loop->targets);
     mlq_free(loop->labels);
-    mlq_free(loop->output_gradient);
     net_destroy(&loop->net);
     net_destroy(&loop->validation_net);
 }
@@ -145,9 +141,10 @@ static void gather(struct loop *loop, uint32_t begin, uint32_t end)
 static double
 compute_loss(const struct loop *loop, struct loss_shape shape, const float *outputs, float scale)
 {
+    float *gradient = net_output_gradient(loop->net);
     return loop->model->task == MODEL_REGRESSION
-               ? loss_squared(shape, outputs, loop->targets, scale, loop->output_gradient)
-               : loss_softmax(shape, outputs, loop->labels, scale, loop->output_gradient);
+               ? loss_squared(shape, outputs, loop->targets, scale, gradient)
+               : loss_softmax(shape, outputs, loop->labels, scale, gradient);
 }
 
 /* The gradient of one shard of the step that has samples [begin, begin + count). Its kernel calls
@@ -158,16 +155,16 @@ compute_shard(struct loop *loop, uint32_t shard, uint32_t begin, uint32_t count,
     uint32_t from = shard * loop->shard_rows, to = from + loop->shard_rows;
     to = to < count ? to : count;
     if (from >= to) {
-        memset(gradient, 0, loop->model->parameter_count * sizeof(float));
+        memset(gradient, 0, loop->model->arena_count * sizeof(float));
         return 0;
     }
     gather(loop, begin + from, begin + to);
-    const float *outputs = net_forward(loop->net);
+    const float *outputs = net_forward(loop->net, to - from);
     struct loss_shape shape = {.rows = to - from,
                                .rows_padded = loop->shard_rows,
                                .outputs = model_output_count(loop->model)};
     double loss = compute_loss(loop, shape, outputs, 1.0f / (float)count);
-    net_backward(loop->net, loop->output_gradient, gradient);
+    net_backward(loop->net, gradient);
     return loss;
 }
 
@@ -176,7 +173,7 @@ static void compute_range(struct loop *loop, uint32_t begin, uint32_t count)
     struct tree tree;
     uint32_t shards = loop->range.end - loop->range.begin;
     float *sums = block_sums(loop->send, shards);
-    tree_init(&tree, loop->model->parameter_count);
+    tree_init(&tree, loop->model->arena_count);
     for (uint32_t i = 0; i < shards; i++) {
         /* The stack's nodes lie one behind the other, so that they can be sent as one block. */
         float *gradient = sums + tree.count * tree.width;
@@ -192,7 +189,7 @@ static float *finish_sums(struct loop *loop)
     struct tree tree;
     uint32_t shards = loop->train->config.shards, ranks = coll_size(loop->train->coll);
     uint8_t *block = loop->receive;
-    tree_init(&tree, loop->model->parameter_count);
+    tree_init(&tree, loop->model->arena_count);
     for (uint32_t rank = 0; rank < ranks; rank++) {
         struct block_head head;
         struct tree_node nodes[TREE_NODES_MAX];
@@ -275,7 +272,7 @@ static struct chunk_score score_chunk(struct loop *loop, uint32_t begin)
     float *inputs = net_inputs(loop->validation_net);
     memcpy(inputs, set->inputs + begin * width, rows * width * sizeof(float));
     memset(inputs + rows * width, 0, (CHUNK_ROWS - rows) * width * sizeof(float));
-    const float *z = net_forward(loop->validation_net);
+    const float *z = net_forward(loop->validation_net, rows);
     struct loss_shape shape = {.rows = rows, .rows_padded = CHUNK_ROWS, .outputs = outputs};
     struct chunk_score score = {.loss = 0};
     if (loop->model->task == MODEL_REGRESSION) {
@@ -361,7 +358,7 @@ static void keep_best(struct op_train *train, double val_loss)
     cursor->stale = 0;
     if (train->best != NULL) {
         memcpy(train->best, train->data.model->parameters,
-               train->data.model->parameter_count * sizeof(float));
+               train->data.model->arena_count * sizeof(float));
     }
 }
 
