@@ -251,13 +251,17 @@ static int send(struct submit *submit, uint64_t *job, struct mlq_err *err)
         .spec = spec_canonical(submit->file.spec, session->region),
         .idempotency_key = mlq_str_from(submit->key),
         .feasible_only = submit->feasible_only};
+    bool may_exist = false;
     for (int i = 0; i < TRIES; i++) {
         rc = mlq_client_submit(session->client, &submission, job, session->region, &warning, err);
         if (rc != MLQ_EUNKNOWN) {
             break;
         }
+        may_exist = true;
     }
-    if (rc == MLQ_EUNKNOWN) {
+    if (may_exist && session_is_passing(rc)) {
+        /* That a later try reached nobody does not undo the one that was sent. */
+        rc = mlq_wrap(err, MLQ_EUNKNOWN, "was sent, and not answered");
         fprintf(stderr,
                 "the job may or may not exist: the same with --idempotency-key %s is safe\n",
                 submit->key);

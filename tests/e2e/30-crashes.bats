@@ -98,3 +98,30 @@ finished_once() {
     mlq wait "$job" --timeout 60s
     [ "$(field "$job" "job['state'], job['labels']['owner'], [a['cause'] for a in stages['main']['attempts']]")" = "('succeeded', 'me', ['requeue', None])" ]
 }
+
+backend_of() { # CONNECTION of the scheduler
+    PSQL=$(python3 -c 'import json,os; print(json.load(open(os.environ["MLQ_HOME"] + "/cluster.json"))["pg_socket_dir"])')
+    psql -XAtq -h "$PSQL" -U mlq -d postgres -c "SELECT pid FROM pg_stat_activity WHERE application_name = 'mlq scheduler $1'"
+}
+
+live_jobs() { mlq status --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["cluster"]["jobs"])'; }
+
+@test "a submit that was sent and not answered exits with 7, though nobody is reached any more" {
+    journal=$(backend_of journal)
+    before=$(live_jobs)
+    kill -STOP "$journal" # the commit hangs: the job is in the scheduler's memory alone
+    mlq submit -q --idempotency-key sent-once -- true >out 2>err 3>&- &
+    submit=$!
+    await 30 eval "[ \$(live_jobs) -gt $before ]"
+    kill -9 "$(pid_of scheduler)"
+    kill -CONT "$journal"
+    status=0
+    wait $submit || status=$?
+    cat err
+    [ "$status" = 7 ]
+    grep -q 'with --idempotency-key sent-once is safe' err
+    mlq up
+    job=$(mlq submit -q --idempotency-key sent-once -- true)
+    mlq wait "$job" --timeout 60s
+    [ "$(mlq submit -q --idempotency-key sent-once -- true)" = "$job" ]
+}
