@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Causes travel in messages as numbers; scheduler and worker each write them down. They must agree.
+ * What scheduler and worker each write down, because neither may include the other: the numbers of
+ * causes, and how many ranks a worker holds.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +12,12 @@
 
 #include "lib/base/ownership.h"
 #include "scheduler/core/core.h"
+#include "worker/agent/agent.h"
 #include "worker/agent/cause.h"
+
+/* What the core places fits, what is being killed meanwhile fits beside it, and a hello holds all. */
+_Static_assert(AGENT_MEMBERS_MAX >= 2 * CORE_MEMBERS_PER_WORKER_MAX, "the worker is full too early");
+_Static_assert(AGENT_MEMBERS_MAX <= CORE_CLAIMS_MAX, "a hello cannot claim all that is here");
 
 struct entry {
     const char *name;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/base/panic.h"
+#include "worker/agent/members.h"
 
 #define NEVER             INT64_MAX
 #define SECOND_NS         INT64_C(1000000000)
@@ -57,38 +58,6 @@ static struct agent_action *emit_for(struct agent_actions *actions, enum agent_a
 
 /* ---- Members ---- */
 
-static struct agent_member *find(struct agent *agent, uint64_t attempt, uint32_t rank)
-{
-    for (uint32_t i = 0; i < AGENT_MEMBERS_MAX; i++) {
-        struct agent_member *member = &agent->members[i];
-        if (member->state != AGENT_FREE && member->attempt == attempt && member->rank == rank) {
-            return member;
-        }
-    }
-    return NULL;
-}
-
-const struct agent_member *agent_find(const struct agent *agent, uint64_t attempt, uint32_t rank)
-{
-    for (uint32_t i = 0; i < AGENT_MEMBERS_MAX; i++) {
-        const struct agent_member *member = &agent->members[i];
-        if (member->state != AGENT_FREE && member->attempt == attempt && member->rank == rank) {
-            return member;
-        }
-    }
-    return NULL;
-}
-
-static bool was_forgotten(const struct agent *agent, uint64_t attempt, uint32_t rank)
-{
-    for (uint32_t i = 0; i < AGENT_FORGOTTEN_MAX; i++) {
-        if (agent->forgotten[i].attempt == attempt && agent->forgotten[i].rank == rank) {
-            return attempt != 0;
-        }
-    }
-    return false;
-}
-
 static void move(struct agent_member *member, enum agent_state state)
 {
     MLQ_ASSERT(legal_moves[member->state][state]);
@@ -99,26 +68,18 @@ static void move(struct agent_member *member, enum agent_state state)
 static struct agent_member *add(struct agent *agent, uint64_t attempt, uint32_t rank,
                                 enum agent_state state)
 {
-    for (uint32_t i = 0; i < AGENT_MEMBERS_MAX; i++) {
-        struct agent_member *member = &agent->members[i];
-        if (member->state == AGENT_FREE) {
-            *member = (struct agent_member){.attempt = attempt, .rank = rank, .exit_code = -1};
-            move(member, state);
-            agent->count++;
-            return member;
-        }
+    struct agent_member *member = members_add(agent, attempt, rank);
+    if (member != NULL) {
+        move(member, state);
     }
-    return NULL;
+    return member;
 }
 
 static void forget(struct agent *agent, struct agent_member *member, struct agent_actions *actions)
 {
     (void)emit_for(actions, AGENT_ACT_REMOVE, member);
-    agent->forgotten[agent->forgotten_next] =
-        (struct agent_member){.attempt = member->attempt, .rank = member->rank};
-    agent->forgotten_next = (agent->forgotten_next + 1) % AGENT_FORGOTTEN_MAX;
     move(member, AGENT_FREE);
-    agent->count--;
+    members_remove(agent, member);
 }
 
 static bool has_shim(const struct agent_member *member)
@@ -233,7 +194,7 @@ static void welcomed(struct agent *agent, const struct agent_event *event,
     agent->link_deadline_ns = NEVER;
     agent->heartbeat_deadline_ns = event->now_ns + agent->heartbeat_ns;
     emit(actions, AGENT_ACT_LEASE)->deadline_ns = agent_lease_deadline_ns(agent);
-    for (uint32_t i = 0; i < AGENT_MEMBERS_MAX; i++) {
+    for (uint32_t i = 0; i < agent->fresh; i++) {
         struct agent_member *member = &agent->members[i];
         if (member->state == AGENT_RUNNING || member->state == AGENT_STOPPING) {
             (void)emit_for(actions, AGENT_ACT_REPORT_STARTED, member);
@@ -266,7 +227,7 @@ static void beat(struct agent *agent, int64_t now_ns, struct agent_actions *acti
     }
     agent->heartbeat_deadline_ns = now_ns + agent->heartbeat_ns;
     emit(actions, AGENT_ACT_HEARTBEAT)->session = agent->session;
-    for (uint32_t i = 0; i < AGENT_MEMBERS_MAX; i++) {
+    for (uint32_t i = 0; i < agent->fresh; i++) {
         struct agent_member *member = &agent->members[i];
         if (member->state == AGENT_REPORTED &&
             now_ns - member->reported_ns >= agent->heartbeat_ns) {
@@ -297,8 +258,8 @@ static void assigned(struct agent *agent, const struct agent_event *event,
 {
     if (agent->link != AGENT_LINK_WELCOMED || event->session != agent->session ||
         event->attempt == 0 || agent->leave_deadline_ns != NEVER ||
-        find(agent, event->attempt, event->rank) != NULL ||
-        was_forgotten(agent, event->attempt, event->rank)) {
+        members_find(agent, event->attempt, event->rank) != NULL ||
+        members_was_forgotten(agent, event->attempt, event->rank)) {
         return; /* stale or repeated; one that is lost by this is missing in the next hello's claims
                  */
     }
@@ -337,7 +298,7 @@ static void checkpoint(const struct agent_member *member, struct agent_actions *
 static void found(struct agent *agent, const struct agent_event *event,
                   struct agent_actions *actions)
 {
-    if (find(agent, event->attempt, event->rank) != NULL) {
+    if (members_find(agent, event->attempt, event->rank) != NULL) {
         return;
     }
     struct agent_member *member =
@@ -423,7 +384,7 @@ static void quit(struct agent *agent, const struct agent_event *event,
         return;
     }
     agent->leave_deadline_ns = event->now_ns + event->grace_ns + LEAVE_MARGIN_NS;
-    for (uint32_t i = 0; i < AGENT_MEMBERS_MAX; i++) {
+    for (uint32_t i = 0; i < agent->fresh; i++) {
         if (agent->members[i].state != AGENT_FREE) {
             /* Not the task's failure, nor a lost machine: it runs again and no retry is used up. */
             stop(&agent->members[i], WORKER_CAUSE_REQUEUE, event->grace_ns, actions);
@@ -434,7 +395,7 @@ static void quit(struct agent *agent, const struct agent_event *event,
 static void step_member(struct agent *agent, const struct agent_event *event,
                         struct agent_actions *actions)
 {
-    struct agent_member *member = find(agent, event->attempt, event->rank);
+    struct agent_member *member = members_find(agent, event->attempt, event->rank);
     if (member == NULL) {
         return;
     }
@@ -576,7 +537,7 @@ int64_t agent_next_deadline_ns(const struct agent *agent)
 void agent_audit(const struct agent *agent)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < AGENT_MEMBERS_MAX; i++) {
+    for (uint32_t i = 0; i < agent->fresh; i++) {
         const struct agent_member *member = &agent->members[i];
         if (member->state == AGENT_FREE) {
             continue;

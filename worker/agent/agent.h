@@ -24,7 +24,10 @@
 
 #include "worker/agent/cause.h"
 
-#define AGENT_MEMBERS_MAX 512
+/* What one hello may claim: twice what the scheduler places on a worker, so that those which are still
+ * being killed leave room. */
+#define AGENT_MEMBERS_MAX   2048
+#define AGENT_BUCKETS       2048 /* of the index of members, a power of two */
 #define AGENT_FORGOTTEN_MAX 1024 /* the last ones removed, so that a late repeat is known */
 /* One event emits at most this many actions: two for each member and a few for the link. */
 #define AGENT_ACTIONS_MAX (2 * AGENT_MEMBERS_MAX + 8)
@@ -141,15 +144,24 @@ struct agent_member {
     int64_t reported_ns;
     bool must_stop; /* told to stop before it was started */
     bool is_doomed; /* the scheduler does not want to hear of it any more: forget it when it ends */
+    uint32_t next;  /* 1 + place of the next one of its bucket, or of the free ones; 0: none */
+};
+
+struct agent_name {
+    uint64_t attempt;
+    uint32_t rank;
 };
 
 enum agent_link { AGENT_LINK_DOWN, AGENT_LINK_HELLO, AGENT_LINK_WELCOMED };
 
-/* Plain data of fixed size. Read it, but only agent.c writes it. */
+/* Plain data of fixed size. Read it, but only agent.c and members.c write it. */
 struct agent {
     struct agent_member members[AGENT_MEMBERS_MAX];
     uint32_t count;
-    struct agent_member forgotten[AGENT_FORGOTTEN_MAX]; /* a ring */
+    uint32_t buckets[AGENT_BUCKETS]; /* members.c: 1 + place of the first; 0: none */
+    uint32_t fresh;                  /* places from here on were never used */
+    uint32_t free;                   /* 1 + the first place that was given back; 0: none */
+    struct agent_name forgotten[AGENT_FORGOTTEN_MAX]; /* a ring */
     uint32_t forgotten_next;
     enum agent_link link;
     uint32_t hellos; /* unanswered ones on this connection */
