@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Held actions as messages, once their turn is durable. Actions for one worker that follow each other and are
- * of one kind travel in one message. A message that cannot be sent is dropped: the worker says hello again
- * and the core settles what it missed.
+ * Held actions as messages, once their turn is durable, worker by worker. Actions for one worker that follow
+ * each other and are of one kind travel in one message; acknowledgements go ahead of the assignments that they
+ * make room for, so that a turn of ends is two messages. A message that cannot be sent is dropped: the worker
+ * says hello again and the core settles what it missed.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/ownership.h"
@@ -20,14 +22,18 @@
 struct parcel {
     struct shell *shell;
     struct mlq_region *region;
-    struct roster_worker *worker; /* NULL: empty */
-    enum core_action_kind kind;
+    const struct turn_held **sorted; /* owned: the actions of a turn by worker */
+    size_t sorted_room;
+    struct roster_worker *worker; /* NULL: it is not known */
+    enum core_action_kind kind;   /* of what is collected beside acknowledgements */
     uint64_t session;
+    size_t ack_count;
     size_t count;
     size_t bytes; /* of the assignments */
+    struct msg_member acks[ITEMS_MAX];
     struct msg_assignment assignments[ITEMS_MAX];
     struct msg_kill_item kills[ITEMS_MAX];
-    struct msg_member members[ITEMS_MAX];
+    struct msg_member fenced[ITEMS_MAX];
 };
 
 void outbound_worker(struct shell *shell, struct roster_worker *worker, const struct msg *msg)
@@ -56,9 +62,19 @@ void outbound_reply(struct shell *shell, const struct net_address *to, const str
     }
 }
 
+static void flush_acks(struct parcel *parcel)
+{
+    if (parcel->ack_count > 0) {
+        struct msg msg = {.kind = MSG_ACK, .ack = {.items = parcel->acks, .count = parcel->ack_count}};
+        outbound_worker(parcel->shell, parcel->worker, &msg);
+        parcel->ack_count = 0;
+    }
+}
+
 static void flush(struct parcel *parcel)
 {
-    if (parcel->worker == NULL || parcel->count == 0) {
+    flush_acks(parcel);
+    if (parcel->count == 0) {
         return;
     }
     struct msg msg = {0};
@@ -71,14 +87,11 @@ static void flush(struct parcel *parcel)
         msg.kind = MSG_KILL;
         msg.kill = (struct msg_kill){.items = parcel->kills, .count = parcel->count};
         break;
-    case ACT_ACK:
-        msg.kind = MSG_ACK;
-        msg.ack = (struct msg_members){.items = parcel->members, .count = parcel->count};
-        break;
     case ACT_FENCED:
         msg.kind = MSG_FENCED;
-        msg.fenced = (struct msg_members){.items = parcel->members, .count = parcel->count};
+        msg.fenced = (struct msg_members){.items = parcel->fenced, .count = parcel->count};
         break;
+    case ACT_ACK:
     case ACT_WELCOME:
     case ACT_PERSIST:
     case ACT_REPLY:
@@ -91,15 +104,13 @@ static void flush(struct parcel *parcel)
     mlq_region_reset(parcel->region);
 }
 
-/* Make room for one more of this kind for this worker. */
-static void begin(struct parcel *parcel, struct roster_worker *worker, const struct core_action *action)
+/* Make room for one more of this kind. */
+static void begin(struct parcel *parcel, const struct core_action *action)
 {
-    bool other = parcel->worker != worker || parcel->kind != action->kind ||
-                 (action->kind == ACT_ASSIGN && parcel->session != action->session) || parcel->count == ITEMS_MAX ||
-                 parcel->bytes > PARCEL_BYTES_MAX;
+    bool other = parcel->kind != action->kind || (action->kind == ACT_ASSIGN && parcel->session != action->session) ||
+                 parcel->count == ITEMS_MAX || parcel->bytes > PARCEL_BYTES_MAX;
     if (other) {
         flush(parcel);
-        parcel->worker = worker;
         parcel->kind = action->kind;
         parcel->session = action->session;
     }
@@ -124,7 +135,7 @@ static void fail_assignment(struct shell *shell, const struct core_fact *fact, c
                                            .payload = turn_add_payload(shell->open, &item)});
 }
 
-static void assign(struct parcel *parcel, struct roster_worker *worker, const struct core_action *action)
+static void assign(struct parcel *parcel, const struct core_action *action)
 {
     struct shell *shell = parcel->shell;
     const struct core_fact *fact = &action->fact;
@@ -132,7 +143,7 @@ static void assign(struct parcel *parcel, struct roster_worker *worker, const st
     if (!core_is_live(shell->core, fact->attempt, fact->rank, fact->worker)) {
         return; /* ended meanwhile */
     }
-    begin(parcel, worker, action);
+    begin(parcel, action);
     if (assign_compose(shell, fact, parcel->region, &parcel->assignments[parcel->count], &err) != MLQ_OK) {
         fail_assignment(shell, fact, &err);
         return;
@@ -152,32 +163,32 @@ static void welcome(struct shell *shell, struct roster_worker *worker, const str
     outbound_worker(shell, worker, &msg);
 }
 
+/* For the parcel's worker. */
 static void collect(struct parcel *parcel, const struct core_action *action)
 {
-    struct roster_worker *worker = roster_find(parcel->shell->roster, action->worker);
-    if (worker == NULL) {
-        return;
-    }
+    const struct msg_member member = {.attempt = action->attempt, .rank = action->rank};
     switch (action->kind) {
     case ACT_WELCOME:
         flush(parcel);
-        welcome(parcel->shell, worker, action);
+        welcome(parcel->shell, parcel->worker, action);
         return;
     case ACT_ASSIGN:
-        assign(parcel, worker, action);
+        assign(parcel, action);
         return;
     case ACT_KILL:
-        begin(parcel, worker, action);
+        begin(parcel, action);
         parcel->kills[parcel->count++] = (struct msg_kill_item){
-            .member = {.attempt = action->attempt, .rank = action->rank},
-            .cause = (uint32_t)action->cause,
-            .grace_ns = action->grace_ns,
-        };
+            .member = member, .cause = (uint32_t)action->cause, .grace_ns = action->grace_ns};
         return;
     case ACT_ACK:
+        if (parcel->ack_count == ITEMS_MAX) {
+            flush_acks(parcel);
+        }
+        parcel->acks[parcel->ack_count++] = member;
+        return;
     case ACT_FENCED:
-        begin(parcel, worker, action);
-        parcel->members[parcel->count++] = (struct msg_member){.attempt = action->attempt, .rank = action->rank};
+        begin(parcel, action);
+        parcel->fenced[parcel->count++] = member;
         return;
     case ACT_PERSIST:
     case ACT_REPLY:
@@ -198,22 +209,63 @@ void outbound_destroy(struct parcel **parcel)
 {
     if (*parcel != NULL) {
         mlq_region_destroy(&(*parcel)->region);
+        mlq_free((*parcel)->sorted);
         mlq_free(*parcel);
         *parcel = NULL;
     }
 }
 
+/* By worker; what is for one worker keeps its order. */
+static int compare_held(const void *a, const void *b)
+{
+    const struct turn_held *x = *(const struct turn_held *const *)a;
+    const struct turn_held *y = *(const struct turn_held *const *)b;
+    return x->action.worker != y->action.worker ? (x->action.worker > y->action.worker) - (x->action.worker < y->action.worker)
+                                                : (x > y) - (x < y);
+}
+
+static size_t sort_actions(struct parcel *parcel, const struct turn *turn)
+{
+    size_t count = 0;
+    if (parcel->sorted_room < turn->held_count) {
+        mlq_free(parcel->sorted);
+        parcel->sorted_room = turn->held_room;
+        parcel->sorted = mlq_alloc_array(parcel->sorted_room, sizeof *parcel->sorted);
+    }
+    for (size_t i = 0; i < turn->held_count; i++) {
+        if (turn->held[i].kind == HELD_ACTION) {
+            parcel->sorted[count++] = &turn->held[i];
+        }
+    }
+    qsort(parcel->sorted, count, sizeof *parcel->sorted, compare_held);
+    return count;
+}
+
+static void release_actions(struct parcel *parcel, const struct turn *turn)
+{
+    size_t count = sort_actions(parcel, turn);
+    for (size_t i = 0; i < count; i++) {
+        const struct core_action *action = &parcel->sorted[i]->action;
+        if (i == 0 || action->worker != parcel->sorted[i - 1]->action.worker) {
+            flush(parcel);
+            parcel->worker = roster_find(parcel->shell->roster, action->worker);
+        }
+        if (parcel->worker != NULL) {
+            collect(parcel, action);
+        }
+    }
+    flush(parcel);
+}
+
+/* Assignments go before answers: the client has what it wants to know either way. A failed assignment steps
+ * the core, which adds to the open turn: not to this one (shell.c). */
 void outbound_release(struct shell *shell, const struct turn *turn)
 {
-    /* A failed assignment steps the core, which adds to the open turn: not to this one (shell.c). */
+    release_actions(shell->parcel, turn);
     for (size_t i = 0; i < turn->held_count; i++) {
         const struct turn_held *held = &turn->held[i];
         if (held->kind == HELD_REPLY) {
             outbound_reply(shell, &held->to, &held->reply);
-        } else {
-            collect(shell->parcel, &held->action);
         }
     }
-    flush(shell->parcel);
-    shell->parcel->worker = NULL;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "lib/base/panic.h"
+#include "lib/base/prng.h"
 #include "lib/spec/op_schema.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
@@ -22,15 +23,18 @@
 
 #define NOTES_DELAY_NS (100 * MLQ_NS_PER_MS) /* so that a burst of metrics is one message */
 
+static struct attempt **bucket_of(struct worker *worker, uint64_t attempt, uint32_t rank)
+{
+    return &worker->buckets[mlq_hash_keyed(0, attempt, rank) & (WORKER_BUCKETS - 1)];
+}
+
 struct attempt *attempt_find(struct worker *worker, uint64_t attempt, uint32_t rank)
 {
-    for (struct mlq_list *at = worker->attempts.next; at != &worker->attempts; at = at->next) {
-        struct attempt *found = MLQ_CONTAINER_OF(at, struct attempt, in_worker);
-        if (found->attempt == attempt && found->rank == rank) {
-            return found;
-        }
+    struct attempt *found = *bucket_of(worker, attempt, rank);
+    while (found != NULL && (found->attempt != attempt || found->rank != rank)) {
+        found = found->next;
     }
-    return NULL;
+    return found;
 }
 
 static struct attempt *must_find(struct worker *worker, const struct agent_action *action)
@@ -51,11 +55,19 @@ static struct attempt *create(struct worker *worker, uint64_t number, uint32_t r
     attempt->region = mlq_region_create();
     attempt->dir = home_attempt_dir(&worker->home, attempt->region, number, rank);
     attempt->mark = mlq_region_format(attempt->region, "MLQ_OUTPUT=%s/out", attempt->dir);
+    struct attempt **bucket = bucket_of(worker, number, rank);
+    attempt->next = *bucket;
+    *bucket = attempt;
     return attempt;
 }
 
 static void destroy(struct attempt *attempt)
 {
+    struct attempt **link = bucket_of(attempt->worker, attempt->attempt, attempt->rank);
+    while (*link != attempt) {
+        link = &(*link)->next;
+    }
+    *link = attempt->next;
     mlq_list_remove(&attempt->in_worker);
     shimlink_close(&attempt->shim);
     control_close(&attempt->control);
@@ -114,15 +126,15 @@ void attempt_prepare(struct worker *worker, const struct agent_action *action)
     const struct msg_assignment *from = worker->assigning;
     MLQ_ASSERT(from != NULL && from->member.attempt == action->attempt);
     struct attempt *attempt = create(worker, action->attempt, action->rank);
-    log_info("attempt.assigned", "attempt=%llu rank=%u job=%llu stage=%u index=%u",
-             (unsigned long long)action->attempt, action->rank, (unsigned long long)from->job,
-             from->stage, from->index);
-    int rc = assignment_copy(from, attempt->region, &attempt->assignment, &err);
-    if (rc == MLQ_OK && is_completed_here(from)) {
+    if (is_completed_here(from)) {
         attempt->in_agent = true;
         feed(attempt, AGENT_EV_PREPARED, WORKER_CAUSE_NONE);
         return;
     }
+    log_info("attempt.assigned", "attempt=%llu rank=%u job=%llu stage=%u index=%u",
+             (unsigned long long)action->attempt, action->rank, (unsigned long long)from->job,
+             from->stage, from->index);
+    int rc = assignment_copy(from, attempt->region, &attempt->assignment, &err);
     if (rc == MLQ_OK && mlq_fs_exists(attempt->dir)) {
         rc = mlq_fail(&err, MLQ_EEXIST, "%s is there already: a leftover that could not be removed",
                       attempt->dir);
@@ -444,6 +456,7 @@ void attempt_remove(struct worker *worker, const struct agent_action *action)
     if (!attempt->in_agent) {
         remove_folder(worker, attempt->dir);
     }
+    outbound_flush(worker);
     destroy(attempt);
     logs_serve(worker); /* who waits for its log hears that it is gone */
 }

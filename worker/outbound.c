@@ -13,8 +13,9 @@
 
 #define NOTES_RETRY_NS    (500 * MLQ_NS_PER_MS)
 #define NOTES_PER_MESSAGE 5000
+#define REPORT_BYTES_MAX  (1u << 20) /* with one more item a frame still holds them */
 
-bool outbound_send(struct worker *worker, struct msg *msg)
+static bool send_now(struct worker *worker, struct msg *msg)
 {
     struct mlq_err err = MLQ_ERR_INIT;
     msg->epoch = worker->agent.epoch;
@@ -28,12 +29,31 @@ bool outbound_send(struct worker *worker, struct msg *msg)
     return rc == MLQ_OK;
 }
 
+void outbound_flush(struct worker *worker)
+{
+    if (worker->report_count == 0) {
+        return;
+    }
+    struct msg msg = {.kind = MSG_REPORT,
+                      .report = {.items = worker->reports, .count = worker->report_count}};
+    (void)send_now(worker, &msg);
+    worker->report_count = 0;
+    worker->report_bytes = 0;
+    mlq_region_reset(worker->report_region);
+}
+
+bool outbound_send(struct worker *worker, struct msg *msg)
+{
+    outbound_flush(worker);
+    return send_now(worker, msg);
+}
+
 void outbound_hello(struct worker *worker, const struct agent_action *action)
 {
     const struct config *config = worker->config;
     struct msg_member claims[AGENT_MEMBERS_MAX];
     size_t count = 0;
-    for (size_t i = 0; i < AGENT_MEMBERS_MAX; i++) {
+    for (size_t i = 0; i < worker->agent.fresh; i++) {
         const struct agent_member *member = &worker->agent.members[i];
         if (member->state != AGENT_FREE) {
             claims[count++] = (struct msg_member){.attempt = member->attempt, .rank = member->rank};
@@ -81,79 +101,6 @@ void outbound_heartbeat(struct worker *worker, const struct agent_action *action
     (void)outbound_send(worker, &msg);
 }
 
-/* ---- Reports ---- */
-
-static void send_item(struct worker *worker, const struct msg_report_item *item)
-{
-    struct msg msg = {.kind = MSG_REPORT, .report = {.items = item, .count = 1}};
-    (void)outbound_send(worker, &msg);
-}
-
-/* The latest values of what it reported, then metrics.json's, which win. */
-static size_t gather_metrics(const struct attempt *attempt, struct msg_metric *metrics)
-{
-    const struct msg_metric *latest = NULL;
-    size_t latest_count = attempt->notes == NULL ? 0 : notes_latest(attempt->notes, &latest);
-    size_t count = 0;
-    for (size_t i = 0; i < latest_count; i++) {
-        bool is_replaced = false;
-        for (size_t k = 0; k < attempt->collect.metric_count && !is_replaced; k++) {
-            is_replaced = mlq_str_eq(attempt->collect.metrics[k].name, latest[i].name) &&
-                          latest[i].step == INT64_MIN;
-        }
-        if (!is_replaced) {
-            metrics[count++] = latest[i];
-        }
-    }
-    for (size_t k = 0; k < attempt->collect.metric_count; k++) {
-        metrics[count++] = attempt->collect.metrics[k];
-    }
-    return count;
-}
-
-static void report_ended(struct worker *worker, const struct agent_action *action,
-                         struct msg_report_item *item)
-{
-    struct attempt *attempt = attempt_find(worker, action->attempt, action->rank);
-    struct msg_metric metrics[NOTES_NAMES_MAX + COLLECT_METRICS_MAX];
-    item->kind = MSG_REPORT_ENDED;
-    item->cause = (uint32_t)action->cause;
-    item->exit_code = action->exit_code;
-    item->signal = action->signal;
-    if (attempt == NULL) { /* refused: there was no room for it */
-        item->detail = MLQ_STR("this worker is full");
-    } else {
-        item->detail = mlq_str_from(attempt->detail);
-        item->artifacts = attempt->collect.artifacts;
-        item->artifact_count = attempt->collect.artifact_count;
-        item->metrics = metrics;
-        item->metric_count = gather_metrics(attempt, metrics);
-    }
-    send_item(worker, item);
-}
-
-void outbound_report(struct worker *worker, const struct agent_action *action)
-{
-    struct msg_report_item item = {
-        .kind = MSG_REPORT_STARTED,
-        .member = {.attempt = action->attempt, .rank = action->rank},
-        .exit_code = -1,
-        .at_us = mlq_clock_wall_us(),
-    };
-    if (action->kind == AGENT_ACT_REPORT_STARTED) {
-        send_item(worker, &item);
-    } else {
-        outbound_notes(worker); /* in order: what it said, then that it ended */
-        report_ended(worker, action, &item);
-    }
-}
-
-void outbound_leaving(struct worker *worker)
-{
-    struct msg msg = {.kind = MSG_LEAVING};
-    (void)outbound_send(worker, &msg);
-}
-
 /* ---- Notes ---- */
 
 static bool send_notes(struct worker *worker, struct attempt *attempt)
@@ -178,6 +125,99 @@ static bool send_notes(struct worker *worker, struct attempt *attempt)
         count = notes_pending(attempt->notes, &metrics);
     }
     return true;
+}
+
+/* ---- Reports ---- */
+
+/* About what it takes in a message. */
+static size_t item_bytes(const struct msg_report_item *item)
+{
+    size_t bytes = 64 + item->detail.len;
+    for (size_t i = 0; i < item->artifact_count; i++) {
+        bytes += 32 + item->artifacts[i].name.len + item->artifacts[i].digest.len;
+    }
+    for (size_t i = 0; i < item->metric_count; i++) {
+        bytes += 32 + item->metrics[i].name.len;
+    }
+    return bytes;
+}
+
+static void add_item(struct worker *worker, const struct msg_report_item *item)
+{
+    worker->reports[worker->report_count++] = *item;
+    worker->report_bytes += item_bytes(item);
+    if (worker->report_count == WORKER_REPORTS_MAX || worker->report_bytes > REPORT_BYTES_MAX) {
+        outbound_flush(worker);
+    }
+}
+
+/* The latest values of what it reported, then metrics.json's, which win. */
+static void gather_metrics(const struct attempt *attempt, struct mlq_region *region,
+                           struct msg_report_item *item)
+{
+    const struct msg_metric *latest = NULL;
+    size_t latest_count = attempt->notes == NULL ? 0 : notes_latest(attempt->notes, &latest);
+    struct msg_metric *metrics =
+        mlq_region_array(region, latest_count + attempt->collect.metric_count, sizeof *metrics);
+    size_t count = 0;
+    for (size_t i = 0; i < latest_count; i++) {
+        bool is_replaced = false;
+        for (size_t k = 0; k < attempt->collect.metric_count && !is_replaced; k++) {
+            is_replaced = mlq_str_eq(attempt->collect.metrics[k].name, latest[i].name) &&
+                          latest[i].step == INT64_MIN;
+        }
+        if (!is_replaced) {
+            metrics[count++] = latest[i];
+        }
+    }
+    for (size_t k = 0; k < attempt->collect.metric_count; k++) {
+        metrics[count++] = attempt->collect.metrics[k];
+    }
+    item->metrics = metrics;
+    item->metric_count = count;
+}
+
+static void report_ended(struct worker *worker, const struct agent_action *action,
+                         struct msg_report_item *item)
+{
+    struct attempt *attempt = attempt_find(worker, action->attempt, action->rank);
+    item->kind = MSG_REPORT_ENDED;
+    item->cause = (uint32_t)action->cause;
+    item->exit_code = action->exit_code;
+    item->signal = action->signal;
+    if (attempt == NULL) { /* refused: there was no room for it */
+        item->detail = MLQ_STR("this worker is full");
+    } else {
+        if (!send_notes(worker, attempt)) { /* in order: what it said, then that it ended */
+            loop_timer_set(worker->notes_timer, NOTES_RETRY_NS, 0);
+        }
+        item->detail = mlq_str_from(attempt->detail);
+        item->artifacts = attempt->collect.artifacts;
+        item->artifact_count = attempt->collect.artifact_count;
+        gather_metrics(attempt, worker->report_region, item);
+    }
+    add_item(worker, item);
+}
+
+void outbound_report(struct worker *worker, const struct agent_action *action)
+{
+    struct msg_report_item item = {
+        .kind = MSG_REPORT_STARTED,
+        .member = {.attempt = action->attempt, .rank = action->rank},
+        .exit_code = -1,
+        .at_us = mlq_clock_wall_us(),
+    };
+    if (action->kind == AGENT_ACT_REPORT_STARTED) {
+        add_item(worker, &item);
+    } else {
+        report_ended(worker, action, &item);
+    }
+}
+
+void outbound_leaving(struct worker *worker)
+{
+    struct msg msg = {.kind = MSG_LEAVING};
+    (void)outbound_send(worker, &msg);
 }
 
 void outbound_notes(void *context)

@@ -135,6 +135,12 @@ static void set_tick(struct worker *worker)
     }
 }
 
+static void end_turn(struct worker *worker)
+{
+    outbound_flush(worker);
+    set_tick(worker);
+}
+
 /* Carrying out an action may raise events (a start that fails); they wait for the end of the turn.
  */
 void worker_feed(struct worker *worker, struct agent_event event)
@@ -153,8 +159,8 @@ void worker_feed(struct worker *worker, struct agent_event event)
         }
     }
     worker->is_in_turn = false;
-    if (!worker->is_stopping) {
-        set_tick(worker);
+    if (!worker->is_stopping && !worker->is_in_message) {
+        end_turn(worker);
     }
 }
 
@@ -186,9 +192,16 @@ static void on_disconnected(void *context)
     worker_feed(worker, (struct agent_event){.kind = AGENT_EV_DISCONNECTED});
 }
 
+/* All that one message brings is one turn. */
 static void on_message(void *context, const struct msg *msg)
 {
-    inbound_message(context, msg);
+    struct worker *worker = context;
+    worker->is_in_message = true;
+    inbound_message(worker, msg);
+    worker->is_in_message = false;
+    if (!worker->is_stopping) {
+        end_turn(worker);
+    }
 }
 
 static void on_stop_signal(void *context, int number)
@@ -315,6 +328,7 @@ int worker_run(const struct config *config)
     struct worker *worker = mlq_alloc(sizeof *worker);
     worker->config = config;
     worker->region = mlq_region_create();
+    worker->report_region = mlq_region_create();
     worker->home.lock_fd = -1;
     mlq_list_init(&worker->attempts);
     if (start(worker, &err) != MLQ_OK) {
@@ -328,6 +342,7 @@ int worker_run(const struct config *config)
     finish(worker);
     int exit_code = worker->exit_code;
     mlq_free(worker->events);
+    mlq_region_destroy(&worker->report_region);
     mlq_region_destroy(&worker->region);
     mlq_free(worker);
     return exit_code;

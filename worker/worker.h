@@ -36,6 +36,8 @@
 
 #define WORKER_LOG_WAITERS_MAX 256
 #define WORKER_RECORDS_MAX 256 /* questions of tasks that wait for the scheduler */
+#define WORKER_BUCKETS 1024 /* of the index of attempts, a power of two */
+#define WORKER_REPORTS_MAX 256 /* that wait for the end of a turn, to travel as one message */
 
 struct worker;
 
@@ -43,6 +45,7 @@ struct worker;
  * the agent says REMOVE. */
 struct attempt {
     struct mlq_list in_worker;
+    struct attempt *next; /* of the same bucket */
     struct worker *worker;
     uint64_t attempt;
     uint32_t rank;
@@ -95,10 +98,16 @@ struct worker {
     size_t event_count;
     size_t event_room;
     bool is_in_turn;
+    bool is_in_message; /* the turn ends with the message */
     const struct msg_assignment *assigning; /* of the event that the agent sees now */
     struct mlq_list attempts;
+    struct attempt *buckets[WORKER_BUCKETS]; /* by attempt and rank */
     unsigned jobs; /* on the pool */
     struct net_link *link;
+    struct msg_report_item reports[WORKER_REPORTS_MAX];
+    size_t report_count;
+    size_t report_bytes;
+    struct mlq_region *report_region; /* of what they hold that would not last */
     uint32_t endpoint;
     struct loop_timer *tick;
     struct loop_timer *notes_timer;
@@ -150,8 +159,10 @@ void outbound_report(struct worker *worker, const struct agent_action *action);
 void outbound_leaving(struct worker *worker);
 /* Sends what tasks have reported since; called by a timer while something waits. */
 void outbound_notes(void *context);
-/* False when it could not even be queued. */
+/* Behind all reports so far. False when it could not even be queued. */
 bool outbound_send(struct worker *worker, struct msg *msg);
+/* Sends the reports that wait; called at the end of each turn, and before what they name is freed. */
+void outbound_flush(struct worker *worker);
 
 /* ---- logs.c ---- */
 
