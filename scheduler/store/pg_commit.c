@@ -15,7 +15,7 @@
 #include "scheduler/store/store_check.h"
 #include "scheduler/store/pg_value.h"
 
-#define COLUMNS_MAX 16
+#define COLUMNS_MAX 19
 
 /* mlq.make_partitions makes the next one too, so this much before the end is ahead of time. */
 #define PARTITION_JOBS   INT64_C(100000)
@@ -274,12 +274,23 @@ static void put_stages(struct pg_commit *commit, struct batch *batch, const stru
     }
 }
 
+/* Neighbours are mostly of one stage: its place in the arrays of stages that are looked up. */
+static int32_t place_of(struct pg_array *job, struct pg_array *stage, const struct core_fact *fact,
+                        const struct core_fact *before)
+{
+    if (before == NULL || before->job != fact->job || before->stage != fact->stage) {
+        pg_value_add_i64(job, (int64_t)fact->job);
+        pg_value_add_i32(stage, (int32_t)fact->stage);
+    }
+    return (int32_t)job->count;
+}
+
 static void put_facts(struct pg_commit *commit, struct batch *batch, const struct store_fact *facts,
                       size_t from, size_t to)
 {
-    static const enum pg_type types[] = {PG_INT8, PG_TIMESTAMPTZ, PG_INT8, PG_INT8, PG_INT8,
-                                         PG_INT4, PG_INT4,        PG_INT4, PG_INT4, PG_INT4,
-                                         PG_INT4, PG_TEXT,        PG_TEXT, PG_TEXT, PG_TEXT};
+    static const enum pg_type types[] = {PG_INT8, PG_TIMESTAMPTZ, PG_INT8, PG_INT8, PG_INT8, PG_INT4,
+                                         PG_INT4, PG_INT4,        PG_INT4, PG_INT4, PG_INT4, PG_TEXT,
+                                         PG_TEXT, PG_TEXT,        PG_TEXT, PG_INT4, PG_INT8, PG_INT4};
     struct pg_array *c = commit->columns;
     begin(commit, types, MLQ_COUNT_OF(types));
     for (size_t i = from; i < to; i++) {
@@ -300,6 +311,7 @@ static void put_facts(struct pg_commit *commit, struct batch *batch, const struc
         pg_value_add_text(&c[12], mlq_str_from(store_check_cause_text(fact->cause)));
         pg_value_add_text(&c[13], mlq_str_from(store_check_state_text(fact->state)));
         add_text_or_null(&c[14], store_check_detail(facts[i].detail, room));
+        pg_value_add_i32(&c[15], place_of(&c[16], &c[17], fact, i == from ? NULL : &facts[i - 1].fact));
     }
     struct pg_param params[COLUMNS_MAX];
     char epoch[8];
@@ -382,55 +394,58 @@ static void put_workers(struct pg_commit *commit, struct batch *batch, const str
 /* ---- What facts change in the rows of their jobs and stages -----------------------------------
  */
 
-/* The facts of one kind in [from, to) as arrays of: job, stage, text, time (those that it has). */
-static void set_by_kind(struct pg_commit *commit, struct batch *batch,
-                        const struct store_fact *facts, size_t from, size_t to,
-                        enum core_fact_kind kind)
+/* The first start counts, and tasks of one stage mostly start together. */
+static bool is_start(const struct store_fact *facts, size_t from, size_t at)
 {
-    struct pg_array job = commit->columns[0];
-    struct pg_array stage = commit->columns[1];
-    struct pg_array text = commit->columns[2];
-    struct pg_array at = commit->columns[3];
-    pg_value_array_begin(&job, PG_INT8);
-    pg_value_array_begin(&stage, PG_INT4);
-    pg_value_array_begin(&text, PG_TEXT);
-    pg_value_array_begin(&at, PG_TIMESTAMPTZ);
+    const struct core_fact *fact = &facts[at].fact;
+    const struct core_fact *before = at == from ? NULL : &facts[at - 1].fact;
+    return fact->kind == FACT_STARTED && (before == NULL || before->kind != FACT_STARTED ||
+                                          before->job != fact->job || before->stage != fact->stage);
+}
+
+static void set_stages(struct pg_commit *commit, struct batch *batch, const struct store_fact *facts,
+                       size_t from, size_t to)
+{
+    struct pg_array *c = commit->columns;
+    begin(commit, (const enum pg_type[]){PG_INT8, PG_INT4, PG_TEXT, PG_TIMESTAMPTZ}, 4);
     for (size_t i = from; i < to; i++) {
         const struct core_fact *fact = &facts[i].fact;
-        if (fact->kind == kind) {
-            pg_value_add_i64(&job, (int64_t)fact->job);
-            pg_value_add_i32(&stage, (int32_t)fact->stage);
-            pg_value_add_text(&text, mlq_str_from(kind == FACT_JOB_CANCELLED
-                                                      ? store_check_cause_text(fact->cause)
-                                                      : store_check_state_text(fact->state)));
-            pg_value_add_time(&at, facts[i].at_us);
+        bool has_ended = fact->kind == FACT_STAGE_ENDED;
+        if (has_ended || is_start(facts, from, i)) {
+            pg_value_add_i64(&c[0], (int64_t)fact->job);
+            pg_value_add_i32(&c[1], (int32_t)fact->stage);
+            add_text_or_null(&c[2], mlq_str_from(has_ended ? store_check_state_text(fact->state) : ""));
+            pg_value_add_time(&c[3], facts[i].at_us);
         }
     }
-    struct pg_param p[4] = {pg_value_array(&job), pg_value_array(&stage), pg_value_array(&text),
-                            pg_value_array(&at)};
-    struct pg_conn *journal = commit->journal;
-    bool is_sent = job.count > 0;
-    if (is_sent && kind == FACT_STARTED) {
-        pg_conn_statement(journal, PG_SQL_SET_STARTED, (struct pg_param[]){p[0], p[1], p[3]}, 3);
-    } else if (is_sent && kind == FACT_STAGE_ENDED) {
-        pg_conn_statement(journal, PG_SQL_SET_STAGE_ENDED, p, 4);
-    } else if (is_sent && kind == FACT_JOB_CANCELLED) {
-        pg_conn_statement(journal, PG_SQL_SET_CANCELLED, (struct pg_param[]){p[0], p[2]}, 2);
-    } else if (is_sent && kind == FACT_JOB_ENDED) {
-        pg_conn_statement(journal, PG_SQL_SET_JOB_ENDED, (struct pg_param[]){p[0], p[2], p[3]}, 3);
-    } else if (is_sent) {
-        MLQ_ASSERT(kind == FACT_JOB_RETRIED);
-        pg_conn_statement(journal, PG_SQL_SET_RETRIED, p, 1);
+    if (c[0].count > 0) {
+        send(commit, batch, PG_SQL_SET_STAGES, 4);
     }
-    batch->statements += is_sent ? 1 : 0;
-    commit->columns[0] = job;
-    commit->columns[1] = stage;
-    commit->columns[2] = text;
-    commit->columns[3] = at;
+}
+
+static void set_jobs(struct pg_commit *commit, struct batch *batch, const struct store_fact *facts,
+                     size_t from, size_t to)
+{
+    struct pg_array *c = commit->columns;
+    begin(commit, (const enum pg_type[]){PG_INT8, PG_TEXT, PG_TEXT, PG_TIMESTAMPTZ}, 4);
+    for (size_t i = from; i < to; i++) {
+        const struct core_fact *fact = &facts[i].fact;
+        bool has_ended = fact->kind == FACT_JOB_ENDED;
+        bool is_cancelled = fact->kind == FACT_JOB_CANCELLED;
+        if (has_ended || is_cancelled || is_start(facts, from, i)) {
+            pg_value_add_i64(&c[0], (int64_t)fact->job);
+            add_text_or_null(&c[1], mlq_str_from(has_ended ? store_check_state_text(fact->state) : ""));
+            add_text_or_null(&c[2], mlq_str_from(is_cancelled ? store_check_cause_text(fact->cause) : ""));
+            pg_value_add_time(&c[3], facts[i].at_us);
+        }
+    }
+    if (c[0].count > 0) {
+        send(commit, batch, PG_SQL_SET_JOBS, 4);
+    }
 }
 
 /* A retry undoes what came before it and not what comes after, and begins a new round, so the facts
- * are taken in runs that it divides; inside a run the order of kinds is that of a job's life. */
+ * are taken in runs that each begin with one. */
 static void take_facts(struct pg_commit *commit, struct batch *batch, const struct store_batch *in)
 {
     size_t from = 0;
@@ -439,11 +454,13 @@ static void take_facts(struct pg_commit *commit, struct batch *batch, const stru
         while (to < in->fact_count && in->facts[to].fact.kind != FACT_JOB_RETRIED) {
             to++;
         }
-        set_by_kind(commit, batch, in->facts, from, to, FACT_JOB_RETRIED);
-        set_by_kind(commit, batch, in->facts, from, to, FACT_STARTED);
-        set_by_kind(commit, batch, in->facts, from, to, FACT_STAGE_ENDED);
-        set_by_kind(commit, batch, in->facts, from, to, FACT_JOB_CANCELLED);
-        set_by_kind(commit, batch, in->facts, from, to, FACT_JOB_ENDED);
+        if (in->facts[from].fact.kind == FACT_JOB_RETRIED) {
+            begin(commit, (const enum pg_type[]){PG_INT8}, 1);
+            pg_value_add_i64(&commit->columns[0], (int64_t)in->facts[from].fact.job);
+            send(commit, batch, PG_SQL_SET_RETRIED, 1);
+        }
+        set_stages(commit, batch, in->facts, from, to);
+        set_jobs(commit, batch, in->facts, from, to);
         put_facts(commit, batch, in->facts, from, to);
         from = to;
     }

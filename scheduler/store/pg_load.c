@@ -271,7 +271,7 @@ void pg_load_start(struct pg_conn *conn, uint64_t job, const struct store_loader
     load->stages = mlq_alloc_array(CORE_STAGES_PER_JOB_MAX, sizeof *load->stages);
     load->at_jobs = job == 0 ? 5 : 2;
     pg_conn_statement(conn, PG_SQL_BEGIN_LOAD, NULL, 0);
-    pg_conn_statement(conn, PG_SQL_NO_TIMEOUT, NULL, 0);
+    pg_conn_statement(conn, PG_SQL_LOAD_SETTINGS, NULL, 0);
     if (job == 0) {
         pg_conn_statement(conn, PG_SQL_LOAD_HEADER, NULL, 0);
         pg_conn_statement(conn, PG_SQL_LOAD_WORKERS, NULL, 0);

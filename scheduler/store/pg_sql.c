@@ -156,23 +156,29 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "            $6::int[], $7::text[])"
                  "    AS n (job, idx, name, uses, array_count, ranks, needs)",
          .prepare = true},
-    /* A fact of a job or stage that is not there gets NULL where NULL is not allowed, and fails. */
+    /* $17 to $19: which of the jobs and stages in the last two arrays each fact is of, so that each is looked
+     * up once and not for each fact. A fact of a job or stage that is not there gets NULL where NULL is not
+     * allowed, and fails. */
     [PG_SQL_PUT_FACTS] =
-        {.text = "INSERT INTO mlq.fact (epoch, job, at, attempt, gpu_mask, worker, stage, index,"
+        {.text = "WITH known AS MATERIALIZED ("
+                 "  SELECT array_agg(j.retries ORDER BY k.nth) AS rounds,"
+                 "         array_agg(s.ranks = 1 ORDER BY k.nth) AS soles"
+                 "  FROM unnest($18::bigint[], $19::int[]) WITH ORDINALITY AS k (job, stage, nth)"
+                 "  LEFT JOIN mlq.job j ON j.id = k.job"
+                 "  LEFT JOIN mlq.stage s ON s.job = k.job AND s.idx = k.stage) "
+                 "INSERT INTO mlq.fact (epoch, job, at, attempt, gpu_mask, worker, stage, index,"
                  "                      rank, ranks, exit_code, signal, kind, cause, state, detail,"
                  "                      round, sole) "
-                 "SELECT $1::bigint, n.*,"
-                 "    (SELECT j.retries FROM mlq.job j WHERE j.id = n.job),"
-                 "    CASE WHEN n.kind = 'ended' AND n.cause = 'none'"
-                 "         THEN (SELECT s.ranks = 1 FROM mlq.stage s"
-                 "               WHERE s.job = n.job AND s.idx = n.stage)"
-                 "         ELSE false END "
-                 "FROM unnest($2::bigint[], $3::timestamptz[], $4::bigint[], $5::bigint[],"
-                 "            $6::bigint[], $7::int[], $8::int[], $9::int[], $10::int[],"
-                 "            $11::int[], $12::int[], $13::text[], $14::text[], $15::text[],"
-                 "            $16::text[])"
+                 "SELECT $1::bigint, n.job, n.at, n.attempt, n.gpu_mask, n.worker, n.stage, n.index,"
+                 "       n.rank, n.ranks, n.exit_code, n.signal, n.kind, n.cause, n.state, n.detail,"
+                 "       known.rounds[n.nth], CASE WHEN n.kind = 'ended' AND n.cause = 'none'"
+                 "                                 THEN known.soles[n.nth] ELSE false END "
+                 "FROM known, unnest($2::bigint[], $3::timestamptz[], $4::bigint[], $5::bigint[],"
+                 "                   $6::bigint[], $7::int[], $8::int[], $9::int[], $10::int[],"
+                 "                   $11::int[], $12::int[], $13::text[], $14::text[], $15::text[],"
+                 "                   $16::text[], $17::int[])"
                  "    AS n (job, at, attempt, gpu_mask, worker, stage, index, rank, ranks,"
-                 "          exit_code, signal, kind, cause, state, detail)",
+                 "          exit_code, signal, kind, cause, state, detail, nth)",
          .prepare = true},
     [PG_SQL_PUT_METRICS] =
         {.text = "INSERT INTO mlq.metric (job, attempt, step, value, at, stage, index, name) "
@@ -200,44 +206,39 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "    mem_bytes = excluded.mem_bytes, gpus = excluded.gpus,"
                  "    seen_at = excluded.seen_at",
          .prepare = true},
-    /* Only the first start of a stage and of a job finds a row to change. */
-    [PG_SQL_SET_STARTED] =
+    /* A start has no state. Only the first start of a stage and of a job finds a row to change, an end
+     * must find its own, and what starts and ends in one transaction is written once. */
+    [PG_SQL_SET_STAGES] =
         {.text = "WITH n AS MATERIALIZED ("
-                 "  SELECT job, stage, min(at) AS at"
-                 "  FROM unnest($1::bigint[], $2::int[], $3::timestamptz[]) AS u (job, stage, at)"
-                 "  GROUP BY job, stage),"
-                 "stages AS ("
-                 "  UPDATE mlq.stage s SET state = 'running', started_at = n.at FROM n"
-                 "  WHERE s.job = n.job AND s.idx = n.stage"
-                 "    AND s.started_at IS NULL AND s.ended_at IS NULL) "
-                 "UPDATE mlq.job j SET state = 'running', started_at = f.at "
-                 "FROM (SELECT job, min(at) AS at FROM n GROUP BY job) f "
-                 "WHERE j.id = f.job AND j.started_at IS NULL AND j.ended_at IS NULL",
-         .prepare = true},
-    [PG_SQL_SET_STAGE_ENDED] =
-        {.text = "WITH n AS MATERIALIZED ("
-                 "  SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::timestamptz[])"
-                 "    AS u (job, stage, state, at)),"
+                 "  SELECT job, stage, min(at) FILTER (WHERE state IS NULL) AS began,"
+                 "         max(at) FILTER (WHERE state IS NOT NULL) AS ended, max(state) AS state,"
+                 "         count(state) AS ends"
+                 "  FROM unnest($1::bigint[], $2::int[], $3::text[], $4::timestamptz[])"
+                 "    AS u (job, stage, state, at) GROUP BY job, stage),"
                  "done AS ("
-                 "  UPDATE mlq.stage s SET state = n.state, ended_at = n.at FROM n"
-                 "  WHERE s.job = n.job AND s.idx = n.stage AND s.ended_at IS NULL RETURNING 1) "
-                 "SELECT mlq.expect('stage ended', (SELECT count(*) FROM n),"
-                 "                  (SELECT count(*) FROM done))",
+                 "  UPDATE mlq.stage s SET state = coalesce(n.state, 'running'),"
+                 "         started_at = coalesce(s.started_at, n.began), ended_at = n.ended FROM n"
+                 "  WHERE s.job = n.job AND s.idx = n.stage AND s.ended_at IS NULL"
+                 "    AND (n.ends > 0 OR s.started_at IS NULL) RETURNING n.ends) "
+                 "SELECT mlq.expect('stage ended', (SELECT sum(ends) FROM n)::bigint,"
+                 "                  (SELECT count(*) FROM done WHERE ends > 0))",
          .prepare = true},
-    [PG_SQL_SET_CANCELLED] = {.text =
-                                  "UPDATE mlq.job j SET cause = n.cause "
-                                  "FROM unnest($1::bigint[], $2::text[]) AS n (job, cause) "
-                                  "WHERE j.id = n.job AND j.ended_at IS NULL AND j.cause IS NULL",
-                              .prepare = true},
-    [PG_SQL_SET_JOB_ENDED] =
+    /* A cancellation has a cause and no state; it is no end. */
+    [PG_SQL_SET_JOBS] =
         {.text = "WITH n AS MATERIALIZED ("
-                 "  SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[])"
-                 "    AS u (job, state, at)),"
+                 "  SELECT job, min(at) FILTER (WHERE state IS NULL AND cause IS NULL) AS began,"
+                 "         max(at) FILTER (WHERE state IS NOT NULL) AS ended, max(state) AS state,"
+                 "         max(cause) AS cause, count(state) AS ends"
+                 "  FROM unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[])"
+                 "    AS u (job, state, cause, at) GROUP BY job),"
                  "done AS ("
-                 "  UPDATE mlq.job j SET state = n.state, ended_at = n.at FROM n"
-                 "  WHERE j.id = n.job AND j.ended_at IS NULL RETURNING 1) "
-                 "SELECT mlq.expect('job ended', (SELECT count(*) FROM n),"
-                 "                  (SELECT count(*) FROM done))",
+                 "  UPDATE mlq.job j SET started_at = coalesce(j.started_at, n.began), ended_at = n.ended,"
+                 "         state = coalesce(n.state, CASE WHEN n.began IS NULL THEN j.state ELSE 'running' END),"
+                 "         cause = coalesce(j.cause, n.cause) FROM n"
+                 "  WHERE j.id = n.job AND j.ended_at IS NULL AND (n.ends > 0 OR n.cause IS NOT NULL"
+                 "    OR (n.began IS NOT NULL AND j.started_at IS NULL)) RETURNING n.ends) "
+                 "SELECT mlq.expect('job ended', (SELECT sum(ends) FROM n)::bigint,"
+                 "                  (SELECT count(*) FROM done WHERE ends > 0))",
          .prepare = true},
     [PG_SQL_SET_RETRIED] =
         {.text = "WITH done AS ("
@@ -252,7 +253,10 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
 
     /* ---- Load ---- */
     [PG_SQL_BEGIN_LOAD] = {.text = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
-    [PG_SQL_NO_TIMEOUT] = {.text = "SELECT set_config('statement_timeout', '0', true)"},
+    [PG_SQL_LOAD_SETTINGS] = {.text = "SELECT set_config(name, value, true) FROM (VALUES"
+                                      "  ('statement_timeout', '0'), ('plan_cache_mode', 'auto'),"
+                                      "  ('enable_seqscan', 'on'), ('enable_hashjoin', 'on'),"
+                                      "  ('enable_mergejoin', 'on')) AS settings (name, value)"},
     [PG_SQL_LOAD_HEADER] = {.text = "SELECT greatest((SELECT max(id) FROM mlq.job),"
                                     "                (SELECT max(job) FROM mlq.submission)),"
                                     "       (SELECT max(id) FROM mlq.worker)",

@@ -39,14 +39,12 @@
     X(PUT_METRICS)                                                                                 \
     X(PUT_ARTIFACTS)                                                                               \
     X(PUT_WORKERS)                                                                                 \
-    X(SET_STARTED)                                                                                 \
-    X(SET_STAGE_ENDED)                                                                             \
-    X(SET_CANCELLED)                                                                               \
-    X(SET_JOB_ENDED)                                                                               \
+    X(SET_STAGES)                                                                                  \
+    X(SET_JOBS)                                                                                    \
     X(SET_RETRIED)                                                                                 \
     /* pg_load.c */                                                                                \
     X(BEGIN_LOAD)                                                                                  \
-    X(NO_TIMEOUT)                                                                                  \
+    X(LOAD_SETTINGS)                                                                                  \
     X(LOAD_HEADER)                                                                                 \
     X(LOAD_WORKERS)                                                                                \
     X(LOAD_KEYS)                                                                                   \
