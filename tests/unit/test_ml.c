@@ -12,6 +12,7 @@
 #include "lib/base/ownership.h"
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
+#include "tests/unit/ml_double.h"
 #include "worker/ml/func.h"
 #include "worker/ml/gemm.h"
 #include "worker/ml/layout.h"
@@ -127,21 +128,6 @@ static struct model *small_model(enum model_task task, uint32_t classes, uint32_
     return small_model_with(task, classes, hidden_count, LAYER_RELU);
 }
 
-static double activate(enum layer_activation activation, double x)
-{
-    switch (activation) {
-    case LAYER_IDENTITY:
-        return x;
-    case LAYER_RELU:
-        return x < 0 ? 0 : x;
-    case LAYER_GELU:
-        return x * 0.5 * (1 + erf(x / sqrt(2.0)));
-    case LAYER_TANH:
-        return tanh(x);
-    }
-    return 0;
-}
-
 /* The mean loss, in double from the definition, with parameter `nudged` moved by `by`. */
 static double reference_loss(const struct model *model,
                              const float *inputs,
@@ -167,7 +153,7 @@ static double reference_loss(const struct model *model,
                     at = layer->weight_at + (uint64_t)j * layer->in.channels + i;
                     y[j] += x[i] * ((double)model->parameters[at] + (at == nudged ? by : 0));
                 }
-                y[j] = activate(layer->activation, y[j]);
+                y[j] = ml_double_activate(layer->activation, y[j]);
             }
             memcpy(x, y, sizeof(x));
         }
@@ -200,7 +186,7 @@ static void check_gradient(struct model *model)
     float *gradient = mlq_alloc_array(model->parameter_count, sizeof(float));
     memset(gradient, 0x7f, model->parameter_count * sizeof(float)); /* it must be overwritten */
     memcpy(net_inputs(net), inputs, sizeof(inputs));
-    const float *outputs = net_forward(net, ROWS);
+    const float *outputs = net_forward_training(net, &(struct net_batch){.used = ROWS});
     float *output_gradient = net_output_gradient(net);
     struct loss_shape shape = {
         .rows = ROWS, .rows_padded = PADDED, .outputs = model_output_count(model)};

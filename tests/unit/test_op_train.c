@@ -30,6 +30,15 @@
     "{" SMALL ", \"epochs\": 400, \"early_stop\": {\"patience\": 1000}, "                          \
     "\"optimizer\": {\"adamw\": {\"lr\": 0.02}}}"
 
+/* The seven inputs (four numbers, three colours) as a narrow image: norm, residual and dropout. */
+#define CNN                                                                                        \
+    "\"model\": {\"cnn\": {\"image\": [7, 1, 1], \"channels\": [6], \"depth\": 2, \"residual\": "  \
+    "true, "                                                                                       \
+    "\"depthwise\": true, \"head\": \"mean\", \"hidden\": [8], \"dropout\": 0.2}}, \"batch\": "    \
+    "50, "                                                                                         \
+    "\"seed\": 5"
+#define CNN_LONG "{" CNN ", \"epochs\": 120, \"early_stop\": {\"patience\": 1000}}"
+
 /* ---- Tables ---- */
 
 static const char *const shapes[] = {"disc", "ring", "star"};
@@ -113,8 +122,8 @@ static void write_table(const char *path, struct table_plan plan)
 static int write_tables(void **state)
 {
     (void)state;
-    static const char *const folders[] = {"ckpt", "ckpt-kill", "ckpt-gang", "ckpt-flip",
-                                          "ckpt-quick"};
+    static const char *const folders[] = {"ckpt",      "ckpt-kill",  "ckpt-gang",
+                                          "ckpt-flip", "ckpt-quick", "ckpt-cnn"};
     for (size_t i = 0; i < MLQ_COUNT_OF(folders); i++) {
         assert_int_equal(mlq_fs_remove_tree(folders[i], NULL), 0);
     }
@@ -199,6 +208,9 @@ static void any_number_of_ranks_gives_the_same_model(void **state)
         "{\"model\": \"softmax\", \"optimizer\": {\"sgd\": {\"momentum\": 0.9, \"nesterov\": true, "
         "\"lr\": 0.05}}, "
         "\"l2\": 0.001, \"epochs\": 4, \"batch\": 50, \"shards\": 4, \"seed\": 1}",
+        "{" CNN ", \"epochs\": 4}",
+        "{\"model\": {\"mlp\": {\"hidden\": [16], \"activation\": \"gelu\", \"dropout\": 0.3}}, "
+        "\"epochs\": 4, \"batch\": 60, \"seed\": 2}",
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(withs); i++) {
         train_reference(withs[i], "out-one");
@@ -251,12 +263,13 @@ static void await_checkpoint(const char *folder, const char *before, pid_t pid)
 }
 
 /* Runs with `signal` sent after each new checkpoint, at most `times`, then to the end. */
-static void train_interrupted(const char *folder, const char *output, int with_signal, int times)
+static void train_interrupted(
+    const char *with, const char *folder, const char *output, int with_signal, int times)
 {
     int interrupted = 0, status = 1;
     while (status != 0) {
         char before[300];
-        struct op_run run = training(LONG, output);
+        struct op_run run = training(with, output);
         run.checkpoint = folder;
         (void)count_checkpoints(folder, before);
         pid_t pid = op_run_start(&run);
@@ -278,7 +291,7 @@ static void a_stopped_training_ends_with_the_same_bits(void **state)
 {
     (void)state;
     train_reference(LONG, "out-whole");
-    train_interrupted("ckpt", "out-stopped", SIGTERM, 3);
+    train_interrupted(LONG, "ckpt", "out-stopped", SIGTERM, 3);
     assert_true(op_run_same_file("out-whole/model.safetensors", "out-stopped/model.safetensors"));
     json_t *history = json_load_file("out-stopped/history.json", 0, NULL);
     assert_int_equal(json_array_size(json_object_get(history, "epochs")), 400);
@@ -290,8 +303,18 @@ static void a_stopped_training_ends_with_the_same_bits(void **state)
 static void a_killed_training_ends_with_the_same_bits(void **state)
 {
     (void)state;
-    train_interrupted("ckpt-kill", "out-killed", SIGKILL, 3);
+    train_interrupted(LONG, "ckpt-kill", "out-killed", SIGKILL, 3);
     assert_true(op_run_same_file("out-whole/model.safetensors", "out-killed/model.safetensors"));
+}
+
+/* Running statistics and the masks of dropout come through a kill as weights do. */
+static void a_killed_cnn_ends_with_the_same_bits(void **state)
+{
+    (void)state;
+    train_reference(CNN_LONG, "out-cnn-whole");
+    train_interrupted(CNN_LONG, "ckpt-cnn", "out-cnn-killed", SIGKILL, 2);
+    assert_true(
+        op_run_same_file("out-cnn-whole/model.safetensors", "out-cnn-killed/model.safetensors"));
 }
 
 /* A gang loses rank 1; rank 0 saves and leaves with 75; the same gang, run again, ends as if
@@ -510,6 +533,16 @@ static void bad_parameters_are_refused(void **state)
         {"{\"optimizer\": {\"sgd\": {\"momentum\": 1}}}", "optimizer.sgd.momentum"},
         {"{\"optimizer\": {\"sgd\": {\"momentum\": 0, \"nesterov\": true}}}", "nesterov"},
         {"{\"optimizer\": \"lion\"}", "lion"},
+        {"{\"model\": {\"mlp\": {\"activation\": \"cosh\"}}}",
+         "not one of identity, relu, gelu, tanh"},
+        {"{\"model\": {\"mlp\": {\"dropout\": 1}}}", "model.mlp.dropout"},
+        {"{\"model\": \"cnn\"}", "expected [height, width, channels]"},
+        {"{\"model\": {\"cnn\": {\"image\": [28, 28, 1]}}}", "has 784 numbers, but a row has 7"},
+        {"{\"model\": {\"cnn\": {\"image\": [7, 1, 1]}}}",
+         "layer 2 (max_pool): a window of 2 x 2 does not fit an image of 7 x 1"},
+        {"{\"model\": {\"cnn\": {\"image\": [7, 1, 1], \"kernel\": 4}}}", "only an odd one"},
+        {"{\"model\": {\"cnn\": {\"image\": [7, 1, 1], \"residual\": true}}}", "a depth of 2"},
+        {"{\"model\": {\"cnn\": {\"image\": [7, 1, 1], \"channels\": []}}}", "at least one stage"},
         {"{\"task\": \"guess\"}", "guess"},
         {"{\"task\": \"regression\"}", "category"},
         {"{\"shards\": 512}", "fewer than shards"},
@@ -606,6 +639,7 @@ int main(void)
         cmocka_unit_test(any_number_of_ranks_gives_the_same_model),
         cmocka_unit_test(a_stopped_training_ends_with_the_same_bits),
         cmocka_unit_test(a_killed_training_ends_with_the_same_bits),
+        cmocka_unit_test(a_killed_cnn_ends_with_the_same_bits),
         cmocka_unit_test(a_gang_that_lost_a_rank_ends_with_the_same_bits),
         cmocka_unit_test(a_gang_stops_together),
         cmocka_unit_test(a_damaged_checkpoint_is_passed_over),

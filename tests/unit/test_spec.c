@@ -113,7 +113,7 @@ static void defaults_are_filled_in(void **state)
     struct spec *spec = parse(digits);
     assert_non_null(spec);
     assert_string_equal(spec->stages[3].with.ptr,
-                        "{\"batch\":64,\"epochs\":20,\"l2\":0.0,\"model\":{\"mlp\":{\"activation\":\"relu\",\"hidden\":[128,64]}},\"optimizer\":{\"adamw\":"
+                        "{\"batch\":64,\"epochs\":20,\"l2\":0.0,\"model\":{\"mlp\":{\"activation\":\"relu\",\"dropout\":0.0,\"hidden\":[128,64]}},\"optimizer\":{\"adamw\":"
                         "{\"beta1\":0.9,\"beta2\":0.999,\"lr\":0.001,\"weight_decay\":0.01}},\"seed\":1,\"shards\":8,"
                         "\"task\":\"auto\"}");
     assert_int_equal(spec->stages[0].retry.limit, 3);

@@ -34,8 +34,16 @@
 #define LAYER_TENSORS_MAX 4u
 
 enum layer_kind {
-    LAYER_DENSE, /* in * transpose(weight) + bias; weight [outputs][inputs] */
+    LAYER_DENSE,        /* in * transpose(weight) + bias; weight [outputs][inputs] */
+    LAYER_CONV,         /* layer_conv.h */
+    LAYER_DEPTHWISE,    /* layer_depthwise.h */
+    LAYER_NORM,         /* layer_norm.h: batch normalisation per shard */
+    LAYER_MAX_POOL,     /* layer_pool.h */
+    LAYER_AVERAGE_POOL, /* layer_pool.h */
+    LAYER_ADD,          /* layer_add.h: the only kind that reads two values */
+    LAYER_DROPOUT,      /* layer_dropout.h */
 };
+#define LAYER_KINDS 8
 
 /* Applied to what the layer gives. */
 enum layer_activation {
@@ -55,8 +63,17 @@ struct layer_shape {
 struct layer {
     enum layer_kind kind;
     enum layer_activation activation;
-    uint32_t from; /* the value that it reads */
-    struct layer_shape in;
+    uint32_t from;          /* the value that it reads */
+    uint32_t also;          /* LAYER_ADD: the other */
+    uint32_t kernel_height; /* windows: CONV, DEPTHWISE, pools */
+    uint32_t kernel_width;
+    uint32_t stride;
+    uint32_t padding; /* zeros on each side; 0 for pools */
+    bool no_bias;     /* CONV, DEPTHWISE: a norm that follows would take it off again */
+    double rate;      /* DROPOUT */
+
+    struct layer_shape in; /* found when it is appended */
+    struct layer_shape also_in;
     struct layer_shape out;
     uint64_t weight_at; /* places in the arena, in floats */
     uint64_t weight_count;
@@ -67,20 +84,25 @@ struct layer {
 };
 
 /* One call of one layer. Forward reads `in` and writes `out` and `kept`; backward reads all three
- * and `out_gradient`, and writes `in_gradient` (unless NULL: nobody wants it) and this layer's part
- * of `gradient`. `out` holds activated numbers in backward, and `out_gradient` is already that of
- * the numbers before the activation. */
+ * and `out_gradient`, and writes `in_gradient` and `also_gradient` (unless NULL: nobody wants it)
+ * and this layer's part of `gradient`. `out` holds activated numbers in backward, and
+ * `out_gradient` is already that of the numbers before the activation. */
 struct layer_pass {
     const struct layer *layer;
     uint32_t rows;
     uint32_t used;
+    bool training;           /* else as in use: no dropout, running statistics */
+    uint64_t key;            /* training: of (seed, epoch, layer) */
+    const uint32_t *samples; /* training: [used], which sample of the data each row is */
     const float *arena;
     const float *in;
+    const float *also;
     float *out;
     float *kept;    /* kept_floats(), from forward to backward */
     float *scratch; /* scratch_floats(), for one call */
     const float *out_gradient;
     float *in_gradient;
+    float *also_gradient;
     float *gradient;
 };
 
@@ -90,8 +112,9 @@ struct layer_ops {
     int (*shape)(struct layer *layer, struct mlq_err *err);
     size_t (*kept_floats)(const struct layer *layer, uint32_t rows);    /* NULL: none */
     size_t (*scratch_floats)(const struct layer *layer, uint32_t rows); /* NULL: none */
-    /* Units that feed one unit, for the variance of the first weights; 0: not drawn at random. */
+    /* The first weights: units that feed one unit, for their variance; or else what they are. */
     uint32_t (*fan_in)(const struct layer *layer);
+    void (*init)(const struct layer *layer, float *arena); /* NULL: drawn, bias zero */
     void (*forward)(const struct layer_pass *pass);
     void (*backward)(const struct layer_pass *pass);
 };

@@ -98,7 +98,7 @@ static int check_inputs(const struct model *model, struct mlq_err *err)
 int model_append(struct model *model, struct layer layer, struct mlq_err *err)
 {
     uint32_t index = model->layer_count;
-    MLQ_ASSERT(model->parameters == NULL && layer.from <= index);
+    MLQ_ASSERT(model->parameters == NULL && layer.from <= index && layer.also <= index);
     if (index == MODEL_LAYERS_MAX) {
         return mlq_fail(err, MLQ_EINVAL, "the model has more than %u layers", MODEL_LAYERS_MAX);
     }
@@ -108,6 +108,7 @@ int model_append(struct model *model, struct layer layer, struct mlq_err *err)
     }
     const char *name = layer_ops(layer.kind)->name;
     layer.in = value_shape(model, layer.from);
+    layer.also_in = value_shape(model, layer.also);
     rc = layer_ops(layer.kind)->shape(&layer, err);
     if (rc != 0) {
         return mlq_wrap(err, rc, "layer %u (%s)", index, name);
@@ -142,6 +143,7 @@ int model_seal(struct model *model, struct mlq_err *err)
     for (uint32_t i = 0; i < model->layer_count; i++) {
         struct layer *layer = &model->layers[i];
         read[layer->from] = true;
+        read[layer->kind == LAYER_ADD ? layer->also : layer->from] = true;
         layer->state_at = model->arena_count;
         model->arena_count += layer->state_count;
     }
@@ -201,6 +203,12 @@ static char *describe(const struct model *model)
             json_t *classes = texts_to_json(model->classes, model->class_count);
             failed |= json_array_size(classes) != model->class_count;
             failed |= json_object_set_new(root, "classes", classes);
+        }
+        if (model->image.channels > 0) {
+            failed |= json_object_set_new(root, "image",
+                                          json_pack("[I, I, I]", (json_int_t)model->image.height,
+                                                    (json_int_t)model->image.width,
+                                                    (json_int_t)model->image.channels));
         }
         failed |= json_object_set(root, "layers", layers);
         text = failed ? NULL : json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
@@ -387,6 +395,19 @@ static int load_task(struct model *model, const json_t *root, struct mlq_err *er
     return 0;
 }
 
+/* How the inputs are read as an image; absent: they are none. */
+static bool load_image(struct model *model, const json_t *json)
+{
+    uint32_t *const sides[] = {&model->image.height, &model->image.width, &model->image.channels};
+    bool valid = json == NULL || json_array_size(json) == 3;
+    for (size_t i = 0; json != NULL && i < 3 && valid; i++) {
+        json_int_t side = json_integer_value(json_array_get(json, i));
+        valid = side >= 1 && side <= (json_int_t)MODEL_INPUTS_MAX;
+        *sides[i] = (uint32_t)side;
+    }
+    return valid;
+}
+
 static int load_layers(struct model *model, const json_t *array, struct mlq_err *err)
 {
     size_t count = json_array_size(array);
@@ -473,6 +494,9 @@ static int load_description(struct model *model, const json_t *root, struct mlq_
     int rc = load_task(model, root, err);
     if (rc == 0) {
         rc = load_features(model, json_object_get(root, "features"), err);
+    }
+    if (rc == 0 && !load_image(model, json_object_get(root, "image"))) {
+        rc = corrupt(err, "image is not [height, width, channels]");
     }
     if (rc == 0) {
         rc = load_layers(model, json_object_get(root, "layers"), err);

@@ -17,8 +17,8 @@
  *               multiclass    class_count outputs; likewise
  *      classes[1] is the positive class of a binary model unless the user says otherwise.
  *
- * The file, model.safetensors: tensors "layers.K.weight" F32 [outputs, inputs] and "layers.K.bias"
- * F32 [outputs] for K = 0, 1, ...; metadata "mlq.model", a JSON object:
+ * The file, model.safetensors: tensors "layers.K.weight" (dense: F32 [outputs, inputs]) and
+ * "layers.K.bias" F32 [outputs] for K = 0, 1, ...; metadata "mlq.model", a JSON object:
  *   {"format": "mlq.model/1", "task": "regression" | "binary" | "multiclass", "target": NAME,
  *    "features": [{"name": N, "kind": "number", "fill": F, "mean": M, "scale": S},
  *                 {"name": N, "kind": "category", "values": [V, ...], "fill": V}, ...],
@@ -27,7 +27,16 @@
  *    "layers": [LAYER, ...]}
  * A LAYER is {"kind": K, "from": V, "activation": A, ...}; absent: a dense layer, the value of the
  * layer before. A is identity, relu, gelu or tanh. By kind:
- *   dense   "inputs": I, "outputs": O
+ *   dense                     "inputs": I, "outputs": O
+ *   conv                      "channels": C, and a window: "kernel": [height, width], "stride": S,
+ *                             "padding": P, "bias": true | false
+ *   depthwise                 a window;  max_pool, average_pool: a window without bias
+ *   norm                      (layer_norm.h)
+ *   add                       "also": V, the second value
+ *   dropout                   "rate": R
+ * Before "layers" stands "image": [height, width, channels] when the inputs are one, channels last.
+ * Other tensors: "layers.K.mean" and "layers.K.variance" F32 [channels] of a norm; weights have the
+ * shapes that the layers' headers say; layers without bias have none.
  * Numbers are written with 17 significant digits, so that a save and a load give the same bits.
  */
 #ifndef MLQ_ML_MODEL_H

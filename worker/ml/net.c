@@ -10,9 +10,11 @@
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
 #include "worker/ml/activation.h"
+#include "worker/ml/layer_norm.h"
 
 #define TWO_PI       6.283185307179586476925286766559
-#define ALIGN_FLOATS 16u /* a cache line */
+#define ALIGN_FLOATS 16u                    /* a cache line */
+#define LAYER_KEY    UINT64_C(0x6c61796572) /* "layer": apart from other uses of the same seed */
 
 /* What a layer, and the value that it gives, have in the arena. NULL: not needed. */
 struct slot {
@@ -25,12 +27,14 @@ struct slot {
 struct net {
     const struct model *model;
     uint32_t rows;
-    uint32_t used;
+    struct net_batch batch;
+    bool training;
     bool backward;
     struct slot slots[MODEL_LAYERS_MAX + 1]; /* [0] the inputs; [k + 1] layer k */
     bool written[MODEL_LAYERS_MAX + 1];      /* gradients of this pass that exist already */
     float *scratch;
-    float *spare; /* a second gradient of one value, before it is added */
+    float *spare; /* a second gradient of one value, before it is added; */
+    float *also_spare;
     float *arena;
 };
 
@@ -58,6 +62,7 @@ static void deal_all(struct net *net, struct dealer *dealer)
 {
     const struct model *model = net->model;
     size_t scratch = 0, widest = 0;
+    bool adds = false;
     net->slots[0].value = deal(dealer, (size_t)net->rows * model->input_count);
     for (uint32_t i = 0; i < model->layer_count; i++) {
         const struct layer *layer = &model->layers[i];
@@ -72,9 +77,11 @@ static void deal_all(struct net *net, struct dealer *dealer)
         slot->gradient = deal(dealer, net->backward ? count : 0);
         scratch = own > scratch ? own : scratch;
         widest = in > widest ? in : widest;
+        adds = adds || layer->kind == LAYER_ADD;
     }
     net->scratch = deal(dealer, scratch);
     net->spare = deal(dealer, net->backward ? widest : 0);
+    net->also_spare = deal(dealer, net->backward && adds ? widest : 0);
 }
 
 struct net *net_create(const struct model *model, uint32_t rows, bool backward)
@@ -120,20 +127,23 @@ static struct layer_pass pass_of(const struct net *net, uint32_t i)
     return (struct layer_pass){
         .layer = layer,
         .rows = net->rows,
-        .used = net->used,
+        .used = net->batch.used,
+        .training = net->training,
+        .key = mlq_hash_keyed(net->batch.key, i, LAYER_KEY),
+        .samples = net->batch.samples,
         .arena = net->model->parameters,
         .in = net->slots[layer->from].value,
+        .also = net->slots[layer->also].value,
         .out = net->slots[i + 1].value,
         .kept = net->slots[i + 1].kept,
         .scratch = net->scratch,
     };
 }
 
-const float *net_forward(struct net *net, uint32_t used)
+static const float *run(struct net *net)
 {
     const struct model *model = net->model;
-    MLQ_ASSERT(used <= net->rows);
-    net->used = used;
+    MLQ_ASSERT(net->batch.used <= net->rows);
     for (uint32_t i = 0; i < model->layer_count; i++) {
         const struct layer *layer = &model->layers[i];
         struct layer_pass pass = pass_of(net, i);
@@ -144,20 +154,33 @@ const float *net_forward(struct net *net, uint32_t used)
     return net->slots[model->layer_count].value;
 }
 
+const float *net_forward(struct net *net, uint32_t used)
+{
+    net->batch = (struct net_batch){.used = used};
+    net->training = false;
+    return run(net);
+}
+
+const float *net_forward_training(struct net *net, const struct net_batch *batch)
+{
+    net->batch = *batch;
+    net->training = true;
+    return run(net);
+}
+
 /* Where a layer is to write the gradient of the value that it read. */
-static float *gradient_target(const struct net *net, uint32_t value)
+static float *gradient_target(const struct net *net, uint32_t value, float *spare)
 {
     if (value == 0) {
         return NULL;
     }
-    return net->written[value] ? net->spare : net->slots[value].gradient;
+    return net->written[value] ? spare : net->slots[value].gradient;
 }
 
-static void take_gradient(struct net *net, uint32_t value, const float *from, size_t count)
+static void take_gradient(struct net *net, uint32_t value, const float *restrict more, size_t count)
 {
-    if (from != NULL && from == net->spare) {
+    if (net->written[value] && more != NULL) {
         float *restrict to = net->slots[value].gradient;
-        const float *restrict more = net->spare;
         for (size_t i = 0; i < count; i++) {
             to[i] += more[i];
         }
@@ -168,7 +191,7 @@ static void take_gradient(struct net *net, uint32_t value, const float *from, si
 void net_backward(struct net *net, float *gradient)
 {
     const struct model *model = net->model;
-    MLQ_ASSERT(net->backward);
+    MLQ_ASSERT(net->backward && net->training);
     memset(net->written, 0, sizeof(net->written));
     for (uint32_t i = model->layer_count; i-- > 0;) {
         const struct layer *layer = &model->layers[i];
@@ -177,10 +200,17 @@ void net_backward(struct net *net, float *gradient)
                             slot->value, slot->input, slot->gradient);
         struct layer_pass pass = pass_of(net, i);
         pass.out_gradient = slot->gradient;
-        pass.in_gradient = gradient_target(net, layer->from);
+        pass.in_gradient = gradient_target(net, layer->from, net->spare);
         pass.gradient = gradient;
+        if (layer->kind == LAYER_ADD) {
+            pass.also_gradient = gradient_target(net, layer->also, net->also_spare);
+        }
         layer_ops(layer->kind)->backward(&pass);
-        take_gradient(net, layer->from, pass.in_gradient, net->rows * layer_shape_count(layer->in));
+        size_t count = net->rows * layer_shape_count(layer->in);
+        take_gradient(net, layer->from, pass.in_gradient, count);
+        if (layer->kind == LAYER_ADD) {
+            take_gradient(net, layer->also, pass.also_gradient, count);
+        }
     }
 }
 
@@ -210,8 +240,22 @@ void net_init_parameters(struct model *model, uint64_t seed)
 {
     for (uint32_t i = 0; i < model->layer_count; i++) {
         const struct layer *layer = &model->layers[i];
-        init_weights(model, layer, seed);
-        memset(model->parameters + layer->bias_at, 0, layer->bias_count * sizeof(float));
+        const struct layer_ops *ops = layer_ops(layer->kind);
+        if (ops->init != NULL) {
+            ops->init(layer, model->parameters);
+        } else if (layer->weight_count > 0) {
+            init_weights(model, layer, seed);
+            memset(model->parameters + layer->bias_at, 0, layer->bias_count * sizeof(float));
+        }
+    }
+}
+
+void net_move_state(struct model *model, uint32_t samples, const float *gradient)
+{
+    for (uint32_t i = 0; i < model->layer_count; i++) {
+        if (model->layers[i].kind == LAYER_NORM) {
+            layer_norm_move_state(&model->layers[i], samples, gradient, model->parameters);
+        }
     }
 }
 

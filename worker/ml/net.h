@@ -26,20 +26,32 @@ void net_destroy(struct net **net);
 /* Where the inputs [rows][input_count] go; unused rows must be zeros, not garbage. */
 float *net_inputs(struct net *net);
 
-/* Runs all layers; the result is [rows][output_count], valid until the next pass. Rows from `used`
- * on are padding. */
+/* Runs all layers as in use; the result is [rows][output_count], valid until the next pass. Rows
+ * from `used` on are padding. */
 const float *net_forward(struct net *net, uint32_t used);
+
+/* The same as in training: dropout, and statistics of these rows. */
+struct net_batch {
+    uint32_t used;
+    const uint32_t *samples; /* [used]: which sample of the data each row is */
+    uint64_t key;            /* of (seed, epoch) */
+};
+const float *net_forward_training(struct net *net, const struct net_batch *batch);
 
 /* Where d(loss)/d(outputs) [rows][output_count] goes, zero for padding. */
 float *net_output_gradient(struct net *net);
 
-/* After net_forward and with the output gradient filled: `gradient` [arena_count] is overwritten
- * with d(loss)/d(parameters), and with what moves the state (layer.h). The values are consumed. */
+/* After net_forward_training and with the output gradient filled: `gradient` [arena_count] is
+ * overwritten with d(loss)/d(parameters), and with what moves the state (layer.h). The values are
+ * consumed. */
 void net_backward(struct net *net, float *gradient);
 
 /* He et al. 2015 (weights normal with variance 2 / fan-in before a ReLU or GELU; 1 / fan-in
  * elsewhere), biases zero. Keyed by (seed, place in the arena): the same on every machine. */
 void net_init_parameters(struct model *model, uint64_t seed);
+
+/* After a step over `samples` rows: moves running statistics by the step's summed `gradient`. */
+void net_move_state(struct model *model, uint32_t samples, const float *gradient);
 
 /* The first layer with a NaN or an infinity among `values` [arena_count] (parameters or gradients),
  * or -1 when all are finite. For messages. */

@@ -114,12 +114,31 @@ static void write_front(const struct card *card)
 
 static void write_layer(struct html *h, const struct layer *layer)
 {
+    static const char *const names[LAYER_KINDS] = {
+        [LAYER_CONV] = "convolution",      [LAYER_DEPTHWISE] = "depthwise convolution",
+        [LAYER_MAX_POOL] = "max pool",     [LAYER_AVERAGE_POOL] = "average pool",
+        [LAYER_NORM] = "batch norm",       [LAYER_ADD] = "sum with the stage's first"};
     static const char *const activations[LAYER_ACTIVATIONS] = {
         [LAYER_IDENTITY] = "", [LAYER_RELU] = " (ReLU)", [LAYER_GELU] = " (GELU)",
         [LAYER_TANH] = " (tanh)"};
     switch (layer->kind) {
     case LAYER_DENSE:
         html_addf(h, " → %" PRIu32, layer->out.channels);
+        break;
+    case LAYER_CONV:
+    case LAYER_DEPTHWISE:
+    case LAYER_MAX_POOL:
+    case LAYER_AVERAGE_POOL:
+        html_addf(h, " → %s %" PRIu32 "×%" PRIu32 " → %" PRIu32 "×%" PRIu32 "×%" PRIu32,
+                  names[layer->kind], layer->kernel_height, layer->kernel_width, layer->out.height,
+                  layer->out.width, layer->out.channels);
+        break;
+    case LAYER_NORM:
+    case LAYER_ADD:
+        html_addf(h, " → %s", names[layer->kind]);
+        break;
+    case LAYER_DROPOUT:
+        html_addf(h, " → dropout %g", layer->rate);
         break;
     }
     html_add(h, activations[layer->activation]);
@@ -129,6 +148,10 @@ static void write_network(const struct card *card)
 {
     const struct model *model = card->model;
     html_addf(card->h, "%" PRIu32 " inputs", model->input_count);
+    if (model->image.channels > 0) {
+        html_addf(card->h, " as an image of %" PRIu32 "×%" PRIu32 "×%" PRIu32, model->image.height,
+                  model->image.width, model->image.channels);
+    }
     for (uint32_t k = 0; k < model->layer_count; k++) {
         write_layer(card->h, &model->layers[k]);
     }

@@ -148,21 +148,33 @@ void onnx_graph_output(struct onnx_graph *g, const char *name, enum onnx_type ty
     add_value(g, &g->outputs, name, type, columns);
 }
 
+struct dims {
+    const int64_t *sizes;
+    size_t rank;
+};
+
+static struct dims dims_of(const struct onnx_shape *shape)
+{
+    return shape->rows > 0 ? (struct dims){.sizes = &shape->rows, .rank = 2}
+                           : (struct dims){.sizes = &shape->columns, .rank = 1};
+}
+
 static void add_constant(struct onnx_graph *g, const char *name, enum onnx_type type,
-                         struct onnx_shape shape, const void *data, size_t item_bytes)
+                         struct dims dims, const void *data, size_t item_bytes)
 {
     Onnx__TensorProto *tensor = mlq_region_alloc(g->region, sizeof(*tensor));
     onnx__tensor_proto__init(tensor);
     tensor->name = text(g, name);
-    tensor->dims = mlq_region_array(g->region, 2, sizeof(int64_t));
-    tensor->dims[tensor->n_dims] = shape.rows;
-    tensor->n_dims += shape.rows > 0;
-    tensor->dims[tensor->n_dims++] = shape.columns;
+    tensor->dims = mlq_region_array(g->region, dims.rank, sizeof(int64_t));
+    tensor->n_dims = dims.rank;
     tensor->has_data_type = 1;
     tensor->data_type = type_number(type);
     tensor->has_raw_data = 1;
-    tensor->raw_data.len =
-        (size_t)(shape.rows > 0 ? shape.rows : 1) * (size_t)shape.columns * item_bytes;
+    tensor->raw_data.len = item_bytes;
+    for (size_t i = 0; i < dims.rank; i++) {
+        tensor->dims[i] = dims.sizes[i];
+        tensor->raw_data.len *= (size_t)dims.sizes[i];
+    }
     tensor->raw_data.data = (uint8_t *)(uintptr_t)data; /* only read by the packing */
     append(g, &g->constants, tensor);
 }
@@ -170,19 +182,26 @@ static void add_constant(struct onnx_graph *g, const char *name, enum onnx_type 
 void onnx_graph_floats(struct onnx_graph *g, const char *name, struct onnx_shape shape,
                        const float *data)
 {
-    add_constant(g, name, ONNX_FLOAT, shape, data, sizeof(float));
+    add_constant(g, name, ONNX_FLOAT, dims_of(&shape), data, sizeof(float));
+}
+
+void onnx_graph_tensor(struct onnx_graph *g, const char *name, const int64_t *dims, size_t rank,
+                       const float *data)
+{
+    add_constant(g, name, ONNX_FLOAT, (struct dims){.sizes = dims, .rank = rank}, data,
+                 sizeof(float));
 }
 
 void onnx_graph_doubles(struct onnx_graph *g, const char *name, struct onnx_shape shape,
                         const double *data)
 {
-    add_constant(g, name, ONNX_DOUBLE, shape, data, sizeof(double));
+    add_constant(g, name, ONNX_DOUBLE, dims_of(&shape), data, sizeof(double));
 }
 
 void onnx_graph_int64s(struct onnx_graph *g, const char *name, struct onnx_shape shape,
                        const int64_t *data)
 {
-    add_constant(g, name, ONNX_INT64, shape, data, sizeof(int64_t));
+    add_constant(g, name, ONNX_INT64, dims_of(&shape), data, sizeof(int64_t));
 }
 
 struct onnx_node *onnx_graph_node(struct onnx_graph *g, const char *domain, const char *op,
@@ -207,6 +226,14 @@ struct onnx_node *onnx_graph_node(struct onnx_graph *g, const char *domain, cons
     }
     append(g, &g->nodes, &node->proto);
     return node;
+}
+
+const char *onnx_graph_apply(struct onnx_graph *g, const char *op, const char *output,
+                             const char *a, const char *b)
+{
+    const char *inputs[] = {a, b, NULL};
+    (void)onnx_graph_node(g, "", op, output, inputs);
+    return output;
 }
 
 #define ATTRIBUTES_MAX 8u
@@ -240,6 +267,15 @@ void onnx_graph_set_int(struct onnx_graph *g, struct onnx_node *node, const char
         add_attribute(g, node, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT);
     attribute->has_i = 1;
     attribute->i = value;
+}
+
+void onnx_graph_set_float(struct onnx_graph *g, struct onnx_node *node, const char *name,
+                          float value)
+{
+    Onnx__AttributeProto *attribute =
+        add_attribute(g, node, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
+    attribute->has_f = 1;
+    attribute->f = value;
 }
 
 void onnx_graph_set_text(struct onnx_graph *g, struct onnx_node *node, const char *name,

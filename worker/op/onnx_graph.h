@@ -40,6 +40,7 @@ struct onnx_shape {
 };
 void onnx_graph_floats(struct onnx_graph *g, const char *name, struct onnx_shape shape, MLQ_BORROWS const float *data);
 void onnx_graph_doubles(struct onnx_graph *g, const char *name, struct onnx_shape shape, MLQ_BORROWS const double *data);
+void onnx_graph_tensor(struct onnx_graph *g, const char *name, const int64_t *dims, size_t rank, MLQ_BORROWS const float *data);
 void onnx_graph_int64s(struct onnx_graph *g, const char *name, struct onnx_shape shape, MLQ_BORROWS const int64_t *data);
 
 /* A node with one output. Inputs end with NULL. `domain` is "" or "ai.onnx.ml". */
@@ -48,6 +49,9 @@ struct onnx_node *onnx_graph_node(struct onnx_graph *g,
                                   const char *op,
                                   const char *output,
                                   const char *const *inputs);
+/* The same for a standard operator with one or two (else NULL) inputs and no attributes: returns output. */
+const char *onnx_graph_apply(struct onnx_graph *g, const char *op, const char *output, const char *a, const char *b);
+void onnx_graph_set_float(struct onnx_graph *g, struct onnx_node *node, const char *name, float value);
 void onnx_graph_set_int(struct onnx_graph *g, struct onnx_node *node, const char *name, int64_t value);
 void onnx_graph_set_text(struct onnx_graph *g, struct onnx_node *node, const char *name, const char *value);
 void onnx_graph_set_ints(struct onnx_graph *g, struct onnx_node *node, const char *name, const int64_t *values, size_t count);

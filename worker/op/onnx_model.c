@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "lib/base/ownership.h"
-#include "lib/base/panic.h"
+#include "worker/op/onnx_layers.h"
 
 struct builder {
     const struct model *model;
@@ -61,14 +61,6 @@ static const char *name_of(struct builder *b, const char *kind, uint32_t i)
     return mlq_region_format(b->region, "mlq/%s.%" PRIu32, kind, i);
 }
 
-static const char *node(struct builder *b, const char *op, const char *output, const char *a,
-                        const char *c)
-{
-    const char *inputs[] = {a, c, NULL};
-    (void)onnx_graph_node(b->g, "", op, output, inputs);
-    return output;
-}
-
 static const char *cast(struct builder *b, const char *input, const char *output, int64_t type)
 {
     const char *inputs[] = {input, NULL};
@@ -113,12 +105,12 @@ static void add_numbers(struct builder *b, uint32_t first, uint32_t count, const
     onnx_graph_doubles(b->g, scale_name, shape, scale);
     const char *wide =
         b->number_type == ONNX_DOUBLE ? raw : cast(b, raw, name_of(b, "raw", first), CAST_DOUBLE);
-    const char *missing = node(b, "IsNaN", name_of(b, "missing", first), wide, NULL);
+    const char *missing = onnx_graph_apply(b->g, "IsNaN", name_of(b, "missing", first), wide, NULL);
     const char *filled = name_of(b, "filled", first);
     const char *choice[] = {missing, fill_name, wide, NULL};
     (void)onnx_graph_node(b->g, "", "Where", filled, choice);
-    const char *centred = node(b, "Sub", name_of(b, "centred", first), filled, mean_name);
-    const char *scaled = node(b, "Div", name_of(b, "scaled", first), centred, scale_name);
+    const char *centred = onnx_graph_apply(b->g, "Sub", name_of(b, "centred", first), filled, mean_name);
+    const char *scaled = onnx_graph_apply(b->g, "Div", name_of(b, "scaled", first), centred, scale_name);
     b->blocks[b->block_count++] = cast(b, scaled, name_of(b, "numbers", first), CAST_FLOAT);
 }
 
@@ -171,7 +163,7 @@ static void add_category(struct builder *b, uint32_t i)
         b->g, "", "OneHot", hot,
         (const char *[]){encoded, name_of(b, "depth", i), name_of(b, "off_on", i), NULL});
     b->blocks[b->block_count++] =
-        node(b, "Squeeze", name_of(b, "category", i), hot, name_of(b, "axis", i));
+        onnx_graph_apply(b->g, "Squeeze", name_of(b, "category", i), hot, name_of(b, "axis", i));
 }
 
 static const char *add_features(struct builder *b)
@@ -197,58 +189,6 @@ static const char *add_features(struct builder *b)
         }
     }
     return concat(b, "mlq/inputs", b->blocks, b->block_count);
-}
-
-/* Opset 17 has no Gelu: x * (erf(x / sqrt(2)) + 1) / 2, by its parts. */
-static const char *add_gelu(struct builder *b, uint32_t k, const char *x)
-{
-    static const float root_half = 0.70710678118654752f, one = 1.0f, half = 0.5f;
-    const struct onnx_shape single = {.columns = 1};
-    onnx_graph_floats(b->g, name_of(b, "root_half", k), single, &root_half);
-    onnx_graph_floats(b->g, name_of(b, "one", k), single, &one);
-    onnx_graph_floats(b->g, name_of(b, "half", k), single, &half);
-    const char *scaled = node(b, "Mul", name_of(b, "gelu_scaled", k), x, name_of(b, "root_half", k));
-    const char *erf = node(b, "Erf", name_of(b, "gelu_erf", k), scaled, NULL);
-    const char *twice = node(b, "Add", name_of(b, "gelu_twice", k), erf, name_of(b, "one", k));
-    const char *share = node(b, "Mul", name_of(b, "gelu_share", k), twice, name_of(b, "half", k));
-    return node(b, "Mul", name_of(b, "gelu", k), x, share);
-}
-
-static const char *add_activation(struct builder *b, enum layer_activation activation, uint32_t k,
-                                  const char *value)
-{
-    switch (activation) {
-    case LAYER_IDENTITY:
-        return value;
-    case LAYER_RELU:
-        return node(b, "Relu", name_of(b, "relu", k), value, NULL);
-    case LAYER_GELU:
-        return add_gelu(b, k, value);
-    case LAYER_TANH:
-        return node(b, "Tanh", name_of(b, "tanh", k), value, NULL);
-    }
-    MLQ_UNREACHABLE("activation");
-}
-
-static const char *add_layers(struct builder *b, const char *value)
-{
-    for (uint32_t k = 0; k < b->model->layer_count; k++) {
-        const struct layer *layer = &b->model->layers[k];
-        const char *weight = name_of(b, "weight", k);
-        const char *bias = name_of(b, "bias", k);
-        const char *output = name_of(b, "layer", k);
-        onnx_graph_floats(b->g, weight,
-                          (struct onnx_shape){.rows = layer->out.channels,
-                                              .columns = (int64_t)layer_shape_count(layer->in)},
-                          b->model->parameters + layer->weight_at);
-        onnx_graph_floats(b->g, bias, (struct onnx_shape){.columns = layer->out.channels},
-                          b->model->parameters + layer->bias_at);
-        const char *inputs[] = {value, weight, bias, NULL};
-        struct onnx_node *gemm = onnx_graph_node(b->g, "", "Gemm", output, inputs);
-        onnx_graph_set_int(b->g, gemm, "transB", 1);
-        value = add_activation(b, layer->activation, k, output);
-    }
-    return value;
 }
 
 static void add_classes(struct builder *b, const char *logits)
@@ -283,8 +223,8 @@ static void add_regression(struct builder *b, const char *z)
     onnx_graph_doubles(b->g, "mlq/target_scale", (struct onnx_shape){.columns = 1}, &numbers[0]);
     onnx_graph_doubles(b->g, "mlq/target_mean", (struct onnx_shape){.columns = 1}, &numbers[1]);
     const char *wide = cast(b, z, "mlq/z", CAST_DOUBLE);
-    const char *scaled = node(b, "Mul", "mlq/z_scaled", wide, "mlq/target_scale");
-    const char *moved = node(b, "Add", "mlq/z_moved", scaled, "mlq/target_mean");
+    const char *scaled = onnx_graph_apply(b->g, "Mul", "mlq/z_scaled", wide, "mlq/target_scale");
+    const char *moved = onnx_graph_apply(b->g, "Add", "mlq/z_moved", scaled, "mlq/target_mean");
     (void)cast(b, moved, "prediction", CAST_FLOAT);
     onnx_graph_output(b->g, "prediction", ONNX_FLOAT, 1);
 }
@@ -324,7 +264,7 @@ struct onnx_graph *onnx_model_build(const struct model *model, struct mlq_region
     b.g = onnx_graph_create(region, "mlq");
     b.number_type = onnx_model_number_type(model);
     b.one_input = onnx_model_one_input(model);
-    const char *outputs = add_layers(&b, add_features(&b));
+    const char *outputs = onnx_layers_add(b.g, model, add_features(&b), region);
     if (model->task == MODEL_REGRESSION) {
         add_regression(&b, outputs);
     } else {

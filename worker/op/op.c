@@ -194,6 +194,49 @@ int op_get_bool(const struct op_context *ctx, const char *name, bool fallback, b
                                                     : MLQ_OK;
 }
 
+/* The place of `text` among `names`; a refusal names them all. */
+static int find_choice(const char *name, const char *text, const char *const *names, size_t count,
+                       size_t *choice, struct mlq_err *err)
+{
+    char all[160];
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *choice = i;
+            return 0;
+        }
+        int more = snprintf(all + used, sizeof(all) - used, "%s%s", i == 0 ? "" : ", ", names[i]);
+        used += more > 0 && used + (size_t)more < sizeof(all) ? (size_t)more : 0;
+    }
+    return mlq_fail(err, MLQ_EINVAL, "%s: '%s' is not one of %s", name, text, all);
+}
+
+int op_get_choice(const struct op_context *ctx, const char *name, const char *const *names,
+                  size_t count, size_t *choice, struct mlq_err *err)
+{
+    const char *text = NULL;
+    int rc = op_get_text(ctx, name, names[*choice], &text, err);
+    return rc == 0 ? find_choice(name, text, names, count, choice, err) : rc;
+}
+
+int op_get_one_of(const struct op_context *ctx, const char *name, const char *const *names,
+                  size_t count, size_t *choice, struct mlq_err *err)
+{
+    const json_t *value = op_with(ctx, name);
+    if (value == NULL) {
+        return 0;
+    }
+    const char *text = json_string_value(value);
+    if (json_object_size(value) == 1) {
+        text = json_object_iter_key(json_object_iter((json_t *)(uintptr_t)value));
+    }
+    if (text == NULL) {
+        return mlq_fail(err, MLQ_EINVAL, "%s: expected one name, or a mapping with exactly one",
+                        name);
+    }
+    return find_choice(name, text, names, count, choice, err);
+}
+
 int op_get_int(const struct op_context *ctx, const char *name, struct op_int_range range,
                int64_t *value, struct mlq_err *err)
 {

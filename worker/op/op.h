@@ -64,6 +64,23 @@ int op_get_bool(const struct op_context *ctx,
                 bool *value,
                 struct mlq_err *err);
 
+/* The place of a text among `names`; *choice is the fallback's before. */
+int op_get_choice(const struct op_context *ctx,
+                  const char *name,
+                  const char *const *names,
+                  size_t count,
+                  size_t *choice,
+                  struct mlq_err *err);
+
+/* The same for a mapping with exactly one member, such as {mlp: {hidden: [..]}}, or just its name.
+ */
+int op_get_one_of(const struct op_context *ctx,
+                  const char *name,
+                  const char *const *names,
+                  size_t count,
+                  size_t *choice,
+                  struct mlq_err *err);
+
 struct op_int_range {
     int64_t fallback;
     int64_t min;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * train.native, taken apart: parameters (op_train_config.c), rows (op_train_data.c), steps and
- * epochs (op_train_loop.c), checkpoints (op_train_checkpoint.c), and op_train.c, which puts them
- * together and writes the outputs.
+ * train.native, taken apart: parameters (op_train_config.c, op_train_model.c), rows
+ * (op_train_data.c), steps and epochs (op_train_loop.c), checkpoints (op_train_checkpoint.c), and
+ * op_train.c, which puts them together and writes the outputs.
  *
  * The promise: the same tables, parameters and engine give the same model, bit for bit, whatever
  * the number of ranks and however often the training was stopped and resumed. What keeps it:
@@ -29,14 +29,16 @@
 
 /* ---- Parameters ---- */
 
-#define OP_TRAIN_HIDDEN_MAX 32u
+#define OP_TRAIN_WIDTHS_MAX 32u
 
-enum op_train_kind { OP_TRAIN_LINEAR, OP_TRAIN_SOFTMAX, OP_TRAIN_MLP };
+enum op_train_kind { OP_TRAIN_LINEAR, OP_TRAIN_SOFTMAX, OP_TRAIN_MLP, OP_TRAIN_CNN };
 
 struct op_train_config {
     enum op_train_kind kind;
-    struct layout_mlp mlp; /* its widths in hidden */
-    uint32_t hidden[OP_TRAIN_HIDDEN_MAX];
+    struct layout_mlp mlp; /* all but OP_TRAIN_CNN; lists in hidden and channels */
+    struct layout_cnn cnn;
+    uint32_t hidden[OP_TRAIN_WIDTHS_MAX];
+    uint32_t channels[OP_TRAIN_WIDTHS_MAX];
     enum op_columns_task task;
     uint64_t epochs;
     uint32_t batch;
@@ -47,6 +49,15 @@ struct op_train_config {
     uint64_t seed;
 };
 
+/* `model:` into config->kind and its plan; and the plan into layers. */
+int op_train_model_read(const struct op_context *ctx,
+                        struct op_train_config *config,
+                        struct mlq_err *err);
+int op_train_model_lay_out(const struct op_train_config *config,
+                           struct model *model,
+                           struct mlq_err *err);
+
+/* `config` must stay where it is: its plans point into it. */
 int op_train_config_read(const struct op_context *ctx,
                          struct op_train_config *config,
                          struct mlq_err *err);

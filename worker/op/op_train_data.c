@@ -8,7 +8,6 @@
 
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
-#include "worker/ml/layout.h"
 #include "worker/ml/preprocess.h"
 #include "worker/op/op_train.h"
 
@@ -97,7 +96,7 @@ static int fit(struct op_context *ctx,
     if (rc == 0 && model->task == MODEL_REGRESSION && config->kind == OP_TRAIN_SOFTMAX) {
         rc = mlq_fail(err, MLQ_EINVAL,
                       "model: softmax predicts classes, but the target '%s' is a number: "
-                      "use linear or mlp, or task: classification",
+                      "use linear, mlp or cnn, or task: classification",
                       model->target);
     }
     if (rc == 0 && features.count == 0) {
@@ -107,7 +106,7 @@ static int fit(struct op_context *ctx,
         rc = preprocess_fit(model, features.columns, features.count, table_rows(table), err);
     }
     if (rc == 0) {
-        rc = layout_mlp(model, &config->mlp, err);
+        rc = op_train_model_lay_out(config, model, err);
     }
     return rc;
 }
@@ -157,10 +156,12 @@ static uint64_t hash_config(const struct op_train_config *config)
 
 static uint64_t hash_layer(uint64_t hash, const struct layer *layer)
 {
-    const uint64_t numbers[] = {layer->kind,       layer->activation,   layer->from,
-                                layer->out.height, layer->out.width,    layer->out.channels,
-                                layer->weight_at,  layer->weight_count, layer->bias_count,
-                                layer->state_count};
+    const uint64_t numbers[] = {layer->kind,          layer->activation,   layer->from,
+                                layer->also,          layer->out.height,   layer->out.width,
+                                layer->out.channels,  layer->stride,       layer->padding,
+                                layer->kernel_height, layer->kernel_width, layer->weight_at,
+                                layer->weight_count,  layer->bias_count,   layer->state_count};
+    hash = hash_bytes(hash, &layer->rate, sizeof(layer->rate));
     return hash_bytes(hash, numbers, sizeof(numbers));
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "lib/base/panic.h"
+#include "lib/base/prng.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
@@ -23,6 +24,7 @@
 
 #define CHUNK_ROWS                                                                                 \
     256u /* of validation: fixed, since the number of rows of a product changes its bits */
+#define EPOCH_KEY UINT64_C(0x65706f6368) /* "epoch": apart from other uses of the same seed */
 /* Checkpoints may take this share of the time: 1 / 5. */
 #define CHECKPOINT_COST_SHARE 5
 
@@ -159,7 +161,11 @@ compute_shard(struct loop *loop, uint32_t shard, uint32_t begin, uint32_t count,
         return 0;
     }
     gather(loop, begin + from, begin + to);
-    const float *outputs = net_forward(loop->net, to - from);
+    struct net_batch batch = {
+        .used = to - from,
+        .samples = loop->order + begin + from,
+        .key = mlq_hash_keyed(loop->train->config.seed, loop->train->cursor.epoch, EPOCH_KEY)};
+    const float *outputs = net_forward_training(loop->net, &batch);
     struct loss_shape shape = {.rows = to - from,
                                .rows_padded = loop->shard_rows,
                                .outputs = model_output_count(loop->model)};
@@ -250,6 +256,7 @@ static int run_step(struct loop *loop, struct mlq_err *err)
         return refuse_not_finite(loop, gradient, err);
     }
     optim_step(train->optim, train->data.model, gradient);
+    net_move_state(train->data.model, count, gradient);
     train->cursor.epoch_loss += loss;
     train->cursor.step++;
     train->samples += count;

@@ -111,6 +111,27 @@ def digits(source):
     return columns, rows[:cut], rows[cut:], {"model": {"mlp": {"hidden": [64, 32]}}, "epochs": 5}
 
 
+def images(source):
+    """The same as images: every kind of layer between pixels and outputs."""
+    columns, train, test, _ = digits(source)
+    cnn = {"image": [8, 8, 1], "channels": [6, 8], "depth": 3, "residual": True, "depthwise": True, "hidden": [16],
+           "activation": "gelu", "dropout": 0.1, "pool": "average"}
+    return columns, train, test, {"model": {"cnn": cnn}, "epochs": 2}
+
+
+def colours(_):
+    """Images of three channels, not square, flattened without a norm; small enough to be noise."""
+    chance = random.Random(4)
+    columns = [(f"p{i}", "number", "feature") for i in range(6 * 5 * 3)] + [("kind", "category", "target")]
+
+    def row():
+        kind = chance.randrange(3)
+        return [chance.gauss(kind if i % 3 == kind else 0, 1) for i in range(6 * 5 * 3)] + ["rgb"[kind]]
+
+    cnn = {"image": [6, 5, 3], "channels": [5, 7], "kernel": 3, "norm": False, "activation": "tanh", "head": "mean", "hidden": []}
+    return columns, [row() for _ in range(300)], [row() for _ in range(100)], {"model": {"cnn": cnn}, "epochs": 2}
+
+
 def mixed(_):
     """Categories and missing values, names that collide with ours, values that training never saw."""
     chance = random.Random(2)
@@ -267,7 +288,7 @@ def main():
     if pathlib.Path(sys.prefix).resolve() != venv.resolve():
         enter_venv(venv)
     with tempfile.TemporaryDirectory() as scratch:
-        for make in (digits, mixed, prices):
+        for make in (digits, images, colours, mixed, prices):
             check(op, pathlib.Path(scratch), make.__name__, make(source))
 
 

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Batch normalisation (Ioffe and Szegedy 2015) of each channel, over the rows of one virtual shard
+ * ("ghost batch", Hoffer et al. 2017), so that it does not depend on who computes which shard:
+ *     y = (x - mean) / sqrt(variance + LAYER_NORM_EPSILON) * weight + bias
+ * In training mean and variance are those of the shard's used rows; else the state: running mean
+ * and variance, moved after each step by LAYER_NORM_MOMENTUM towards the mean over the step's
+ * shards, weighted by their rows (the variance unbiased, as PyTorch's). In a gradient the state's
+ * places hold used rows times the shard's statistic.
+ */
+#ifndef MLQ_ML_LAYER_NORM_H
+#define MLQ_ML_LAYER_NORM_H
+
+#include "worker/ml/layer.h"
+
+#define LAYER_NORM_EPSILON  1e-5f
+#define LAYER_NORM_MOMENTUM 0.1f
+
+extern const struct layer_ops layer_norm_ops;
+
+/* After a step over `samples` rows whose summed gradient is given: moves the state in the arena. */
+void layer_norm_move_state(const struct layer *layer,
+                           uint32_t samples,
+                           const float *gradient,
+                           float *arena);
+
+#endif
