@@ -43,6 +43,8 @@ static const char *type_text(const struct op_param *param)
         return "list of texts";
     case PARAM_TEXT_MAP:
         return "mapping of texts";
+    case PARAM_NUMBER_MAP:
+        return "mapping of numbers";
     case PARAM_CONDITIONS:
         return "list of conditions";
     case PARAM_GROUP:

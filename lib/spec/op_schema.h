@@ -23,6 +23,7 @@ enum op_param_type {
     PARAM_INTEGERS,   /* list, each in [min, max] */
     PARAM_TEXTS,      /* list */
     PARAM_TEXT_MAP,   /* mapping of text; values in choices when given */
+    PARAM_NUMBER_MAP, /* mapping of numbers, each in [min, max] */
     PARAM_CONDITIONS, /* list of "metric >= number" */
     PARAM_GROUP,      /* mapping of the parameters below it */
     PARAM_ONE_OF,     /* mapping with exactly one of the groups below it, or just its name */

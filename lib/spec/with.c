@@ -170,7 +170,7 @@ static json_t *read_list(struct walk *walk, const struct op_param *param, const 
     return list;
 }
 
-static json_t *read_text_map(struct walk *walk, const struct op_param *param,
+static json_t *read_map(struct walk *walk, const struct op_param *param,
                              const struct yaml_node *node)
 {
     if (node->kind != YAML_MAPPING) {
@@ -181,7 +181,8 @@ static json_t *read_text_map(struct walk *walk, const struct op_param *param,
     json_t *map = json_object();
     for (const struct yaml_node *child = node->first; child != NULL; child = child->next) {
         struct mlq_str text = {0};
-        json_t *value = param->choices != NULL ? read_choice(walk, param, child)
+        json_t *value = param->type == PARAM_NUMBER_MAP ? read_number(walk, param, child, false)
+                        : param->choices != NULL ? read_choice(walk, param, child)
                         : field_text(child, walk->diags, param->path, &text) ? json_text(text)
                                                                              : NULL;
         if (value != NULL) {
@@ -216,7 +217,8 @@ static json_t *read_value(struct walk *walk, const struct op_param *param,
     case PARAM_CONDITIONS:
         return read_list(walk, param, node);
     case PARAM_TEXT_MAP:
-        return read_text_map(walk, param, node);
+    case PARAM_NUMBER_MAP:
+        return read_map(walk, param, node);
     case PARAM_FILE:
     case PARAM_GROUP:
     case PARAM_ONE_OF:

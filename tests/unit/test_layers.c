@@ -99,9 +99,11 @@ static void run_pass(struct golden *g)
     const float *outputs = net_forward_training(net, &batch);
     struct loss_shape shape = {
         .rows = g->rows, .rows_padded = g->rows + PADDING, .outputs = CLASSES};
-    g->loss =
-        loss_softmax(shape, outputs, g->labels, 1.0f / (float)g->rows, net_output_gradient(net)) /
-        g->rows;
+    const struct loss loss = {.kind = LOSS_CROSS_ENTROPY};
+    struct loss_truth truth = {.labels = g->labels};
+    g->loss = loss_compute(&loss, shape, outputs, truth, 1.0f / (float)g->rows,
+                           net_output_gradient(net)) /
+              g->rows;
     g->outputs = mlq_alloc_array(g->rows * CLASSES, sizeof(float));
     memcpy(g->outputs, outputs, g->rows * CLASSES * sizeof(float));
     g->gradient = mlq_alloc_array(g->model->arena_count, sizeof(float));

@@ -18,7 +18,6 @@
 #include "worker/ml/layout.h"
 #include "worker/ml/loss.h"
 #include "worker/ml/net.h"
-#include "worker/ml/optim.h"
 #include "worker/ml/order.h"
 #include "worker/ml/tree.h"
 
@@ -190,8 +189,9 @@ static void check_gradient(struct model *model)
     float *output_gradient = net_output_gradient(net);
     struct loss_shape shape = {
         .rows = ROWS, .rows_padded = PADDED, .outputs = model_output_count(model)};
-    double loss = regression ? loss_squared(shape, outputs, targets, 1.0f / ROWS, output_gradient)
-                             : loss_softmax(shape, outputs, labels, 1.0f / ROWS, output_gradient);
+    struct loss kind = {.kind = regression ? LOSS_SQUARED : LOSS_CROSS_ENTROPY};
+    struct loss_truth truth = {.labels = labels, .targets = targets};
+    double loss = loss_compute(&kind, shape, outputs, truth, 1.0f / ROWS, output_gradient);
     net_backward(net, gradient);
     const uint32_t *classes = regression ? NULL : labels;
     assert_true(fabs(loss / ROWS - reference_loss(model, inputs, classes, targets, UINT64_MAX, 0)) <
@@ -257,20 +257,6 @@ static void not_finite_numbers_are_found_by_layer(void **state)
     model_destroy(&model);
 }
 
-static void a_nan_among_outputs_reaches_the_loss(void **state)
-{
-    (void)state;
-    struct loss_shape shape = {.rows = 1, .rows_padded = 1, .outputs = 3};
-    const uint32_t label = 0;
-    for (int i = 0; i < 3; i++) {
-        float outputs[3] = {1, 2, 3};
-        outputs[i] = (float)NAN;
-        assert_true(isnan(loss_softmax(shape, outputs, &label, 1, NULL)));
-    }
-    const float large[3] = {1e30f, 0, -1e30f}; /* no overflow where there is none to be had */
-    assert_true(loss_softmax(shape, large, &label, 1, NULL) == 0);
-}
-
 static void weights_start_with_hes_variance(void **state)
 {
     (void)state;
@@ -296,56 +282,6 @@ static void weights_start_with_hes_variance(void **state)
     net_init_parameters(model, 2);
     assert_true(model->parameters[0] != first);
     model_destroy(&model);
-}
-
-/* ---- Optimizers: numbers by the formulas of optim.h in double ---- */
-
-static void check_optimizer(struct optim_options options, const double expected[3])
-{
-    static const float gradients[3][3] = {
-        {0.1f, -0.2f, 0.3f}, {0.4f, 0, -0.6f}, {-0.05f, 0.25f, 1.5f}};
-    struct model *model = model_create();
-    model->task = MODEL_REGRESSION;
-    model->input_count = 3;
-    assert_int_equal(layout_mlp(model, &(struct layout_mlp){.hidden_count = 0}, NULL), 0);
-    const float start[] = {0.5f, -1.25f, 2, 0.75f};
-    memcpy(model->parameters, start, sizeof(start));
-    struct optim *optim = optim_create(options, model->parameter_count);
-    for (int t = 0; t < 3; t++) {
-        float gradient[4] = {0};
-        memcpy(gradient, gradients[t], sizeof(gradients[t]));
-        optim_step(optim, model, gradient);
-    }
-    for (int i = 0; i < 3; i++) {
-        assert_true(fabs((double)model->parameters[i] - expected[i]) < 3e-7);
-    }
-    assert_true(model->parameters[3] == 0.75f); /* a bias without gradient: no decay touches it */
-    optim_destroy(&optim);
-    model_destroy(&model);
-}
-
-static void optimizers_make_the_golden_steps(void **state)
-{
-    (void)state;
-    check_optimizer((struct optim_options){.kind = OPTIM_SGD, .lr = 0.1},
-                    (double[]){0.455, -1.255, 1.88});
-    check_optimizer(
-        (struct optim_options){.kind = OPTIM_SGD, .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01},
-        (double[]){0.3991753895, -1.21386947875, 1.871543568});
-    check_optimizer(
-        (struct optim_options){.kind = OPTIM_SGD, .lr = 0.1, .momentum = 0.9, .l2 = 0.01},
-        (double[]){0.3991753895, -1.21386947875, 1.871543568});
-    check_optimizer(
-        (struct optim_options){
-            .kind = OPTIM_SGD, .lr = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 0.01},
-        (double[]){0.3629397619805, -1.21888194924625, 1.758451936512});
-    check_optimizer((struct optim_options){.kind = OPTIM_ADAMW,
-                                           .lr = 0.01,
-                                           .beta1 = 0.9,
-                                           .beta2 = 0.999,
-                                           .epsilon = 1e-8,
-                                           .weight_decay = 0.1},
-                    (double[]){0.4736695277459345, -1.2313364231926773, 1.9830059968582503});
 }
 
 /* ---- Order ---- */
@@ -467,9 +403,7 @@ int main(void)
         cmocka_unit_test(gradients_equal_differences),
         cmocka_unit_test(functions_are_those_of_the_library),
         cmocka_unit_test(not_finite_numbers_are_found_by_layer),
-        cmocka_unit_test(a_nan_among_outputs_reaches_the_loss),
         cmocka_unit_test(weights_start_with_hes_variance),
-        cmocka_unit_test(optimizers_make_the_golden_steps),
         cmocka_unit_test(orders_are_permutations_keyed_by_seed_and_epoch),
         cmocka_unit_test(sums_do_not_depend_on_who_adds),
         cmocka_unit_test(shards_are_dealt_whole_and_in_order),

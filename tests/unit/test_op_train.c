@@ -210,7 +210,10 @@ static void any_number_of_ranks_gives_the_same_model(void **state)
         "\"l2\": 0.001, \"epochs\": 4, \"batch\": 50, \"shards\": 4, \"seed\": 1}",
         "{" CNN ", \"epochs\": 4}",
         "{\"model\": {\"mlp\": {\"hidden\": [16], \"activation\": \"gelu\", \"dropout\": 0.3}}, "
-        "\"epochs\": 4, \"batch\": 60, \"seed\": 2}",
+        "\"epochs\": 4, \"batch\": 60, \"seed\": 2, \"schedule\": {\"one_cycle\": {}}, "
+        "\"clip_norm\": 0.5, "
+        "\"loss\": {\"cross_entropy\": {\"label_smoothing\": 0.1}}, \"balance\": true, "
+        "\"accumulate\": 2}",
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(withs); i++) {
         train_reference(withs[i], "out-one");
@@ -536,6 +539,16 @@ static void bad_parameters_are_refused(void **state)
         {"{\"model\": {\"mlp\": {\"activation\": \"cosh\"}}}",
          "not one of identity, relu, gelu, tanh"},
         {"{\"model\": {\"mlp\": {\"dropout\": 1}}}", "model.mlp.dropout"},
+        {"{\"loss\": \"hinge\"}", "'hinge' is not one of auto, cross_entropy, bce, squared, huber"},
+        {"{\"loss\": \"bce\"}", "bce is for two classes, and 'shape' has 3"},
+        {"{\"loss\": \"huber\"}", "squared and huber are for numbers"},
+        {"{\"loss\": {\"cross_entropy\": {\"label_smoothing\": 1}}}", "label_smoothing"},
+        {"{\"class_weights\": {\"blob\": 2}}", "'blob': no such class"},
+        {"{\"class_weights\": {\"disc\": 0}}", "'disc': expected a number"},
+        {"{\"schedule\": \"zigzag\"}", "zigzag"},
+        {"{\"schedule\": {\"step\": {\"factor\": 2}}}", "schedule.step.factor"},
+        {"{\"accumulate\": 3}", "accumulate: 3 is not a power of two"},
+        {"{\"accumulate\": 512}", "over 1024 shards"},
         {"{\"model\": \"cnn\"}", "expected [height, width, channels]"},
         {"{\"model\": {\"cnn\": {\"image\": [28, 28, 1]}}}", "has 784 numbers, but a row has 7"},
         {"{\"model\": {\"cnn\": {\"image\": [7, 1, 1]}}}",

@@ -4,8 +4,11 @@
 #include "worker/ml/loss.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+
+#include "worker/ml/func.h"
 
 static float largest(const float *values, uint32_t count)
 {
@@ -16,22 +19,68 @@ static float largest(const float *values, uint32_t count)
     return max;
 }
 
+static float label_weight(const struct loss *loss, uint32_t label)
+{
+    return loss->weights == NULL ? 1.0f : loss->weights[label];
+}
+
 /* The largest output is taken off first, so that no exponential overflows; a NaN or an infinity
  * among the outputs still makes the loss a NaN, which stops the training. */
-static double
-softmax_row(const float *z, uint32_t count, uint32_t label, float scale, float *gradient)
+static double softmax_row(const struct loss *loss,
+                          const float *z,
+                          uint32_t count,
+                          uint32_t label,
+                          float scale,
+                          float *gradient)
 {
     float max = largest(z, count);
-    float sum = 0;
+    float sum = 0, weight = 0;
+    double correct = 0;
     for (uint32_t j = 0; j < count; j++) {
-        sum += expf(z[j] - max);
+        sum += func_exp(z[j] - max);
+        float share = loss->smoothing / (float)count;
+        float q = label_weight(loss, j) * (share + (j == label ? 1.0f - loss->smoothing : 0.0f));
+        weight += q;
+        correct += (double)q * (double)(z[j] - max);
+        if (gradient != NULL) {
+            gradient[j] = q;
+        }
     }
     if (gradient != NULL) {
         for (uint32_t j = 0; j < count; j++) {
-            gradient[j] = scale * (expf(z[j] - max) / sum - (j == label ? 1.0f : 0.0f));
+            gradient[j] = scale * (weight * (func_exp(z[j] - max) / sum) - gradient[j]);
         }
     }
-    return log((double)sum) - (double)(z[label] - max);
+    return (double)weight * log((double)sum) - correct;
+}
+
+/* softplus(z) = max(z, 0) + log(1 + e^-|z|), which does not overflow. */
+static double
+bce_row(const struct loss *loss, float z, uint32_t label, float scale, float *gradient)
+{
+    float q = (label == 1 ? 1.0f - loss->smoothing : 0.0f) + loss->smoothing / 2;
+    float w = label_weight(loss, label);
+    float e = func_exp(z < 0 ? z : -z);
+    float p = z < 0 ? e / (1 + e) : 1 / (1 + e);
+    if (gradient != NULL) {
+        *gradient = scale * w * (p - q);
+    }
+    double positive = z > 0 ? (double)z : 0;
+    return (double)w * (positive + log1p((double)e) - (double)q * (double)z);
+}
+
+static double
+distance_row(const struct loss *loss, float z, float target, float scale, float *gradient)
+{
+    float error = z - target;
+    bool huber = loss->kind == LOSS_HUBER;
+    bool far = huber && fabsf(error) > loss->delta;
+    float slope = far ? copysignf(loss->delta, error) : huber ? error : 2 * error;
+    if (gradient != NULL) {
+        *gradient = scale * slope;
+    }
+    double e = (double)error, delta = (double)loss->delta;
+    return far ? delta * (fabs(e) - delta / 2) : e * e / (huber ? 2 : 1);
 }
 
 static void clear_padding(struct loss_shape shape, float *gradient)
@@ -43,38 +92,50 @@ static void clear_padding(struct loss_shape shape, float *gradient)
     }
 }
 
-double loss_softmax(struct loss_shape shape,
+double loss_compute(const struct loss *loss,
+                    struct loss_shape shape,
                     const float *outputs,
-                    const uint32_t *labels,
+                    struct loss_truth truth,
                     float scale,
                     float *gradient)
 {
-    double loss = 0;
+    double sum = 0;
     for (size_t row = 0; row < shape.rows; row++) {
-        size_t at = row * shape.outputs;
-        loss += softmax_row(outputs + at, shape.outputs, labels[row], scale,
-                            gradient == NULL ? NULL : gradient + at);
-    }
-    clear_padding(shape, gradient);
-    return loss;
-}
-
-double loss_squared(struct loss_shape shape,
-                    const float *outputs,
-                    const float *targets,
-                    float scale,
-                    float *gradient)
-{
-    double loss = 0;
-    for (size_t row = 0; row < shape.rows; row++) {
-        float error = outputs[row] - targets[row];
-        loss += (double)error * (double)error;
-        if (gradient != NULL) {
-            gradient[row] = 2.0f * scale * error;
+        const float *z = outputs + row * shape.outputs;
+        float *g = gradient == NULL ? NULL : gradient + row * shape.outputs;
+        switch (loss->kind) {
+        case LOSS_CROSS_ENTROPY:
+            sum += softmax_row(loss, z, shape.outputs, truth.labels[row], scale, g);
+            break;
+        case LOSS_BCE:
+            sum += bce_row(loss, *z, truth.labels[row], scale, g);
+            break;
+        case LOSS_SQUARED:
+        case LOSS_HUBER:
+            sum += distance_row(loss, *z, truth.targets[row], scale, g);
+            break;
         }
     }
     clear_padding(shape, gradient);
-    return loss;
+    return sum;
+}
+
+double loss_weight(const struct loss *loss, uint32_t rows, const uint32_t *labels)
+{
+    double sum = 0;
+    for (uint32_t row = 0; row < rows && loss->weights != NULL; row++) {
+        sum += (double)loss->weights[labels[row]];
+    }
+    return loss->weights == NULL ? rows : sum;
+}
+
+void loss_probabilities_sigmoid(uint32_t rows, const float *outputs, double *probabilities)
+{
+    for (size_t row = 0; row < rows; row++) {
+        double p = 1 / (1 + exp(-(double)outputs[row]));
+        probabilities[2 * row] = 1 - p;
+        probabilities[2 * row + 1] = p;
+    }
 }
 
 void loss_probabilities(struct loss_shape shape, const float *outputs, double *probabilities)

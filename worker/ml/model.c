@@ -36,7 +36,8 @@ const char *model_task_text(enum model_task task)
 
 uint32_t model_output_count(const struct model *model)
 {
-    return model->task == MODEL_REGRESSION ? 1 : model->class_count;
+    bool one = model->task == MODEL_REGRESSION || model->link == MODEL_SIGMOID;
+    return one ? 1 : model->class_count;
 }
 
 struct model *model_create(void)
@@ -203,6 +204,9 @@ static char *describe(const struct model *model)
             json_t *classes = texts_to_json(model->classes, model->class_count);
             failed |= json_array_size(classes) != model->class_count;
             failed |= json_object_set_new(root, "classes", classes);
+            if (model->link == MODEL_SIGMOID) {
+                failed |= json_object_set_new(root, "link", json_string("sigmoid"));
+            }
         }
         if (model->image.channels > 0) {
             failed |= json_object_set_new(root, "image",
@@ -392,6 +396,13 @@ static int load_task(struct model *model, const json_t *root, struct mlq_err *er
         model->class_count < 2 || (model->task == MODEL_BINARY && model->class_count != 2)) {
         return corrupt(err, "classes");
     }
+    const json_t *link = json_object_get(root, "link");
+    static const char *const links[] = {[MODEL_SOFTMAX] = "softmax", [MODEL_SIGMOID] = "sigmoid"};
+    int found = link == NULL ? MODEL_SOFTMAX : find_text(link, links, (int)MLQ_COUNT_OF(links));
+    if (found < 0 || (found == MODEL_SIGMOID && model->task != MODEL_BINARY)) {
+        return corrupt(err, "link");
+    }
+    model->link = (enum model_link)found;
     return 0;
 }
 

@@ -13,9 +13,10 @@
  * in `values` gives all zeros
  *   2. layers in order, float (layer.h)
  *   3. outputs: regression    1 output z;  prediction = z * target_scale + target_mean
- *               binary        2 outputs;   probabilities = softmax(outputs) over `classes`
- *               multiclass    class_count outputs; likewise
- *      classes[1] is the positive class of a binary model unless the user says otherwise.
+ *               binary        2 outputs;   probabilities = softmax(outputs) over `classes`; or,
+ * with the link "sigmoid", 1 output z: p(classes[1]) = 1 / (1 + e^-z) multiclass    class_count
+ * outputs; likewise classes[1] is the positive class of a binary model unless the user says
+ * otherwise.
  *
  * The file, model.safetensors: tensors "layers.K.weight" (dense: F32 [outputs, inputs]) and
  * "layers.K.bias" F32 [outputs] for K = 0, 1, ...; metadata "mlq.model", a JSON object:
@@ -23,6 +24,7 @@
  *    "features": [{"name": N, "kind": "number", "fill": F, "mean": M, "scale": S},
  *                 {"name": N, "kind": "category", "values": [V, ...], "fill": V}, ...],
  *    "classes": [NAME, ...],                            (absent for regression)
+ *    "link": "sigmoid",                                 (absent: softmax)
  *    "target_mean": M, "target_scale": S,               (regression only)
  *    "layers": [LAYER, ...]}
  * A LAYER is {"kind": K, "from": V, "activation": A, ...}; absent: a dense layer, the value of the
@@ -61,6 +63,7 @@
 #define MODEL_METADATA_KEY "mlq.model"
 
 enum model_task { MODEL_REGRESSION, MODEL_BINARY, MODEL_MULTICLASS };
+enum model_link { MODEL_SOFTMAX, MODEL_SIGMOID };
 enum model_feature_kind { MODEL_NUMBER, MODEL_CATEGORY };
 
 struct model_feature {
@@ -86,6 +89,7 @@ struct model {
     struct model_feature *features;
     uint32_t input_count; /* of the network: the sum of the features' widths */
 
+    enum model_link link; /* of classes: from outputs to probabilities */
     uint32_t class_count; /* 0 for regression, 2 for binary */
     char **classes;
     double target_mean; /* regression */

@@ -14,10 +14,10 @@ struct optim *optim_create(struct optim_options options, uint64_t parameter_coun
     struct optim *optim = mlq_alloc(sizeof(*optim));
     optim->options = options;
     optim->count = parameter_count;
-    if (options.kind == OPTIM_ADAMW || options.momentum > 0) {
+    if (options.kind != OPTIM_SGD || options.momentum > 0) {
         optim->first = mlq_alloc_array(parameter_count, sizeof(float));
     }
-    if (options.kind == OPTIM_ADAMW) {
+    if (options.kind != OPTIM_SGD) {
         optim->second = mlq_alloc_array(parameter_count, sizeof(float));
     }
     return optim;
@@ -41,12 +41,13 @@ struct range {
 
 static void sgd_range(struct optim *optim,
                       struct range range,
+                      double lr,
                       double decay,
                       float *restrict w,
                       const float *restrict g)
 {
     const struct optim_options *options = &optim->options;
-    float lr = (float)options->lr, momentum = (float)options->momentum, shrink = (float)decay;
+    float rate = (float)lr, momentum = (float)options->momentum, shrink = (float)decay;
     float *restrict v = optim->first;
     for (uint64_t i = range.begin; i < range.end; i++) {
         float step = g[i] + shrink * w[i];
@@ -54,23 +55,24 @@ static void sgd_range(struct optim *optim,
             v[i] = momentum * v[i] + step;
             step = options->nesterov ? step + momentum * v[i] : v[i];
         }
-        w[i] -= lr * step;
+        w[i] -= rate * step;
     }
 }
 
 /* The corrections depend on the step alone, so they are taken in double, once. */
-static void adamw_range(struct optim *optim,
-                        struct range range,
-                        double l2,
-                        double decay,
-                        float *restrict w,
-                        const float *restrict g)
+static void adam_range(struct optim *optim,
+                       struct range range,
+                       double lr,
+                       double l2,
+                       double decay,
+                       float *restrict w,
+                       const float *restrict g)
 {
     const struct optim_options *options = &optim->options;
     double t = (double)optim->steps;
-    float rate = (float)(options->lr / (1 - pow(options->beta1, t)));
+    float rate = (float)(lr / (1 - pow(options->beta1, t)));
     float root = (float)(1 / sqrt(1 - pow(options->beta2, t)));
-    float keep = (float)(1 - options->lr * decay), shrink = (float)l2;
+    float keep = (float)(1 - lr * decay), shrink = (float)l2;
     float b1 = (float)options->beta1, c1 = (float)(1 - options->beta1);
     float b2 = (float)options->beta2, c2 = (float)(1 - options->beta2);
     float epsilon = (float)options->epsilon;
@@ -83,23 +85,26 @@ static void adamw_range(struct optim *optim,
     }
 }
 
-static void
-step_range(struct optim *optim, struct range range, bool decays, float *w, const float *g)
+static void step_range(
+    struct optim *optim, struct range range, double lr, bool decays, float *w, const float *g)
 {
     const struct optim_options *options = &optim->options;
     double l2 = decays ? options->l2 : 0;
     double decay = decays ? options->weight_decay : 0;
     switch (options->kind) {
     case OPTIM_SGD:
-        sgd_range(optim, range, l2 + decay, w, g);
+        sgd_range(optim, range, lr, l2 + decay, w, g);
+        break;
+    case OPTIM_ADAM:
+        adam_range(optim, range, lr, l2 + decay, 0, w, g);
         break;
     case OPTIM_ADAMW:
-        adamw_range(optim, range, l2, decay, w, g);
+        adam_range(optim, range, lr, l2, decay, w, g);
         break;
     }
 }
 
-void optim_step(struct optim *optim, struct model *model, const float *gradient)
+void optim_step(struct optim *optim, struct model *model, double lr, const float *gradient)
 {
     MLQ_ASSERT(optim->count == model->parameter_count);
     optim->steps++;
@@ -107,7 +112,40 @@ void optim_step(struct optim *optim, struct model *model, const float *gradient)
         const struct layer *layer = &model->layers[i];
         struct range weights = {.begin = layer->weight_at, .end = layer->bias_at};
         struct range biases = {.begin = layer->bias_at, .end = layer->bias_at + layer->bias_count};
-        step_range(optim, weights, layer_decays(layer), model->parameters, gradient);
-        step_range(optim, biases, false, model->parameters, gradient);
+        step_range(optim, weights, lr, layer_decays(layer), model->parameters, gradient);
+        step_range(optim, biases, lr, false, model->parameters, gradient);
+    }
+}
+
+#define LANES 8u
+
+/* Eight sums side by side, then those in order. */
+double optim_norm(const float *gradient, uint64_t count)
+{
+    double sums[LANES] = {0};
+    for (uint64_t i = 0; i + LANES <= count; i += LANES) {
+        for (uint64_t lane = 0; lane < LANES; lane++) {
+            double g = (double)gradient[i + lane];
+            sums[lane] += g * g;
+        }
+    }
+    for (uint64_t i = count / LANES * LANES; i < count; i++) {
+        sums[i % LANES] += (double)gradient[i] * (double)gradient[i];
+    }
+    double sum = 0;
+    for (uint32_t lane = 0; lane < LANES; lane++) {
+        sum += sums[lane];
+    }
+    return sqrt(sum);
+}
+
+void optim_clip(float *gradient, uint64_t count, double norm, double limit)
+{
+    if (norm <= limit) {
+        return;
+    }
+    float scale = (float)(limit / (norm + 1e-6));
+    for (uint64_t i = 0; i < count; i++) {
+        gradient[i] *= scale;
     }
 }

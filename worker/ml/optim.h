@@ -11,6 +11,9 @@
  * AdamW (Loshchilov and Hutter 2019, algorithm 2; PyTorch's form):
  *     w -= lr * weight_decay * w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *     w -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + epsilon)
+ *
+ * Adam (Kingma and Ba 2015, PyTorch's form): the same, but the decay is part of the gradient:
+ *     g += weight_decay * w
  */
 #ifndef MLQ_ML_OPTIM_H
 #define MLQ_ML_OPTIM_H
@@ -21,16 +24,15 @@
 #include "lib/base/ownership.h"
 #include "worker/ml/model.h"
 
-enum optim_kind { OPTIM_SGD, OPTIM_ADAMW };
+enum optim_kind { OPTIM_SGD, OPTIM_ADAM, OPTIM_ADAMW };
 
 struct optim_options {
     enum optim_kind kind;
-    double lr;
     double weight_decay;
     double l2;       /* adds l2 / 2 * |weights|^2 to the loss, whatever the optimizer */
     double momentum; /* SGD */
     bool nesterov;
-    double beta1; /* AdamW */
+    double beta1; /* Adam, AdamW */
     double beta2;
     double epsilon;
 };
@@ -47,7 +49,14 @@ struct optim {
 MLQ_OWNED_RETURN struct optim *optim_create(struct optim_options options, uint64_t parameter_count);
 void optim_destroy(struct optim **optim); /* takes NULL, frees, nulls */
 
-/* One step on the whole model. `gradient` is [parameter_count]. */
-void optim_step(struct optim *optim, struct model *model, const float *gradient);
+/* One step on the whole model with this learning rate. `gradient` is [parameter_count]. */
+void optim_step(struct optim *optim, struct model *model, double lr, const float *gradient);
+
+/* The length of the gradient, in double, in one fixed order. */
+double optim_norm(const float *gradient, uint64_t count);
+
+/* Scales a gradient that is longer than `limit` down to it (Pascanu et al. 2013; PyTorch's form:
+ * by limit / (norm + 1e-6)). */
+void optim_clip(float *gradient, uint64_t count, double norm, double limit);
 
 #endif

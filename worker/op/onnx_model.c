@@ -191,12 +191,25 @@ static const char *add_features(struct builder *b)
     return concat(b, "mlq/inputs", b->blocks, b->block_count);
 }
 
+/* One logit z: [sigmoid(-z), sigmoid(z)]. */
+static void add_sigmoid(struct builder *b, const char *logit)
+{
+    const char *opposite = onnx_graph_apply(b->g, "Neg", "mlq/opposite", logit, NULL);
+    const char *both[3] = {opposite, logit, NULL};
+    const char *logits = concat(b, "mlq/logits", both, 2);
+    (void)onnx_graph_apply(b->g, "Sigmoid", "probabilities", logits, NULL);
+}
+
 static void add_classes(struct builder *b, const char *logits)
 {
     const struct model *model = b->model;
-    const char *inputs[] = {logits, NULL};
-    struct onnx_node *softmax = onnx_graph_node(b->g, "", "Softmax", "probabilities", inputs);
-    onnx_graph_set_int(b->g, softmax, "axis", 1);
+    if (model->link == MODEL_SIGMOID) {
+        add_sigmoid(b, logits);
+    } else {
+        const char *inputs[] = {logits, NULL};
+        struct onnx_node *softmax = onnx_graph_node(b->g, "", "Softmax", "probabilities", inputs);
+        onnx_graph_set_int(b->g, softmax, "axis", 1);
+    }
     struct onnx_node *best =
         onnx_graph_node(b->g, "", "ArgMax", "class_index", (const char *[]){"probabilities", NULL});
     onnx_graph_set_int(b->g, best, "axis", 1);

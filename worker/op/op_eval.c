@@ -71,7 +71,11 @@ static void take_chunk(struct eval *eval, const float *outputs, uint64_t begin, 
     }
     struct loss_shape shape = {.rows = rows, .rows_padded = rows, .outputs = model->class_count};
     double *probabilities = eval->probabilities + begin * model->class_count;
-    loss_probabilities(shape, outputs, probabilities);
+    if (model->link == MODEL_SIGMOID) {
+        loss_probabilities_sigmoid(rows, outputs, probabilities);
+    } else {
+        loss_probabilities(shape, outputs, probabilities);
+    }
     for (uint32_t i = 0; i < rows; i++) {
         eval->predicted[begin + i] = choose(eval, probabilities + (size_t)i * model->class_count);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * train.native, taken apart: parameters (op_train_config.c, op_train_model.c), rows
+ * train.native, taken apart: parameters (op_train_config.c, _model.c, _options.c), rows
  * (op_train_data.c), steps and epochs (op_train_loop.c), checkpoints (op_train_checkpoint.c), and
  * op_train.c, which puts them together and writes the outputs.
  *
@@ -22,8 +22,10 @@
 #include "worker/coll/coll.h"
 #include "worker/ml/gemm.h"
 #include "worker/ml/layout.h"
+#include "worker/ml/loss.h"
 #include "worker/ml/model.h"
 #include "worker/ml/optim.h"
+#include "worker/ml/schedule.h"
 #include "worker/op/op.h"
 #include "worker/op/op_columns.h"
 
@@ -33,6 +35,15 @@
 
 enum op_train_kind { OP_TRAIN_LINEAR, OP_TRAIN_SOFTMAX, OP_TRAIN_MLP, OP_TRAIN_CNN };
 
+struct op_train_loss {
+    bool automatic; /* cross-entropy for classes, squared for numbers */
+    enum loss_kind kind;
+    double smoothing;
+    double delta; /* in the target's units */
+    bool balance;
+    const json_t *class_weights; /* class: weight; borrowed from the context, NULL: none */
+};
+
 struct op_train_config {
     enum op_train_kind kind;
     struct layout_mlp mlp; /* all but OP_TRAIN_CNN; lists in hidden and channels */
@@ -40,10 +51,15 @@ struct op_train_config {
     uint32_t hidden[OP_TRAIN_WIDTHS_MAX];
     uint32_t channels[OP_TRAIN_WIDTHS_MAX];
     enum op_columns_task task;
+    struct op_train_loss loss;
     uint64_t epochs;
-    uint32_t batch;
-    uint32_t shards; /* a power of two */
+    uint32_t batch;  /* of a step: `accumulate` times the one that is asked for */
+    uint32_t shards; /* a power of two; likewise */
+    uint32_t accumulate;
     struct optim_options optim;
+    struct schedule schedule; /* but for its steps and warm-up, and `every` in epochs */
+    double warmup_epochs;
+    double clip_norm; /* 0: none */
     bool early_stop;
     uint64_t patience;
     uint64_t seed;
@@ -56,6 +72,11 @@ int op_train_model_read(const struct op_context *ctx,
 int op_train_model_lay_out(const struct op_train_config *config,
                            struct model *model,
                            struct mlq_err *err);
+
+/* Loss, schedule, clipping and accumulation. */
+int op_train_options_read(const struct op_context *ctx,
+                          struct op_train_config *config,
+                          struct mlq_err *err);
 
 /* `config` must stay where it is: its plans point into it. */
 int op_train_config_read(const struct op_context *ctx,
@@ -75,8 +96,21 @@ struct op_train_data {
     struct model *model; /* fitted and laid out; the parameters are zero */
     struct op_train_set train;
     struct op_train_set validation;
+    struct loss loss;
+    float *class_weights; /* what loss.weights points to */
     uint64_t fingerprint; /* of the rows and the parameters: what a checkpoint belongs to */
 };
+
+/* Once the target is known, before there are layers: refuses a loss that does not fit it, and sets
+ * model->link. */
+int op_train_options_fit(const struct op_train_config *config,
+                         struct model *model,
+                         struct mlq_err *err);
+
+/* Once the training rows are there: data->loss and the weights of its classes. */
+int op_train_options_weigh(const struct op_train_config *config,
+                           struct op_train_data *data,
+                           struct mlq_err *err);
 
 /* `data` must be zero; op_train_data_fini is right after any outcome. */
 int op_train_data_load(struct op_context *ctx,

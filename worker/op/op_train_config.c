@@ -38,28 +38,38 @@ static int read_numbers(const struct op_context *ctx,
 
 #define LR_MIN    1e-12 /* greater than 0 */
 #define DECAY_MAX 0.9999999
+#define BATCH_MAX (1u << 20)
 
-static int
-read_adamw(const struct op_context *ctx, struct optim_options *optim, struct mlq_err *err)
+/* Adam and AdamW have the same numbers; by default only the latter decays. */
+static int read_adam(const struct op_context *ctx,
+                     struct optim_options *optim,
+                     double *lr,
+                     struct mlq_err *err)
 {
-    static const char *const names[] = {"optimizer.adamw.lr", "optimizer.adamw.weight_decay",
-                                        "optimizer.adamw.beta1", "optimizer.adamw.beta2"};
-    static const struct op_number_range ranges[] = {
-        {1e-3, LR_MIN, 100}, {0.01, 0, 100}, {0.9, 0, DECAY_MAX}, {0.999, 0, DECAY_MAX}};
-    double *const values[] = {&optim->lr, &optim->weight_decay, &optim->beta1, &optim->beta2};
-    optim->kind = OPTIM_ADAMW;
+    static const char *const names[2][4] = {
+        {"optimizer.adam.lr", "optimizer.adam.weight_decay", "optimizer.adam.beta1",
+         "optimizer.adam.beta2"},
+        {"optimizer.adamw.lr", "optimizer.adamw.weight_decay", "optimizer.adamw.beta1",
+         "optimizer.adamw.beta2"},
+    };
+    bool decoupled = optim->kind == OPTIM_ADAMW;
+    const struct op_number_range ranges[] = {{1e-3, LR_MIN, 100},
+                                             {decoupled ? 0.01 : 0, 0, 100},
+                                             {0.9, 0, DECAY_MAX},
+                                             {0.999, 0, DECAY_MAX}};
+    double *const values[] = {lr, &optim->weight_decay, &optim->beta1, &optim->beta2};
     optim->epsilon = 1e-8; /* PyTorch's */
-    return read_numbers(ctx, names, ranges, values, MLQ_COUNT_OF(names), err);
+    return read_numbers(ctx, names[decoupled], ranges, values, MLQ_COUNT_OF(values), err);
 }
 
-static int read_sgd(const struct op_context *ctx, struct optim_options *optim, struct mlq_err *err)
+static int
+read_sgd(const struct op_context *ctx, struct optim_options *optim, double *lr, struct mlq_err *err)
 {
     static const char *const names[] = {"optimizer.sgd.lr", "optimizer.sgd.momentum",
                                         "optimizer.sgd.weight_decay"};
     static const struct op_number_range ranges[] = {
         {0.05, LR_MIN, 100}, {0.9, 0, DECAY_MAX}, {0, 0, 100}};
-    double *const values[] = {&optim->lr, &optim->momentum, &optim->weight_decay};
-    optim->kind = OPTIM_SGD;
+    double *const values[] = {lr, &optim->momentum, &optim->weight_decay};
     int rc = read_numbers(ctx, names, ranges, values, MLQ_COUNT_OF(names), err);
     if (rc == 0) {
         rc = op_get_bool(ctx, "optimizer.sgd.nesterov", false, &optim->nesterov, err);
@@ -73,11 +83,15 @@ static int read_sgd(const struct op_context *ctx, struct optim_options *optim, s
 static int
 read_optimizer(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
-    static const char *const kinds[] = {"adamw", "sgd"};
-    size_t kind = 0;
+    static const char *const kinds[] = {
+        [OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_ADAMW] = "adamw"};
+    struct optim_options *optim = &config->optim;
+    size_t kind = OPTIM_ADAMW;
     int rc = op_get_one_of(ctx, "optimizer", kinds, MLQ_COUNT_OF(kinds), &kind, err);
+    optim->kind = (enum optim_kind)kind;
     if (rc == 0) {
-        rc = kind == 0 ? read_adamw(ctx, &config->optim, err) : read_sgd(ctx, &config->optim, err);
+        rc = optim->kind == OPTIM_SGD ? read_sgd(ctx, optim, &config->schedule.lr, err)
+                                      : read_adam(ctx, optim, &config->schedule.lr, err);
     }
     if (rc == 0) {
         struct op_number_range range = {.fallback = 0, .min = 0, .max = 1e6};
@@ -91,7 +105,7 @@ read_counts(const struct op_context *ctx, struct op_train_config *config, struct
 {
     static const char *const names[] = {"epochs", "batch", "shards", "seed", "early_stop.patience"};
     static const struct op_int_range ranges[] = {{20, 1, 1000000},
-                                                 {64, 1, 1 << 20},
+                                                 {64, 1, BATCH_MAX},
                                                  {8, 1, TREE_SHARDS_MAX},
                                                  {0, 0, SEED_MAX},
                                                  {5, 1, 1000000}};
@@ -103,15 +117,23 @@ read_counts(const struct op_context *ctx, struct op_train_config *config, struct
         }
     }
     config->epochs = (uint64_t)values[0];
-    config->batch = (uint32_t)values[1];
-    config->shards = (uint32_t)values[2];
+    uint64_t batch = (uint64_t)values[1] * config->accumulate;
+    uint64_t shards = (uint64_t)values[2] * config->accumulate;
     config->seed = (uint64_t)values[3];
     config->patience = (uint64_t)values[4];
     config->early_stop = op_with(ctx, "early_stop") != NULL;
-    if ((config->shards & (config->shards - 1)) != 0) {
-        return mlq_fail(err, MLQ_EINVAL, "shards: %u is not a power of two (1, 2, 4, 8, ...)",
-                        config->shards);
+    if ((values[2] & (values[2] - 1)) != 0) {
+        return mlq_fail(err, MLQ_EINVAL, "shards: %d is not a power of two (1, 2, 4, 8, ...)",
+                        (int)values[2]);
     }
+    if (shards > TREE_SHARDS_MAX || batch > BATCH_MAX) {
+        return mlq_fail(err, MLQ_EINVAL,
+                        "accumulate: %u times %d shards or %d rows is over %u shards or %u rows",
+                        config->accumulate, (int)values[2], (int)values[1], TREE_SHARDS_MAX,
+                        BATCH_MAX);
+    }
+    config->batch = (uint32_t)batch;
+    config->shards = (uint32_t)shards;
     return 0;
 }
 
@@ -126,6 +148,9 @@ int op_train_config_read(const struct op_context *ctx,
     }
     if (rc == 0) {
         rc = read_optimizer(ctx, config, err);
+    }
+    if (rc == 0) {
+        rc = op_train_options_read(ctx, config, err);
     }
     return rc == 0 ? read_counts(ctx, config, err) : rc;
 }

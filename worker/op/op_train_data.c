@@ -106,6 +106,9 @@ static int fit(struct op_context *ctx,
         rc = preprocess_fit(model, features.columns, features.count, table_rows(table), err);
     }
     if (rc == 0) {
+        rc = op_train_options_fit(config, model, err);
+    }
+    if (rc == 0) {
         rc = op_train_model_lay_out(config, model, err);
     }
     return rc;
@@ -145,11 +148,14 @@ static uint64_t hash_set(uint64_t hash, const struct op_train_set *set, const st
 static uint64_t hash_config(const struct op_train_config *config)
 {
     const struct optim_options *optim = &config->optim;
-    const uint64_t counts[] = {config->kind,   config->epochs,     config->batch,
-                               config->shards, config->early_stop, config->patience,
-                               config->seed,   optim->kind,        optim->nesterov};
-    const double numbers[] = {optim->lr,    optim->weight_decay, optim->l2,     optim->momentum,
-                              optim->beta1, optim->beta2,        optim->epsilon};
+    const struct schedule *schedule = &config->schedule;
+    const uint64_t counts[] = {config->kind,       config->epochs,   config->batch,  config->shards,
+                               config->early_stop, config->patience, config->seed,   optim->kind,
+                               optim->nesterov,    schedule->kind,   schedule->every};
+    const double numbers[] = {
+        optim->weight_decay, optim->l2,      optim->momentum,       optim->beta1,
+        optim->beta2,        optim->epsilon, schedule->lr,          schedule->factor,
+        schedule->final,     schedule->rise, config->warmup_epochs, config->clip_norm};
     uint64_t hash = hash_bytes(1, counts, sizeof(counts));
     return hash_bytes(hash, numbers, sizeof(numbers));
 }
@@ -177,6 +183,11 @@ static uint64_t fingerprint(const struct op_train_config *config, const struct o
     for (uint32_t i = 0; i < model->class_count; i++) {
         hash = hash_bytes(hash, model->classes[i], strlen(model->classes[i]));
     }
+    const double loss[] = {data->loss.kind, (double)data->loss.smoothing, (double)data->loss.delta};
+    hash = hash_bytes(hash, loss, sizeof(loss));
+    if (data->class_weights != NULL) {
+        hash = hash_bytes(hash, data->class_weights, model->class_count * sizeof(float));
+    }
     hash = hash_set(hash, &data->train, model);
     return hash_set(hash, &data->validation, model);
 }
@@ -198,6 +209,9 @@ int op_train_data_load(struct op_context *ctx,
     }
     if (rc == 0) {
         rc = load_set(ctx, train, "training", data->model, &data->train, err);
+    }
+    if (rc == 0) {
+        rc = op_train_options_weigh(config, data, err);
     }
     if (rc == 0 && validation_path != NULL) {
         rc = table_open(validation_path, &validation, err);
@@ -229,5 +243,6 @@ void op_train_data_fini(struct op_train_data *data)
 {
     free_set(&data->train);
     free_set(&data->validation);
+    mlq_free(data->class_weights);
     model_destroy(&data->model);
 }

@@ -49,6 +49,12 @@ struct loop {
     uint64_t block_bytes[COLL_RANKS_MAX];
     double losses[TREE_SHARDS_MAX];
     struct net *validation_net;
+    struct schedule schedule;
+    double train_weight; /* of all rows, in the loss */
+    double validation_weight;
+    float scale;          /* of the running step */
+    double rate;          /* of the last step */
+    double gradient_norm; /* of the epoch's last step, or of each when it is clipped */
     int64_t checkpoint_cost_ns;
     int64_t checkpoint_at_ns;
     bool stop;
@@ -78,6 +84,17 @@ static float *block_sums(uint8_t *block, uint32_t shards)
     return (float *)(void *)(block + sizeof(struct block_head) + shards * sizeof(double));
 }
 
+/* Epochs become steps. */
+static struct schedule schedule_of(const struct op_train_config *config, uint64_t epoch_steps)
+{
+    struct schedule schedule = config->schedule;
+    double warmup = config->warmup_epochs * (double)epoch_steps;
+    schedule.steps = config->epochs * epoch_steps;
+    schedule.warmup = warmup >= (double)schedule.steps ? schedule.steps : (uint64_t)warmup;
+    schedule.every *= epoch_steps;
+    return schedule;
+}
+
 static void loop_init(struct loop *loop, struct op_train *train)
 {
     const struct op_train_config *config = &train->config;
@@ -87,6 +104,11 @@ static void loop_init(struct loop *loop, struct op_train *train)
     loop->shard_rows = (config->batch + config->shards - 1) / config->shards;
     loop->steps = (train->data.train.rows + config->batch - 1) / config->batch;
     loop->range = tree_deal(config->shards, ranks, rank);
+    loop->schedule = schedule_of(config, loop->steps);
+    loop->train_weight =
+        loss_weight(&train->data.loss, train->data.train.rows, train->data.train.labels);
+    loop->validation_weight =
+        loss_weight(&train->data.loss, train->data.validation.rows, train->data.validation.labels);
     loop->net = net_create(model, loop->shard_rows, true);
     loop->labels = mlq_alloc_array(loop->shard_rows, sizeof(uint32_t));
     loop->targets = mlq_alloc_array(loop->shard_rows, sizeof(float));
@@ -140,15 +162,6 @@ static void gather(struct loop *loop, uint32_t begin, uint32_t end)
     memset(inputs + used * width, 0, (loop->shard_rows - used) * width * sizeof(float));
 }
 
-static double
-compute_loss(const struct loop *loop, struct loss_shape shape, const float *outputs, float scale)
-{
-    float *gradient = net_output_gradient(loop->net);
-    return loop->model->task == MODEL_REGRESSION
-               ? loss_squared(shape, outputs, loop->targets, scale, gradient)
-               : loss_softmax(shape, outputs, loop->labels, scale, gradient);
-}
-
 /* The gradient of one shard of the step that has samples [begin, begin + count). Its kernel calls
  * depend on nothing but the shapes. */
 static double
@@ -169,7 +182,9 @@ compute_shard(struct loop *loop, uint32_t shard, uint32_t begin, uint32_t count,
     struct loss_shape shape = {.rows = to - from,
                                .rows_padded = loop->shard_rows,
                                .outputs = model_output_count(loop->model)};
-    double loss = compute_loss(loop, shape, outputs, 1.0f / (float)count);
+    struct loss_truth truth = {.labels = loop->labels, .targets = loop->targets};
+    double loss = loss_compute(&loop->train->data.loss, shape, outputs, truth, loop->scale,
+                               net_output_gradient(loop->net));
     net_backward(loop->net, gradient);
     return loss;
 }
@@ -234,6 +249,34 @@ static int refuse_not_finite(const struct loop *loop, const float *gradient, str
                     cursor->epoch + 1, cursor->step + 1, where);
 }
 
+/* What the samples [begin, begin + count) of the epoch's order weigh in the loss. */
+static double step_weight(const struct loop *loop, uint32_t begin, uint32_t count)
+{
+    const float *weights = loop->train->data.loss.weights;
+    double sum = 0;
+    for (uint32_t i = begin; weights != NULL && i < begin + count; i++) {
+        sum += (double)weights[loop->train->data.train.labels[loop->order[i]]];
+    }
+    return weights == NULL ? count : sum;
+}
+
+/* Clips, steps, and moves running statistics. */
+static void apply_gradient(struct loop *loop, uint32_t count, float *gradient)
+{
+    struct op_train *train = loop->train;
+    struct model *model = train->data.model;
+    bool last = train->cursor.step + 1 == loop->steps;
+    if (train->config.clip_norm > 0 || last) {
+        loop->gradient_norm = optim_norm(gradient, model->parameter_count);
+    }
+    if (train->config.clip_norm > 0) {
+        optim_clip(gradient, model->parameter_count, loop->gradient_norm, train->config.clip_norm);
+    }
+    loop->rate = schedule_rate(&loop->schedule, train->optim->steps);
+    optim_step(train->optim, model, loop->rate, gradient);
+    net_move_state(model, count, gradient);
+}
+
 static int run_step(struct loop *loop, struct mlq_err *err)
 {
     struct op_train *train = loop->train;
@@ -242,6 +285,7 @@ static int run_step(struct loop *loop, struct mlq_err *err)
     uint32_t count = left < train->config.batch ? left : train->config.batch;
     struct block_head head = {.stop = op_should_stop(train->ctx)};
     memcpy(loop->send, &head, sizeof(head));
+    loop->scale = 1.0f / (float)step_weight(loop, begin, count);
     compute_range(loop, begin, count);
     if (loop->receive != loop->send) {
         int rc = coll_allgather(train->coll, loop->send, loop->receive, loop->block_bytes,
@@ -255,8 +299,7 @@ static int run_step(struct loop *loop, struct mlq_err *err)
     if (!isfinite(loss)) {
         return refuse_not_finite(loop, gradient, err);
     }
-    optim_step(train->optim, train->data.model, gradient);
-    net_move_state(train->data.model, count, gradient);
+    apply_gradient(loop, count, gradient);
     train->cursor.epoch_loss += loss;
     train->cursor.step++;
     train->samples += count;
@@ -268,6 +311,7 @@ static int run_step(struct loop *loop, struct mlq_err *err)
 struct chunk_score {
     double loss;
     double correct; /* classification */
+    double squared; /* regression: of errors */
 };
 
 static struct chunk_score score_chunk(struct loop *loop, uint32_t begin)
@@ -282,13 +326,17 @@ static struct chunk_score score_chunk(struct loop *loop, uint32_t begin)
     const float *z = net_forward(loop->validation_net, rows);
     struct loss_shape shape = {.rows = rows, .rows_padded = CHUNK_ROWS, .outputs = outputs};
     struct chunk_score score = {.loss = 0};
+    struct loss_truth truth = {.labels = set->labels == NULL ? NULL : set->labels + begin,
+                               .targets = set->targets == NULL ? NULL : set->targets + begin};
+    score.loss = loss_compute(&loop->train->data.loss, shape, z, truth, 1, NULL);
     if (loop->model->task == MODEL_REGRESSION) {
-        score.loss = loss_squared(shape, z, set->targets + begin, 1, NULL);
+        const struct loss squared = {.kind = LOSS_SQUARED};
+        score.squared = loss_compute(&squared, shape, z, truth, 1, NULL);
         return score;
     }
-    score.loss = loss_softmax(shape, z, set->labels + begin, 1, NULL);
     for (size_t row = 0; row < rows; row++) {
-        score.correct += loss_argmax(z + row * outputs, outputs) == set->labels[begin + row];
+        uint32_t guess = outputs == 1 ? z[row] > 0 : loss_argmax(z + row * outputs, outputs);
+        score.correct += guess == truth.labels[row];
     }
     return score;
 }
@@ -314,6 +362,7 @@ static int validate(struct loop *loop, struct chunk_score *total, struct mlq_err
     for (uint64_t i = 0; i < chunks && rc == 0; i++) {
         total->loss += all[i].loss;
         total->correct += all[i].correct;
+        total->squared += all[i].squared;
     }
     mlq_free(own);
     mlq_free(all);
@@ -388,7 +437,7 @@ end_epoch(struct loop *loop, int64_t epoch_ns, uint64_t epoch_samples, struct ml
     if (rc != 0) {
         return rc;
     }
-    double train_loss = train->cursor.epoch_loss / train->data.train.rows;
+    double train_loss = train->cursor.epoch_loss / loop->train_weight;
     train->cursor.epoch++;
     train->cursor.step = 0;
     train->cursor.epoch_loss = 0;
@@ -396,15 +445,16 @@ end_epoch(struct loop *loop, int64_t epoch_ns, uint64_t epoch_samples, struct ml
     json_object_set_new(row, "epoch", json_integer((json_int_t)train->cursor.epoch));
     note(train, row, "train_loss", train_loss);
     if (rows > 0) {
-        note(train, row, "val_loss", score.loss / rows);
+        note(train, row, "val_loss", score.loss / loop->validation_weight);
         if (model->task == MODEL_REGRESSION) {
-            note(train, row, "val_rmse", sqrt(score.loss / rows) * model->target_scale);
+            note(train, row, "val_rmse", sqrt(score.squared / rows) * model->target_scale);
         } else {
             note(train, row, "val_accuracy", score.correct / rows);
         }
-        keep_best(train, score.loss / rows);
+        keep_best(train, score.loss / loop->validation_weight);
     }
-    note(train, row, "lr", train->optim->options.lr);
+    note(train, row, "lr", loop->rate);
+    note(train, row, "grad_norm", loop->gradient_norm);
     note(train, row, "samples_per_second", (double)epoch_samples / (seconds > 0 ? seconds : 1e-9));
     log_epoch(train, row);
     json_array_append_new(train->history, row);

@@ -170,6 +170,13 @@ def mixed(_):
     return columns, [row(True) for _ in range(500)], [row(False) for _ in range(200)], {"model": {"softmax": {}}, "epochs": 4}
 
 
+def odds(source):
+    """Two classes by one logit."""
+    columns, train, test, _ = mixed(source)
+    mlp = {"hidden": [8], "activation": "gelu", "dropout": 0.2}
+    return columns, train, test, {"model": {"mlp": mlp}, "loss": "bce", "class_weights": {"yes": 2.5}, "epochs": 4}
+
+
 def prices(_):
     """Regression, with a time stamp that a float cannot hold."""
     chance = random.Random(3)
@@ -288,7 +295,7 @@ def main():
     if pathlib.Path(sys.prefix).resolve() != venv.resolve():
         enter_venv(venv)
     with tempfile.TemporaryDirectory() as scratch:
-        for make in (digits, images, colours, mixed, prices):
+        for make in (digits, images, colours, mixed, odds, prices):
             check(op, pathlib.Path(scratch), make.__name__, make(source))
 
 

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Losses, optimizers, clipping and learning-rate schedules against PyTorch
+ * (tests/golden/make_training.py).
+ */
+#include "tests/unit/cm.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+#include "lib/sys/mem.h"
+#include "worker/ml/layout.h"
+#include "worker/ml/loss.h"
+#include "worker/ml/optim.h"
+#include "worker/ml/schedule.h"
+
+#define NUMBERS_MAX 64
+
+static json_t *golden;
+
+static int open_golden(void **state)
+{
+    (void)state;
+    char *path = mlq_format("%s/tests/golden/training.json", getenv("MLQ_SOURCE_DIR"));
+    golden = json_load_file(path, 0, NULL);
+    mlq_free(path);
+    return golden == NULL ? -1 : 0;
+}
+
+static int close_golden(void **state)
+{
+    (void)state;
+    json_decref(golden);
+    return 0;
+}
+
+static double real(const json_t *object, const char *key, double fallback)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : fallback;
+}
+
+static size_t read_floats(const json_t *array, float values[NUMBERS_MAX])
+{
+    size_t count = json_array_size(array);
+    assert_true(count <= NUMBERS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        values[i] = (float)json_number_value(json_array_get(array, i));
+    }
+    return count;
+}
+
+static void assert_close(const char *what, size_t i, double got, double wanted, double tolerance)
+{
+    if (!(fabs(got - wanted) <= tolerance * fmax(1, fabs(wanted)))) {
+        fail_msg("%s, number %zu: %.9g, PyTorch says %.9g", what, i, got, wanted);
+    }
+}
+
+/* ---- Losses ---- */
+
+static size_t place(const char *name, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return i;
+        }
+    }
+    fail_msg("'%s' is not known", name);
+    return 0;
+}
+
+static void check_loss(const json_t *json)
+{
+    static const char *const kinds[] = {[LOSS_CROSS_ENTROPY] = "cross_entropy",
+                                        [LOSS_BCE] = "bce",
+                                        [LOSS_SQUARED] = "squared",
+                                        [LOSS_HUBER] = "huber"};
+    float outputs[NUMBERS_MAX], targets[NUMBERS_MAX], weights[NUMBERS_MAX], gradient[NUMBERS_MAX];
+    uint32_t labels[NUMBERS_MAX];
+    const char *kind = json_string_value(json_object_get(json, "kind"));
+    struct loss loss = {.kind = (enum loss_kind)place(kind, kinds, 4),
+                        .smoothing = (float)real(json, "smoothing", 0),
+                        .delta = (float)real(json, "delta", 1)};
+    uint32_t rows = (uint32_t)real(json, "rows", 0), columns = (uint32_t)real(json, "columns", 0);
+    struct loss_shape shape = {.rows = rows, .rows_padded = rows + 1, .outputs = columns};
+    read_floats(json_object_get(json, "outputs"), outputs);
+    read_floats(json_object_get(json, "truth"), targets);
+    for (uint32_t i = 0; i < rows; i++) {
+        labels[i] =
+            loss.kind == LOSS_CROSS_ENTROPY || loss.kind == LOSS_BCE ? (uint32_t)targets[i] : 0;
+    }
+    if (read_floats(json_object_get(json, "weights"), weights) > 0) {
+        loss.weights = weights;
+    }
+    double weight = loss_weight(&loss, rows, labels);
+    struct loss_truth truth = {.labels = labels, .targets = targets};
+    memset(gradient, 0x7f, sizeof(gradient));
+    double sum = loss_compute(&loss, shape, outputs, truth, 1.0f / (float)weight, gradient);
+    assert_close(kind, 0, sum / weight, real(json, "loss", 0), 1e-6);
+    const json_t *wanted = json_object_get(json, "gradient");
+    for (size_t i = 0; i < json_array_size(wanted); i++) {
+        assert_close(kind, i, (double)gradient[i], json_number_value(json_array_get(wanted, i)),
+                     5e-7);
+    }
+    for (size_t i = rows * columns; i < (rows + 1) * columns; i++) {
+        assert_true(gradient[i] == 0); /* padding */
+    }
+    assert_true(loss_compute(&loss, shape, outputs, truth, 1, NULL) == sum);
+}
+
+static void losses_are_those_of_pytorch(void **state)
+{
+    (void)state;
+    size_t i;
+    json_t *json;
+    assert_int_equal(json_array_size(json_object_get(golden, "losses")), 10);
+    json_array_foreach(json_object_get(golden, "losses"), i, json)
+    {
+        check_loss(json);
+    }
+}
+
+static void a_nan_among_outputs_reaches_the_loss(void **state)
+{
+    (void)state;
+    const uint32_t label = 0;
+    const float target = 1;
+    struct loss_truth truth = {.labels = &label, .targets = &target};
+    for (int kind = LOSS_CROSS_ENTROPY; kind <= LOSS_HUBER; kind++) {
+        struct loss loss = {.kind = (enum loss_kind)kind, .delta = 1};
+        uint32_t columns = kind == LOSS_CROSS_ENTROPY ? 3 : 1;
+        struct loss_shape shape = {.rows = 1, .rows_padded = 1, .outputs = columns};
+        for (uint32_t i = 0; i < columns; i++) {
+            float outputs[3] = {1, 2, 3};
+            outputs[i] = (float)NAN;
+            assert_true(isnan(loss_compute(&loss, shape, outputs, truth, 1, NULL)));
+        }
+    }
+    const float large[3] = {1e30f, 0, -1e30f}; /* no overflow where there is none to be had */
+    struct loss_shape shape = {.rows = 1, .rows_padded = 1, .outputs = 3};
+    struct loss loss = {.kind = LOSS_CROSS_ENTROPY};
+    assert_true(loss_compute(&loss, shape, large, truth, 1, NULL) == 0);
+}
+
+static void probabilities_of_one_logit_are_a_pair(void **state)
+{
+    (void)state;
+    const float z[] = {0, 2, -800};
+    double p[6];
+    loss_probabilities_sigmoid(3, z, p);
+    assert_true(p[0] == 0.5 && p[1] == 0.5 && p[4] == 1 && p[5] == 0);
+    assert_true(fabs(p[3] - 1 / (1 + exp(-2.0))) < 1e-15 && fabs(p[2] + p[3] - 1) < 1e-15);
+}
+
+/* ---- Optimizers ---- */
+
+static struct optim_options read_options(const json_t *json)
+{
+    static const char *const kinds[] = {
+        [OPTIM_SGD] = "sgd", [OPTIM_ADAM] = "adam", [OPTIM_ADAMW] = "adamw"};
+    const json_t *options = json_object_get(json, "options");
+    const json_t *betas = json_object_get(options, "betas");
+    const char *kind = json_string_value(json_object_get(json, "kind"));
+    struct optim_options result = {.kind = (enum optim_kind)place(kind, kinds, 3),
+                                   .weight_decay = real(options, "weight_decay", 0),
+                                   .momentum = real(options, "momentum", 0),
+                                   .nesterov = json_is_true(json_object_get(options, "nesterov")),
+                                   .beta1 = 0.9,
+                                   .beta2 = 0.999,
+                                   .epsilon = 1e-8};
+    if (betas != NULL) {
+        result.beta1 = json_number_value(json_array_get(betas, 0));
+        result.beta2 = json_number_value(json_array_get(betas, 1));
+    }
+    return result;
+}
+
+/* One dense layer of three weights; the bias has no gradient, and no decay may touch it. */
+static void check_optimizer(const json_t *json)
+{
+    static const float start[] = {0.5f, -1.25f, 2, 0.75f};
+    struct model *model = model_create();
+    model->task = MODEL_REGRESSION;
+    model->input_count = 3;
+    assert_int_equal(layout_mlp(model, &(struct layout_mlp){.hidden_count = 0}, NULL), 0);
+    memcpy(model->parameters, start, sizeof(start));
+    struct optim *optim = optim_create(read_options(json), model->parameter_count);
+    const json_t *steps = json_object_get(json, "gradients");
+    double clip = real(json, "clip", 0), lr = real(json_object_get(json, "options"), "lr", 0);
+    for (size_t t = 0; t < json_array_size(steps); t++) {
+        float gradient[NUMBERS_MAX] = {0};
+        read_floats(json_array_get(steps, t), gradient);
+        double norm = optim_norm(gradient, model->parameter_count);
+        assert_close("norm", t, norm,
+                     json_number_value(json_array_get(json_object_get(json, "norms"), t)), 1e-7);
+        if (clip > 0) {
+            optim_clip(gradient, model->parameter_count, norm, clip);
+        }
+        optim_step(optim, model, lr, gradient);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        assert_close("weights", i, (double)model->parameters[i],
+                     json_number_value(json_array_get(json_object_get(json, "weights"), i)), 5e-7);
+    }
+    assert_true(model->parameters[3] == 0.75f);
+    optim_destroy(&optim);
+    model_destroy(&model);
+}
+
+static void optimizers_are_those_of_pytorch(void **state)
+{
+    (void)state;
+    size_t i;
+    json_t *json;
+    assert_int_equal(json_array_size(json_object_get(golden, "optimizers")), 8);
+    json_array_foreach(json_object_get(golden, "optimizers"), i, json)
+    {
+        check_optimizer(json);
+    }
+}
+
+static void the_norm_takes_every_number_once(void **state)
+{
+    (void)state;
+    float ones[37];
+    for (size_t i = 0; i < 37; i++) {
+        ones[i] = 1;
+        assert_true(fabs(optim_norm(ones, i + 1) - sqrt((double)(i + 1))) < 1e-12);
+    }
+}
+
+/* ---- Schedules ---- */
+
+static void schedules_are_those_of_pytorch(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {[SCHEDULE_CONSTANT] = "constant",
+                                        [SCHEDULE_STEP] = "step",
+                                        [SCHEDULE_COSINE] = "cosine",
+                                        [SCHEDULE_LINEAR] = "linear",
+                                        [SCHEDULE_ONE_CYCLE] = "one_cycle"};
+    size_t i;
+    json_t *json;
+    assert_int_equal(json_array_size(json_object_get(golden, "schedules")), 6);
+    json_array_foreach(json_object_get(golden, "schedules"), i, json)
+    {
+        const char *kind = json_string_value(json_object_get(json, "kind"));
+        const json_t *rates = json_object_get(json, "rates");
+        struct schedule schedule = {
+            .kind = (enum schedule_kind)place(kind, kinds, 5),
+            .lr = real(json, "lr", 0),
+            .steps = (uint64_t)real(json, "steps", 0),
+            .warmup = (uint64_t)real(json, "warmup", 0),
+            .every = (uint64_t)real(json, "every", 1),
+            .factor = real(json, "factor", 1),
+            .final = real(json, "final", 0),
+            .rise = real(json, "rise", 0.3),
+        };
+        for (size_t t = 0; t < json_array_size(rates); t++) {
+            assert_close(kind, t, schedule_rate(&schedule, t),
+                         json_number_value(json_array_get(rates, t)), 1e-10);
+        }
+        double last = schedule_rate(&schedule, schedule.steps - 1);
+        assert_true(schedule_rate(&schedule, schedule.steps + 7) == last);
+    }
+}
+
+/* Trainings of one or two steps, and warm-ups of the whole of them, give finite rates. */
+static void short_trainings_have_rates(void **state)
+{
+    (void)state;
+    for (int kind = SCHEDULE_CONSTANT; kind <= SCHEDULE_ONE_CYCLE; kind++) {
+        for (uint64_t steps = 1; steps <= 5; steps++) {
+            for (uint64_t warmup = 0; warmup <= steps; warmup++) {
+                struct schedule schedule = {.kind = (enum schedule_kind)kind,
+                                            .lr = 1,
+                                            .steps = steps,
+                                            .warmup = warmup,
+                                            .every = 1,
+                                            .factor = 0.5,
+                                            .rise = 0.3};
+                for (uint64_t t = 0; t < steps; t++) {
+                    double rate = schedule_rate(&schedule, t);
+                    assert_true(rate >= 0 && rate <= 1);
+                }
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(losses_are_those_of_pytorch),
+        cmocka_unit_test(a_nan_among_outputs_reaches_the_loss),
+        cmocka_unit_test(probabilities_of_one_logit_are_a_pair),
+        cmocka_unit_test(optimizers_are_those_of_pytorch),
+        cmocka_unit_test(the_norm_takes_every_number_once),
+        cmocka_unit_test(schedules_are_those_of_pytorch),
+        cmocka_unit_test(short_trainings_have_rates),
+    };
+    return cmocka_run_group_tests(tests, open_golden, close_golden);
+}
