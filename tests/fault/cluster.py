@@ -8,6 +8,7 @@
 import glob
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,6 +38,15 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def parent_of(pid):
+    """0: it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
 
 
 class Daemon:
@@ -88,6 +98,7 @@ class Cluster:
     # ---- Setting up ----
 
     def create(self):
+        shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "task.py"), self.work)
         for folder in (self.disk, self.store, self.tasks, self.work + "/logs", self.work + "/workers"):
             os.makedirs(folder, exist_ok=True)
         if self.isolated:
@@ -249,7 +260,8 @@ class Cluster:
 
     def shims(self, worker=""):
         mark = f"mlq-shim\0{self.work}/workers/{worker}".encode()
-        return self._scan(lambda path: open(path + "/cmdline", "rb").read().startswith(mark))
+        found = self._scan(lambda path: open(path + "/cmdline", "rb").read().startswith(mark))
+        return [pid for pid in found if parent_of(pid) not in found]  # else it is a task, just before its exec
 
     def folders(self):
         return glob.glob(self.work + "/workers/*/attempts/*")

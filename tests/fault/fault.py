@@ -5,6 +5,7 @@
 # Real crashes: the real programs under load, shot and starved at random; then everything must finish, and what
 # was promised, what ran and what is on record must agree. README.md says what is done and what is checked.
 import argparse
+import bisect
 import json
 import os
 import random
@@ -135,6 +136,16 @@ class Trial:
             if line.get("code", 0) not in load.ALLOWED:
                 found.add("client", f"mlq submit --idempotency-key {line['key']} exited with {line['code']}: {line['said']}")
 
+    def _resumed(self):
+        """By kind: seconds from the end of each fault to the next accepted submission, sorted."""
+        accepted = sorted(line["at"] for line in self.journal.lines if line.get("code") == 0)
+        waits = {name: [] for name in self.faults.cycles}
+        for fault in self.faults.trace:
+            after = bisect.bisect(accepted, fault["undone"])
+            if after < len(accepted):
+                waits[fault["kind"]].append(round(accepted[after] - fault["undone"], 2))
+        return {name: sorted(its) for name, its in waits.items()}
+
     def judge(self):
         record = {name: self.cluster.sql(text) for name, text in oracle.QUERIES.items()}
         claims = oracle.read_claims(self.journal.lines)
@@ -145,7 +156,9 @@ class Trial:
             json.dump(record, file)
         attempts = oracle.attempts_of(record)
         causes = [f["cause"] for ranks in attempts.values() for r in ranks.values() for f in [r.get("ended")] if f]
+        codes = [line["code"] for line in self.journal.lines if "code" in line]
         self.report.update(
+            exits={code: codes.count(code) for code in sorted(set(codes))}, resumed_s=self._resumed(),
             cycles=self.faults.cycles, skipped=self.faults.skipped(),
             accepted=sum(c.accepted() is not None for c in claims.values()), keys=len(claims),
             jobs=len(record["jobs"]), attempts=len(attempts), runs=len(runs),
@@ -153,15 +166,17 @@ class Trial:
             epochs=max((f["epoch"] for f in record["facts"]), default=0),
             lost=found.count("lost"), doubled=found.count("doubled"),
             findings=[{"kind": kind, "text": text} for kind, text in found.items])
-        with open(self.work + "/faults.trace", "w") as file:
-            file.write("\n".join(self.faults.trace) + "\n")
+        with open(self.work + "/faults.json", "w") as file:
+            json.dump(self.faults.trace, file, indent=1)
 
 
 def print_table(report):
-    print(f"\n{'fault':<24}cycles")
+    print(f"\n{'fault':<24}cycles   seconds from its end to the next accepted job: median, longest")
     for name, count in report["cycles"].items():
-        print(f"{name:<24}{count:>6}")
+        waits = report["resumed_s"][name]
+        print(f"{name:<24}{count:>6}" + (f"{waits[len(waits) // 2]:>9.1f}{waits[-1]:>9.1f}" if waits else ""))
     print(f"{'all':<24}{sum(report['cycles'].values()):>6}\n")
+    print("mlq submit exited with " + ", ".join(f"{code} {count} times" for code, count in report["exits"].items()))
     print("{accepted} jobs accepted of {keys} begun, {jobs} on record, {attempts} attempts, {epochs} epochs; ends: ".format(**report)
           + ", ".join(f"{cause} {count}" for cause, count in report["ends"].items()))
     print("lost {lost}, doubled {doubled}, other findings {others}; all ended {drain_s} s after the last fault (seed {seed})".format(

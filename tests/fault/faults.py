@@ -7,21 +7,9 @@ import heapq
 import os
 import signal
 
-from cluster import LEADER_LEASE_S, LEASE_S, MARGIN_S, SCHEDULERS, WORKERS, now_s
+from cluster import LEADER_LEASE_S, LEASE_S, MARGIN_S, SCHEDULERS, WORKERS, now_s, parent_of
 
 BEYOND_S = LEASE_S + MARGIN_S  # when a lost worker's tasks are given away
-
-
-def pid_children(parent):
-    children = []
-    for entry in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{entry}/stat") as file:
-                if entry.isdigit() and int(file.read().rsplit(")", 1)[1].split()[1]) == parent:
-                    children.append(int(entry))
-        except (OSError, ValueError):
-            pass
-    return children
 
 
 def kill_scheduler(cluster, rng, target):
@@ -85,7 +73,8 @@ def kill_postmaster(cluster, rng, target):
 
 def kill_backend(cluster, rng, target):
     """Any process of the server: the others then start anew from the journal."""
-    kill_one_of(pid_children(cluster.daemons[target].process.pid), rng)
+    server = cluster.daemons[target].process.pid
+    kill_one_of([int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent_of(pid) == server], rng)
     yield 0
 
 
@@ -99,7 +88,7 @@ def end_session(cluster, rng, target):
 def fill_disk(cluster, rng, target):
     """PostgreSQL's, but for up to 1 MiB. PostgreSQL may stop altogether, and is started again and again."""
     filler = cluster.disk + "/filler"
-    leave = rng.randrange(0, 1 << 20, 4096)
+    leave = rng.randrange(0, rng.choice((64 << 10, 1 << 20)), 4096)
     cluster.daemons[target].may_exit = True
     with open(filler, "wb") as file:
         room = os.statvfs(cluster.disk)
@@ -139,8 +128,7 @@ class Faults:
         self.kinds = {name: kind for name, kind in KINDS.items()
                       if (only is None or name in only) and (cluster.isolated or not kind[3])}
         self.cycles = dict.fromkeys(self.kinds, 0)
-        self.active = []  # heap of (when, number, target, generator)
-        self.number = 0
+        self.active = []  # heap of (when, place in the trace, target, generator)
         self.trace = []
 
     def skipped(self):
@@ -160,16 +148,15 @@ class Faults:
             return False
         harm = self.kinds[name][0](self.cluster, self.rng, target)
         seconds = next(harm)
-        self.trace.append(f"{now_s():.3f} {name} {target} for {seconds:.2f} s")
-        self.number += 1
+        self.trace.append({"at": now_s(), "kind": name, "target": target})
+        heapq.heappush(self.active, (now_s() + seconds, len(self.trace) - 1, target, harm))
         self.cycles[name] += 1
-        heapq.heappush(self.active, (now_s() + seconds, self.number, target, harm))
         return True
 
     def _undo(self):
-        _, _, target, harm = heapq.heappop(self.active)
+        _, number, _, harm = heapq.heappop(self.active)
         next(harm, None)
-        self.trace.append(f"{now_s():.3f} undone: {target}")
+        self.trace[number]["undone"] = now_s()
 
     def _wait(self, until):
         """Undoes what is due meanwhile."""

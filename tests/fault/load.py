@@ -16,7 +16,6 @@ from cluster import now_s
 
 ALLOWED = {0, 4, 6, 7}  # what a submit that is right may exit with while things break
 CALL_S = 60
-TASK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "task.py")
 
 
 class Journal:
@@ -34,32 +33,32 @@ class Journal:
 
 # ---- What is submitted ----
 
-def stage(folder, seconds, child=False, **more):
-    words = [sys.executable, "-IS", TASK, folder, f"{seconds:.3f}"] + (["child"] if child else [])
+def stage(work, seconds, child=False, **more):
+    words = [sys.executable, "-IS", work + "/task.py", work + "/tasks", f"{seconds:.3f}"] + (["child"] if child else [])
     return {"run": words, "grace": "1s",
             "retry": {"limit": 10000, "on": ["node", "lease"], "backoff": "100ms", "backoff_max": "1s"}, **more}
 
 
-def one_task(folder, rng):
+def one_task(work, rng):
     seconds = rng.uniform(0.05, 1) if rng.random() < 0.8 else rng.uniform(3, 7)
-    return {"main": stage(folder, seconds, child=rng.random() < 0.3)}
+    return {"main": stage(work, seconds, child=rng.random() < 0.3)}
 
 
-def array(folder, rng):
-    return {"main": stage(folder, rng.uniform(0.05, 0.3), array=rng.randint(3, 10))}
+def array(work, rng):
+    return {"main": stage(work, rng.uniform(0.05, 0.3), array=rng.randint(3, 10))}
 
 
-def gang(folder, rng):
+def gang(work, rng):
     ranks, cpus = rng.choice(((2, 3), (3, 2)))  # over two workers, so that it starts while one is away
-    return {"main": stage(folder, rng.uniform(0.2, 3), child=rng.random() < 0.3, ranks=ranks,
+    return {"main": stage(work, rng.uniform(0.2, 3), child=rng.random() < 0.3, ranks=ranks,
                           resources={"cpus": cpus})}
 
 
-def dag(folder, rng):
-    return {"a": stage(folder, rng.uniform(0.05, 0.5)),
-            "b": stage(folder, rng.uniform(0.05, 0.5), needs=["a"]),
-            "c": stage(folder, rng.uniform(0.05, 0.5), needs=["a"], ranks=2),
-            "d": stage(folder, rng.uniform(0.05, 0.5), needs=["b", "c"])}
+def dag(work, rng):
+    return {"a": stage(work, rng.uniform(0.05, 0.5)),
+            "b": stage(work, rng.uniform(0.05, 0.5), needs=["a"]),
+            "c": stage(work, rng.uniform(0.05, 0.5), needs=["a"], ranks=2),
+            "d": stage(work, rng.uniform(0.05, 0.5), needs=["b", "c"])}
 
 
 def listens(endpoint):
@@ -94,7 +93,7 @@ class Client(threading.Thread):
 
     def _one(self, key):
         shape = self.rng.choices(list(SHAPES), (4, 2, 2, 2))[0]
-        stages = SHAPES[shape](self.cluster.tasks, self.rng)
+        stages = SHAPES[shape](self.cluster.work, self.rng)
         spec = json.dumps({"apiVersion": "mlq/v1", "kind": "Pipeline", "metadata": {"name": key},
                            "spec": {"stages": stages}})
         self.journal.write(at=now_s(), key=key, shape=shape, stages=stages)

@@ -106,8 +106,10 @@ def check_claims(claims, record, found):
             found.add("ghost", f"key {key} was refused each time (codes {sorted(claim.codes)}), and is job {by_key[key]}")
         for job in by_key[key]:
             state = by_id[job]["state"]
-            if state != "succeeded" and not (state == "cancelled" and claim.cancelled):
-                found.add("lost", f"job {job} (key {key}, {claim.shape}) is {state}, and must have succeeded")
+            if state in ("pending", "running"):
+                found.add("lost", f"job {job} (key {key}, {claim.shape}) is still {state}")
+            elif state != "succeeded" and not (state == "cancelled" and claim.cancelled):
+                found.add("failed", f"job {job} (key {key}, {claim.shape}) is {state}, and must have succeeded")
 
 
 # ---- Promise 2: a result is there once; a gang is whole ----

@@ -83,6 +83,7 @@ def find(history, kind, number=0, rank=0):
 
 def drop_job(h): h["record"]["jobs"].clear(); h["record"]["submissions"].clear()
 def fail_job(h): h["record"]["jobs"][0]["state"] = find(h, "job ended")["state"] = "failed"
+def unfinished_job(h): h["record"]["jobs"][0]["state"] = "running"
 def second_job(h): h["record"]["jobs"].append(dict(h["record"]["jobs"][0], id=2))
 def second_answer(h): h["lines"].append({"key": "k", "code": 0, "job": 2})
 def other_key(h): h["record"]["jobs"][0]["key"] = "x"
@@ -107,7 +108,7 @@ def missing_object(h): h["record"]["artifacts"][0]["digest"] = "sha256:" + "0" *
 def unfinished_stage(h): h["record"]["stages"][1]["state"] = "running"
 
 
-BREAKS = [(drop_job, "lost"), (fail_job, "lost"), (second_job, "doubled"), (second_answer, "doubled"), (other_key, "ghost"),
+BREAKS = [(drop_job, "lost"), (fail_job, "failed"), (unfinished_job, "lost"), (second_job, "doubled"), (second_answer, "doubled"), (other_key, "ghost"),
           (only_refused, "ghost"), (second_success, "doubled"), (no_success, "lost"), (short_gang, "gang"),
           (never_ended, "illegal"), (ended_twice, "illegal"), (started_late, "illegal"), (old_epoch, "fence"),
           (early_stage, "order"), (too_much, "room"), (overlap, "overlap"), (child_overlaps, "overlap"),
