@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -38,6 +39,11 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def newest_server():
+    """The folder of PostgreSQL's programs, as mlq up chooses it."""
+    return max(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]))
 
 
 def parent_of(pid):
@@ -109,6 +115,8 @@ class Cluster:
             run(self.bin + "/mlq", *words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with open(self.home + "/cluster.json") as file:
             self.config = json.load(file)
+        if not self.config["pg_data"].startswith(self.disk):
+            sys.exit(f"fault: {self.work}: PostgreSQL's user cannot walk there: choose another --work")
         with open(self.config["pg_data"] + "/postgresql.conf", "a") as file:
             file.write("max_wal_size = 64MB\nmin_wal_size = 32MB\n")  # so that a small disk is enough
         self._name_endpoints()
@@ -140,7 +148,7 @@ class Cluster:
 
     def _define(self):
         keys = self.home + "/keys"
-        postgres = sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"), key=lambda p: int(p.split("/")[4]))[-1]
+        postgres = newest_server() + "/postgres"
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"] if os.geteuid() == 0 else []
         self._add("postgres", as_user + [postgres, "-D", self.config["pg_data"]])
         for name, endpoint in zip(SCHEDULERS, self.endpoints):
@@ -218,7 +226,7 @@ class Cluster:
 
     def sql(self, text, timeout=30):
         """The rows of a query, as dictionaries."""
-        words = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.config["pg_socket_dir"], "-U", "mlq", "-d",
+        words = [newest_server() + "/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.config["pg_socket_dir"], "-U", "mlq", "-d",
                  "postgres", "-c", f"SELECT coalesce(json_agg(r), '[]') FROM ({text}) r"]
         out = subprocess.run(words, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout)
         return json.loads(out.stdout)
