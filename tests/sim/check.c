@@ -1,90 +1,325 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The invariants. One half reads the record as it grows, and knows nothing but earlier rows and the
- * jobs' descriptions. The other half looks at the machines, which no scheduler can see: what really
- * runs, where, and since when.
+ * The invariants, after each step. One half (here) reads what is about to be recorded and what
+ * users are told; it knows nothing but earlier rows and the jobs' descriptions. The other half
+ * (check_machine.c) looks at the machines, which no scheduler can see. A third are the asserts of
+ * the shipped code: core_audit and agent_audit run after each of their steps.
+ *
+ * By the numbers of the reliability reference:
+ *   1  check_ack, check_end; sim_run: all that was accepted ends in bounded time
+ *   2  check_submitted: one job for a key, and only of keys that a user sent
+ *   3  check_assigned, check_member: a task that succeeded is not run or ended again
+ *   4  check_member: news only of the live attempt, from its worker; sim_record.c: only of the
+ * epoch of the leader's row; check_machine_action: a worker obeys no older epoch 5
+ * check_machine_begins: attempts of a task do not overlap in the time that they really run 6
+ * check_batch: all ranks are assigned or none; sim_shim.c: ranks that hang once a peer has failed,
+ * and only a stop can end 7  check_room: on the record; check_machine_step: on the machines 8
+ * quotas, and 9, cron: there are none yet 10 digests: bytes are not simulated 11 check_row and what
+ * it calls; job.c asserts its table of edges 12 check_assigned on the record, check_machine_begins
+ * on the machines 13 check_machine_step, check_machine_action
  */
 #include "tests/sim/sim.h"
 
-/* After a freeze of the host a task may be found alive past its lease for this long. */
-#define THAW_NS (SIM_KILL_LATE_NS + 100 * SIM_MILLI)
+#define REQUEUE_WAIT_NS SIM_SECOND /* scheduler/core/retry.h */
+#define BACKOFF_MAX_NS  (3600 * SIM_SECOND)
 
-static const struct core_job_desc *desc_of(const struct sim *sim, uint64_t job)
+static unsigned long lu(uint64_t number)
 {
-    return &sim_record_text(sim, sim->record.key_of_job[job])->desc;
+    return (unsigned long)number;
 }
 
-static bool is_excused(const struct sim *sim, const struct sim_worker *worker)
+static const struct core_stage_desc *stage_of(const struct sim *sim, const struct core_fact *fact)
 {
-    return worker->host.frozen_until_ns > 0 && sim->now_ns < worker->host.frozen_until_ns + THAW_NS;
+    return &sim->check[fact->job].desc->stages[fact->stage];
 }
 
-static bool is_running(const struct sim_folder *folder)
-{
-    return folder->is_used && folder->state == SIM_SHIM_LIVE;
-}
-
-/* ---- The record ---- */
+/* ---- Jobs ---- */
 
 static void check_submitted(struct sim *sim, const struct sim_row *row)
 {
     uint64_t job = row->fact.job;
-    if (job != sim->record.jobs + 1) {
-        sim_fail("job %lu is recorded after job %lu", (unsigned long)job,
-                 (unsigned long)sim->record.jobs);
+    uint64_t client = row->key / SIM_SUBMITS_MAX;
+    if (job != sim->check_jobs + 1) {
+        sim_fail("job %lu is recorded after job %lu", lu(job), lu(sim->check_jobs));
+    }
+    if (client >= sim->client_count || row->key % SIM_SUBMITS_MAX >= sim->clients[client].submits) {
+        sim_fail("job %lu was submitted by nobody", lu(job));
     }
     for (uint64_t old = 1; old < job; old++) {
-        if (sim->record.key_of_job[old] == row->key) {
-            sim_fail("jobs %lu and %lu have one idempotency key", (unsigned long)old,
-                     (unsigned long)job);
+        if (sim->check[old].key == row->key) {
+            sim_fail("jobs %lu and %lu have one idempotency key", lu(old), lu(job));
         }
     }
-    sim->check[job].is_known = true;
+    sim->check_jobs = job;
+    sim->check[job].desc = row->desc;
+    sim->check[job].key = row->key;
+    sim->check[job].since_epoch = sim->check_epoch;
+    sim->check[job].since_ns = row->fact.at_ns;
 }
 
-static void check_retried(struct sim *sim, struct check_job *job, uint64_t id)
+static void check_cancelled(struct sim *sim, struct check_job *job, const struct core_fact *fact)
 {
-    if (!job->has_ended || sim->record.end_state[id] == STATE_SUCCEEDED) {
-        sim_fail("job %lu is retried but has not failed", (unsigned long)id);
+    bool is_timeout = fact->cause == CAUSE_TIMEOUT;
+    if (job->stop != CAUSE_NONE || (!is_timeout && fact->cause != CAUSE_CANCEL)) {
+        sim_fail("job %lu is stopped twice, or for %s", lu(fact->job),
+                 core_cause_text(fact->cause));
+    }
+    if (!is_timeout && !job->is_cancel_wanted) {
+        sim_fail("job %lu is cancelled, and nobody asked", lu(fact->job));
+    }
+    bool is_early =
+        job->desc->deadline_ns == 0 || (job->since_epoch == sim->check_epoch &&
+                                        fact->at_ns - job->since_ns < job->desc->deadline_ns);
+    if (is_timeout && is_early) {
+        sim_fail("job %lu is stopped before its deadline", lu(fact->job));
+    }
+    job->stop = fact->cause;
+}
+
+static void check_retried(struct sim *sim, struct check_job *job, const struct core_fact *fact)
+{
+    if (!job->has_ended || job->end_state == STATE_SUCCEEDED) {
+        sim_fail("job %lu is retried but has not failed", lu(fact->job));
+    }
+    if (!job->is_retry_wanted) {
+        sim_fail("job %lu is retried, and nobody asked", lu(fact->job));
     }
     job->has_ended = false;
-    job->is_stopped = false;
+    job->retries++;
+    job->stop = CAUSE_NONE;
+    job->since_epoch = sim->check_epoch;
+    job->since_ns = fact->at_ns;
     for (uint32_t i = 0; i < SIM_STAGES_MAX; i++) {
         if (job->stage_state[i] != STATE_SUCCEEDED) {
             job->stage_state[i] = STATE_PENDING;
         }
+        for (uint32_t k = 0; k < SIM_ARRAY_MAX; k++) {
+            job->tasks[i][k].failures = 0;
+            job->tasks[i][k].again_epoch = 0;
+            job->tasks[i][k].is_over = false;
+        }
     }
+}
+
+static bool has_lost_need(const struct check_job *job, const struct core_stage_desc *stage)
+{
+    for (uint32_t i = 0; i < stage->needs_count; i++) {
+        enum core_state state = job->stage_state[stage->needs[i]];
+        if (state != STATE_PENDING && state != STATE_SUCCEEDED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Each end of a stage has its reason. */
+static void check_stage_ended(struct sim *sim, struct check_job *job, const struct core_fact *fact)
+{
+    const struct core_stage_desc *stage = stage_of(sim, fact);
+    bool have_all = true;
+    bool are_through = true;
+    uint32_t over = 0;
+    for (uint32_t i = 0; i < stage->array_count; i++) {
+        const struct check_task *task = &job->tasks[fact->stage][i];
+        have_all = have_all && task->has_succeeded;
+        are_through = are_through && (task->has_succeeded || task->is_over);
+        over += task->is_over ? 1 : 0;
+        if (task->open > 0) {
+            sim_fail("job %lu stage %u ended as %s, but task %u did not", lu(fact->job),
+                     fact->stage, core_state_text(fact->state), i);
+        }
+    }
+    bool may_fail =
+        over > 0 && (are_through || over > stage->failures_max || job->stop != CAUSE_NONE);
+    bool is_true = fact->state == STATE_SUCCEEDED   ? have_all
+                   : fact->state == STATE_FAILED    ? may_fail
+                   : fact->state == STATE_CANCELLED ? job->stop != CAUSE_NONE
+                   : fact->state == STATE_SKIPPED   ? has_lost_need(job, stage)
+                                                    : false;
+    if (!is_true || (have_all && fact->state != STATE_SUCCEEDED)) {
+        sim_fail("job %lu stage %u ended as %s without reason", lu(fact->job), fact->stage,
+                 core_state_text(fact->state));
+    }
+    if (job->stage_state[fact->stage] != STATE_PENDING) {
+        sim_fail("job %lu stage %u ended twice", lu(fact->job), fact->stage);
+    }
+    job->stage_state[fact->stage] = fact->state;
+}
+
+static void check_job_ended(struct check_job *job, const struct core_fact *fact)
+{
+    bool has_failed = false;
+    for (uint32_t i = 0; i < job->desc->stage_count; i++) {
+        if (job->stage_state[i] == STATE_PENDING) {
+            sim_fail("job %lu ended before its stage %u", lu(fact->job), i);
+        }
+        has_failed = has_failed || job->stage_state[i] != STATE_SUCCEEDED;
+    }
+    enum core_state due = job->stop == CAUSE_CANCEL                  ? STATE_CANCELLED
+                          : job->stop == CAUSE_TIMEOUT || has_failed ? STATE_FAILED
+                                                                     : STATE_SUCCEEDED;
+    if (fact->state != due) {
+        sim_fail("job %lu ended as %s, and should have as %s", lu(fact->job),
+                 core_state_text(fact->state), core_state_text(due));
+    }
+    job->has_ended = true;
+    job->end_state = fact->state;
+}
+
+/* ---- Attempts ---- */
+
+/* I7, on the record: what is promised on a worker, this rank included. */
+static void check_room(const struct sim *sim, const struct core_fact *fact)
+{
+    const struct sim_worker *worker = &sim->workers[fact->worker];
+    struct rvec used = {0};
+    for (uint64_t id = 1; id <= sim->check_jobs; id++) {
+        const struct check_job *job = &sim->check[id];
+        for (uint32_t i = 0; !job->has_ended && i < job->desc->stage_count; i++) {
+            const struct core_stage_desc *stage = &job->desc->stages[i];
+            for (uint32_t k = 0; k < stage->array_count * stage->ranks; k++) {
+                const struct check_task *task = &job->tasks[i][k / stage->ranks];
+                uint32_t rank = k % stage->ranks;
+                if (rank < task->placed && !task->is_ended[rank] &&
+                    task->worker[rank] == fact->worker) {
+                    used.cpu_milli += stage->per_rank.cpu_milli;
+                    used.mem_bytes += stage->per_rank.mem_bytes;
+                    used.gpus += stage->per_rank.gpus;
+                }
+            }
+        }
+    }
+    if (used.cpu_milli > worker->capacity.cpu_milli ||
+        used.mem_bytes > worker->capacity.mem_bytes || used.gpus > worker->capacity.gpus) {
+        sim_fail("attempt %lx is assigned to worker %u, which has no room for it",
+                 lu(fact->attempt), fact->worker);
+    }
+}
+
+static void check_gpus(const struct sim *sim, const struct core_fact *fact)
+{
+    int32_t gpus = 0;
+    for (uint32_t i = 0; i < 64; i++) {
+        gpus += (int32_t)(fact->gpu_mask >> i & 1);
+    }
+    int32_t capacity = sim->workers[fact->worker].capacity.gpus;
+    if (gpus != stage_of(sim, fact)->per_rank.gpus || fact->gpu_mask >> capacity != 0) {
+        sim_fail("attempt %lx rank %u: GPUs %lx on worker %u, which has %d", lu(fact->attempt),
+                 fact->rank, lu(fact->gpu_mask), fact->worker, capacity);
+    }
+}
+
+/* How an array may go on: not beyond its width, nor when more has failed than may. */
+static void check_array(const struct check_job *job, const struct core_stage_desc *stage,
+                        const struct core_fact *fact)
+{
+    uint32_t running = 0;
+    uint32_t over = 0;
+    for (uint32_t i = 0; i < SIM_ARRAY_MAX; i++) {
+        running += job->tasks[fact->stage][i].open > 0 ? 1 : 0;
+        over += job->tasks[fact->stage][i].is_over ? 1 : 0;
+    }
+    if (stage->array_parallel > 0 && running >= stage->array_parallel) {
+        sim_fail("attempt %lx: more than %u tasks of its array at once", lu(fact->attempt),
+                 stage->array_parallel);
+    }
+    if (over > stage->failures_max) {
+        sim_fail("attempt %lx, though more than %u tasks of its array have failed",
+                 lu(fact->attempt), stage->failures_max);
+    }
+}
+
+/* Whether a stage that was never tried yet could have gone ahead of this one: it asks for the same,
+ * so it fits where this one does. */
+static bool goes_ahead(const struct check_job *job, uint32_t stage,
+                       const struct core_stage_desc *as)
+{
+    const struct core_stage_desc *desc = &job->desc->stages[stage];
+    bool is_ready = !job->has_ended && job->stop == CAUSE_NONE &&
+                    job->stage_state[stage] == STATE_PENDING && desc->ranks == as->ranks &&
+                    desc->per_rank.cpu_milli == as->per_rank.cpu_milli &&
+                    desc->per_rank.mem_bytes == as->per_rank.mem_bytes &&
+                    desc->per_rank.gpus == as->per_rank.gpus;
+    for (uint32_t i = 0; i < desc->needs_count; i++) {
+        is_ready = is_ready && job->stage_state[desc->needs[i]] == STATE_SUCCEEDED;
+    }
+    for (uint32_t i = 0; i < desc->array_count; i++) {
+        is_ready = is_ready && job->tasks[stage][i].attempt == 0;
+    }
+    return is_ready;
+}
+
+/* Priority, then the order of submission, among those that ask for the same. */
+static void check_order(const struct sim *sim, const struct core_fact *fact)
+{
+    int32_t priority = sim->check[fact->job].desc->priority;
+    for (uint64_t id = 1; id <= sim->check_jobs; id++) {
+        const struct check_job *job = &sim->check[id];
+        for (uint32_t i = 0; i < job->desc->stage_count; i++) {
+            bool is_before = job->desc->priority != priority ? job->desc->priority > priority
+                             : id != fact->job               ? id < fact->job
+                                                             : i < fact->stage;
+            if (is_before && goes_ahead(job, i, stage_of(sim, fact))) {
+                sim_fail("attempt %lx of job %lu goes ahead of job %lu", lu(fact->attempt),
+                         lu(fact->job), lu(id));
+            }
+        }
+    }
+}
+
+static void check_new_attempt(const struct sim *sim, const struct check_job *job,
+                              const struct core_fact *fact)
+{
+    const struct check_task *task = &job->tasks[fact->stage][fact->index];
+    const struct core_stage_desc *stage = stage_of(sim, fact);
+    if (task->open > 0 || fact->attempt < task->attempt ||
+        fact->attempt >> 32 != sim->record.epoch) {
+        sim_fail("attempt %lx after attempt %lx, of which %u ranks have not ended",
+                 lu(fact->attempt), lu(task->attempt), task->open);
+    }
+    if (task->is_over) {
+        sim_fail("attempt %lx of a task whose retries are used up", lu(fact->attempt));
+    }
+    if (task->again_epoch == sim->check_epoch && fact->at_ns < task->again_ns) {
+        sim_fail("attempt %lx begins before its back-off is over", lu(fact->attempt));
+    }
+    check_order(sim, fact);
+    check_array(job, stage, fact);
 }
 
 static void check_assigned(struct sim *sim, struct check_job *job, const struct core_fact *fact)
 {
-    const struct core_stage_desc *stage = &desc_of(sim, fact->job)->stages[fact->stage];
+    const struct core_stage_desc *stage = stage_of(sim, fact);
     struct check_task *task = &job->tasks[fact->stage][fact->index];
-    if (job->is_stopped || task->has_succeeded || job->stage_state[fact->stage] != STATE_PENDING) {
+    if (job->stop != CAUSE_NONE || task->has_succeeded ||
+        job->stage_state[fact->stage] != STATE_PENDING) {
         sim_fail("attempt %lx of a task that is over, or of a job that was stopped",
-                 (unsigned long)fact->attempt);
+                 lu(fact->attempt));
     }
     for (uint32_t i = 0; i < stage->needs_count; i++) {
         if (job->stage_state[stage->needs[i]] != STATE_SUCCEEDED) {
-            sim_fail("attempt %lx before what its stage needs has succeeded",
-                     (unsigned long)fact->attempt);
+            sim_fail("attempt %lx before what its stage needs has succeeded", lu(fact->attempt));
         }
     }
     if (fact->attempt != task->attempt) {
-        if (task->open > 0 || fact->attempt < task->attempt ||
-            fact->attempt >> 32 != sim->record.epoch) {
-            sim_fail("attempt %lx after attempt %lx, of which %u ranks have not ended",
-                     (unsigned long)fact->attempt, (unsigned long)task->attempt, task->open);
+        check_new_attempt(sim, job, fact);
+        task->attempt = fact->attempt;
+        task->cause = CAUSE_NONE;
+        task->placed = 0;
+        for (uint32_t i = 0; i < SIM_RANKS_MAX; i++) {
+            task->is_started[i] = false;
+            task->is_ended[i] = false;
         }
-        *task = (struct check_task){.attempt = fact->attempt};
     }
     if (fact->rank != task->placed || fact->rank >= stage->ranks || fact->ranks != stage->ranks) {
-        sim_fail("attempt %lx: rank %u of %u is out of order", (unsigned long)fact->attempt,
-                 fact->rank, fact->ranks);
+        sim_fail("attempt %lx: rank %u of %u is out of order", lu(fact->attempt), fact->rank,
+                 fact->ranks);
     }
     task->worker[task->placed++] = fact->worker;
     task->open++;
+    check_gpus(sim, fact);
+    check_room(sim, fact);
 }
 
 /* Nobody may be told that a rank has ended while it runs; nor that it succeeded when it did not. */
@@ -92,16 +327,44 @@ static void check_truth(struct sim *sim, const struct core_fact *fact)
 {
     struct sim_worker *worker = &sim->workers[fact->worker];
     const struct sim_folder *folder = sim_shim_find(worker, fact->attempt, fact->rank);
-    if (folder != NULL && is_running(folder) && !is_excused(sim, worker)) {
+    if (folder != NULL && check_machine_runs(folder) && !check_machine_is_excused(sim, worker)) {
         sim_fail("attempt %lx rank %u runs on worker %u, and its end (%s) is recorded",
-                 (unsigned long)fact->attempt, fact->rank, fact->worker,
-                 core_cause_text(fact->cause));
+                 lu(fact->attempt), fact->rank, fact->worker, core_cause_text(fact->cause));
     }
     if (fact->cause == CAUSE_NONE &&
         (folder == NULL || folder->state != SIM_SHIM_ENDED || folder->cause != WORKER_CAUSE_NONE)) {
-        sim_fail("attempt %lx rank %u did not succeed, but the record says so",
-                 (unsigned long)fact->attempt, fact->rank);
+        sim_fail("attempt %lx rank %u did not succeed, but the record says so", lu(fact->attempt),
+                 fact->rank);
     }
+}
+
+/* The policy, from its description in core.h: what may follow the end of this attempt. */
+static void end_attempt(const struct sim *sim, const struct check_job *job, struct check_task *task,
+                        const struct core_fact *fact)
+{
+    const struct core_retry *retry = &stage_of(sim, fact)->retry;
+    int64_t wait_ns = REQUEUE_WAIT_NS;
+    if (task->cause == CAUSE_NONE) {
+        task->has_succeeded = true;
+        return;
+    }
+    if (job->stop != CAUSE_NONE) {
+        return;
+    }
+    if (task->cause != CAUSE_REQUEUE) {
+        if (task->failures >= retry->limit || (retry->cause_mask >> task->cause & 1) == 0) {
+            task->is_over = true;
+            return;
+        }
+        task->failures++;
+        wait_ns = retry->backoff_ns;
+        for (uint32_t i = 1; i < task->failures && wait_ns < BACKOFF_MAX_NS; i++) {
+            wait_ns *= 2;
+        }
+        wait_ns /= 2; /* the other half is chance */
+    }
+    task->again_epoch = sim->check_epoch;
+    task->again_ns = fact->at_ns + wait_ns;
 }
 
 static void check_member(struct sim *sim, struct check_job *job, const struct core_fact *fact)
@@ -111,70 +374,39 @@ static void check_member(struct sim *sim, struct check_job *job, const struct co
                    task->worker[fact->rank] == fact->worker && !task->is_ended[fact->rank];
     if (!is_live) {
         sim_fail("attempt %lx rank %u is not live on worker %u, but news of it are recorded",
-                 (unsigned long)fact->attempt, fact->rank, fact->worker);
+                 lu(fact->attempt), fact->rank, fact->worker);
     }
     if (fact->kind == FACT_STARTED) {
+        if (task->is_started[fact->rank]) {
+            sim_fail("attempt %lx rank %u starts twice", lu(fact->attempt), fact->rank);
+        }
+        task->is_started[fact->rank] = true;
         return;
     }
     check_truth(sim, fact);
     task->is_ended[fact->rank] = true;
     task->open--;
-    task->good += fact->cause == CAUSE_NONE ? 1 : 0;
-    task->has_succeeded = task->open == 0 && task->good == task->placed;
+    /* The first real cause; what a peer's failure did to others is none. */
+    if (task->cause == CAUSE_NONE || (task->cause == CAUSE_PEER && fact->cause != CAUSE_NONE)) {
+        task->cause = fact->cause;
+    }
+    if (task->open == 0) {
+        end_attempt(sim, job, task, fact);
+    }
 }
 
-static void check_stage_ended(struct sim *sim, struct check_job *job, const struct core_fact *fact)
-{
-    const struct core_stage_desc *stage = &desc_of(sim, fact->job)->stages[fact->stage];
-    for (uint32_t i = 0; i < stage->array_count; i++) {
-        const struct check_task *task = &job->tasks[fact->stage][i];
-        if (task->open > 0 || (fact->state == STATE_SUCCEEDED && !task->has_succeeded)) {
-            sim_fail("job %lu stage %u ended as %s, but task %u did not", (unsigned long)fact->job,
-                     fact->stage, core_state_text(fact->state), i);
-        }
-    }
-    if (job->stage_state[fact->stage] != STATE_PENDING) {
-        sim_fail("job %lu stage %u ended twice", (unsigned long)fact->job, fact->stage);
-    }
-    job->stage_state[fact->stage] = fact->state;
-}
+/* ---- Rows ---- */
 
-static void check_job_ended(struct sim *sim, struct check_job *job, const struct core_fact *fact)
+static void check_kind(struct sim *sim, struct check_job *job, const struct core_fact *fact)
 {
-    const struct core_job_desc *desc = desc_of(sim, fact->job);
-    bool has_failed = false;
-    for (uint32_t i = 0; i < desc->stage_count; i++) {
-        if (job->stage_state[i] == STATE_PENDING) {
-            sim_fail("job %lu ended before its stage %u", (unsigned long)fact->job, i);
-        }
-        has_failed = has_failed || job->stage_state[i] != STATE_SUCCEEDED;
-    }
-    if (fact->state == STATE_SUCCEEDED && has_failed) {
-        sim_fail("job %lu succeeded, but not all of its stages did", (unsigned long)fact->job);
-    }
-    job->has_ended = true;
-}
-
-void check_row(struct sim *sim, const struct sim_row *row)
-{
-    const struct core_fact *fact = &row->fact;
-    struct check_job *job = &sim->check[fact->job];
-    if (fact->kind == FACT_JOB_SUBMITTED) {
-        check_submitted(sim, row);
-        return;
-    }
-    if (!job->is_known || (job->has_ended && fact->kind != FACT_JOB_RETRIED)) {
-        sim_fail("a fact of kind %d about job %lu, which is over or unknown", (int)fact->kind,
-                 (unsigned long)fact->job);
-    }
     switch (fact->kind) {
     case FACT_JOB_SUBMITTED:
         break;
     case FACT_JOB_CANCELLED:
-        job->is_stopped = true;
+        check_cancelled(sim, job, fact);
         break;
     case FACT_JOB_RETRIED:
-        check_retried(sim, job, fact->job);
+        check_retried(sim, job, fact);
         break;
     case FACT_ASSIGNED:
         check_assigned(sim, job, fact);
@@ -187,9 +419,29 @@ void check_row(struct sim *sim, const struct sim_row *row)
         check_stage_ended(sim, job, fact);
         break;
     case FACT_JOB_ENDED:
-        check_job_ended(sim, job, fact);
+        check_job_ended(job, fact);
         break;
     }
+}
+
+void check_row(struct sim *sim, uint32_t epoch, const struct sim_row *row)
+{
+    const struct core_fact *fact = &row->fact;
+    if (epoch == sim->check_epoch && fact->at_ns < sim->check_fact_ns) {
+        sim_fail("time goes back from one fact to the next");
+    }
+    sim->check_epoch = epoch;
+    sim->check_fact_ns = fact->at_ns;
+    if (fact->kind == FACT_JOB_SUBMITTED) {
+        check_submitted(sim, row);
+        return;
+    }
+    struct check_job *job = &sim->check[fact->job];
+    if (job->desc == NULL || (job->has_ended && fact->kind != FACT_JOB_RETRIED)) {
+        sim_fail("a fact of kind %d about job %lu, which is over or unknown", (int)fact->kind,
+                 lu(fact->job));
+    }
+    check_kind(sim, job, fact);
 }
 
 /* A gang stands in one transaction, or not at all. */
@@ -201,76 +453,11 @@ void check_batch(struct sim *sim, const struct sim_row *rows, uint32_t count)
             continue;
         }
         const struct check_task *task = &sim->check[fact->job].tasks[fact->stage][fact->index];
-        uint32_t ranks = desc_of(sim, fact->job)->stages[fact->stage].ranks;
+        uint32_t ranks = stage_of(sim, fact)->ranks;
         if (task->placed != ranks) {
-            sim_fail("attempt %lx: %u of %u ranks are assigned", (unsigned long)fact->attempt,
-                     task->placed, ranks);
+            sim_fail("attempt %lx: %u of %u ranks are assigned", lu(fact->attempt), task->placed,
+                     ranks);
         }
-    }
-}
-
-/* ---- The machines ---- */
-
-void check_begin(struct sim *sim, uint32_t index, const struct sim_folder *folder)
-{
-    const struct core_fact *fact = &folder->fact;
-    const struct check_task *task = &sim->check[fact->job].tasks[fact->stage][fact->index];
-    if (fact->attempt > task->attempt || fact->worker != index) {
-        sim_fail("attempt %lx begins on worker %u, and the record does not know it",
-                 (unsigned long)fact->attempt, index);
-    }
-    if ((fact->attempt != task->attempt || task->is_ended[fact->rank]) &&
-        !is_excused(sim, &sim->workers[index])) {
-        sim_fail("attempt %lx rank %u begins on worker %u after its end was recorded",
-                 (unsigned long)fact->attempt, fact->rank, index);
-    }
-    for (uint32_t i = 0; i < sim->worker_count; i++) {
-        for (uint32_t k = 0; k < SIM_FOLDERS_MAX; k++) {
-            const struct sim_folder *other = &sim->workers[i].folders[k];
-            bool is_same = other->fact.job == fact->job && other->fact.stage == fact->stage &&
-                           other->fact.index == fact->index;
-            if (is_running(other) && is_same && other->fact.attempt != fact->attempt &&
-                !is_excused(sim, &sim->workers[i])) {
-                sim_fail("attempt %lx begins on worker %u while attempt %lx runs on worker %u",
-                         (unsigned long)fact->attempt, index, (unsigned long)other->fact.attempt,
-                         i);
-            }
-        }
-    }
-}
-
-static void check_worker(const struct sim *sim, uint32_t index)
-{
-    const struct sim_worker *worker = &sim->workers[index];
-    int64_t cpu_milli = 0;
-    uint64_t gpus = 0;
-    bool is_late = false;
-    for (uint32_t i = 0; i < SIM_FOLDERS_MAX; i++) {
-        const struct sim_folder *folder = &worker->folders[i];
-        if (!is_running(folder)) {
-            continue;
-        }
-        const struct core_fact *fact = &folder->fact;
-        cpu_milli += desc_of(sim, fact->job)->stages[fact->stage].per_rank.cpu_milli;
-        if ((gpus & fact->gpu_mask) != 0 && !is_excused(sim, worker)) {
-            sim_fail("worker %u: a GPU has two owners", index);
-        }
-        gpus |= fact->gpu_mask;
-        is_late = is_late || sim_local_ns(sim, &worker->clock) > folder->lease_ns + THAW_NS;
-    }
-    if (cpu_milli > worker->capacity.cpu_milli && !is_excused(sim, worker)) {
-        sim_fail("worker %u runs more than it can: %ld of %ld mCPU", index, (long)cpu_milli,
-                 (long)worker->capacity.cpu_milli);
-    }
-    if (is_late && !is_excused(sim, worker)) {
-        sim_fail("worker %u runs something past its lease", index);
-    }
-}
-
-void check_step(struct sim *sim)
-{
-    for (uint32_t i = 0; i < sim->worker_count; i++) {
-        check_worker(sim, i);
     }
 }
 
@@ -278,9 +465,19 @@ void check_step(struct sim *sim)
 
 void check_ack(struct sim *sim, uint32_t client, uint64_t key, uint64_t job)
 {
-    if (job == 0 || job > sim->record.jobs || sim->record.key_of_job[job] != key) {
-        sim_fail("client %u was told of job %lu, which is not in the record", client,
-                 (unsigned long)job);
+    if (job == 0 || job > sim->check_jobs || sim->check[job].key != key) {
+        sim_fail("client %u was told of job %lu, which is not in the record", client, lu(job));
+    }
+}
+
+void check_asked(struct sim *sim, const struct sim_client *client, uint64_t id)
+{
+    const struct check_job *job = &sim->check[id];
+    if (client->asked == EV_CANCEL && job->stop == CAUSE_NONE && !job->has_ended) {
+        sim_fail("a user was told that job %lu is cancelled, which the record denies", lu(id));
+    }
+    if (client->asked == EV_RETRY && job->retries == client->retries_before) {
+        sim_fail("a user was told that job %lu runs again, which the record denies", lu(id));
     }
 }
 
@@ -292,8 +489,8 @@ bool check_is_over(const struct sim *sim)
             return false;
         }
     }
-    for (uint64_t job = 1; job <= sim->record.jobs; job++) {
-        if (!sim->record.has_ended[job]) {
+    for (uint64_t job = 1; job <= sim->check_jobs; job++) {
+        if (!sim->check[job].has_ended) {
             return false;
         }
     }
@@ -317,15 +514,16 @@ void check_end(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->client_count; i++) {
         for (uint32_t k = 0; k < sim->clients[i].submits; k++) {
-            uint64_t job = sim->clients[i].acked_job[k];
-            check_ack(sim, i, (uint64_t)i * SIM_SUBMITS_MAX + k, job);
+            if (!sim->plan->is_skipped[i][k]) {
+                check_ack(sim, i, (uint64_t)i * SIM_SUBMITS_MAX + k, sim->clients[i].acked_job[k]);
+            }
         }
     }
     for (uint32_t i = 0; i < sim->worker_count; i++) {
         for (uint32_t k = 0; k < SIM_FOLDERS_MAX; k++) {
             if (sim->workers[i].folders[k].is_used) {
                 sim_fail("worker %u still keeps attempt %lx, and nobody knows of it", i,
-                         (unsigned long)sim->workers[i].folders[k].fact.attempt);
+                         lu(sim->workers[i].folders[k].fact.attempt));
             }
         }
     }

@@ -3,13 +3,20 @@
 # SPDX-FileCopyrightText: mlq authors
 #
 # One seed gives one hash over all actions, whatever compiler and optimisation built the program.
-# Prints the seeds that differ and returns 1, or says that all are the same.
+# Prints the seeds that differ and returns 1, or says that all are the same. 77: a
+# compiler is missing.
 #   compare.sh [SEEDS [STEPS]]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 seeds=${1:-100}
 steps=${2:-6000}
+for compiler in gcc clang; do
+    if ! command -v $compiler >/dev/null; then
+        echo "compare.sh: there is no $compiler: deploy/install-packages.sh --tests installs it"
+        exit 77
+    fi
+done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 

@@ -27,15 +27,6 @@ int64_t sim_between(struct sim *sim, int64_t low_ns, int64_t high_ns)
     return low_ns + (int64_t)sim_below(sim, (uint64_t)(high_ns - low_ns) + 1);
 }
 
-bool sim_buggify(struct sim *sim, enum sim_fault fault, uint32_t per_mille)
-{
-    if (sim->is_quiet || !sim->has_fault[fault] || sim_below(sim, 1000) >= per_mille) {
-        return false;
-    }
-    sim->fault_count[fault]++;
-    return true;
-}
-
 void sim_mix(struct sim *sim, const uint64_t *words, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -131,18 +122,19 @@ static void step(struct sim *sim)
     note_event(sim, event);
     event->run(sim, event);
     free_event(event);
-    check_step(sim);
+    check_machine_step(sim);
 }
 
 /* ---- The run ---- */
 
-struct sim *sim_create(uint64_t seed, uint64_t steps, bool is_verbose)
+struct sim *sim_create(const struct sim_plan *plan, bool is_verbose)
 {
     struct sim *sim = mlq_alloc(sizeof *sim);
+    uint64_t seed = plan->seed;
     sim_say_of(sim);
-    sim->seed = seed;
-    sim->steps = steps;
+    sim->plan = plan;
     sim->is_verbose = is_verbose;
+    sim->struck = mlq_alloc_array(SIM_STRIKES_MAX, sizeof *sim->struck);
     mlq_prng_seed(&sim->prng, mlq_hash_keyed(seed, 1, 0));
     mlq_prng_seed(&sim->swarm, mlq_hash_keyed(seed, 2, 0));
     mlq_heap_init(&sim->events, sim->event_nodes, SIM_EVENTS_MAX, event_before);
@@ -191,7 +183,7 @@ static void calm(struct sim *sim)
 
 void sim_run(struct sim *sim)
 {
-    while (sim->step < sim->steps) {
+    while (sim->step < sim->plan->steps) {
         step(sim);
     }
     calm(sim);
@@ -227,7 +219,8 @@ void sim_destroy(struct sim *sim)
         free_turn(sim->scheds[i].open);
         free_turn(sim->scheds[i].committing);
     }
-    mlq_free(sim->record.rows);
+    sim_record_fini(&sim->record);
+    mlq_free(sim->struck);
     mlq_free(sim);
     sim_say_of(NULL);
 }

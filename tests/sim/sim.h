@@ -6,16 +6,20 @@
  * and their clocks, the users) is modelled small. All chance comes from one seed, so a run can be
  * replayed exactly.
  *
- *   sim.c         the clock, the heap of events, the swarm of faults, the run
+ *   sim.c         the clock, the heap of events, the run
+ *   sim_plan.c    which faults strike: by chance, or those that a file names
+ *   sim_shrink.c  a failing run made short
  *   sim_say.c     what is printed
  *   sim_net.c     connections between workers and schedulers
- *   sim_record.c  the database: facts and the leader's row
+ *   sim_record.c  the record: facts and the leader's row; held against PostgreSQL
+ *   sim_store.c   the database in front of it: late, refusing, breaking off
  *   sim_shell.c   the scheduler's shell: turns, commits, leadership
  *   sim_worker.c  the worker's shell around the agent
  *   sim_shim.c    shims and the tasks that they run
  *   sim_client.c  users, and their journal of what was acknowledged
  *   sim_fault.c   what goes wrong, and when
- *   check.c       the invariants
+ *   check.c       the invariants over the record and the users' journals
+ *   check_machine.c  the invariants over what really runs
  *
  * World time is nanoseconds since the run began. Each host has its own CLOCK_BOOTTIME, which drifts
  * from it (sim_local_ns). A process is an actor: events that are meant for it die with it, and wait
@@ -30,6 +34,7 @@
 #include "lib/base/heap.h"
 #include "lib/base/prng.h"
 #include "scheduler/core/core.h"
+#include "tests/sim/sim_record.h"
 #include "worker/agent/agent.h"
 
 #define SIM_MILLI  INT64_C(1000000)
@@ -37,10 +42,6 @@
 
 #define SIM_SCHEDS_MAX   2
 #define SIM_WORKERS_MAX  5
-#define SIM_CLIENTS_MAX  3
-#define SIM_SUBMITS_MAX  10 /* of one client */
-#define SIM_JOBS_MAX     (SIM_CLIENTS_MAX * SIM_SUBMITS_MAX)
-#define SIM_STAGES_MAX   4
 #define SIM_ARRAY_MAX    6
 #define SIM_RANKS_MAX    4
 #define SIM_FOLDERS_MAX  128
@@ -48,6 +49,7 @@
 #define SIM_EVENTS_MAX   65536
 #define SIM_TRACE_EVENTS 30
 #define SIM_LATE_MAX     4 /* messages of a past connection that may come again */
+#define SIM_STRIKES_MAX  8192
 
 #define SIM_LEASE_NS       (5 * SIM_SECOND) /* of a worker */
 #define SIM_MARGIN_NS      (3 * SIM_SECOND / 2)
@@ -67,8 +69,12 @@ typedef void (*sim_event_fn)(struct sim *sim, struct sim_event *event);
 #define SIM_FAULTS(X)                                                                              \
     X(DELAY, "delay")             /* messages take up to seconds */                                \
     X(DROP, "drop")               /* a message is lost, and its connection with it */              \
+    X(HALF_OPEN, "half-open")     /* a connection is dead, and nobody says so */                   \
     X(PARTITION, "partition")     /* one direction between two hosts is dead for a while */        \
+    X(DUPLICATE, "duplicate")     /* a message comes again on its connection, later */             \
+    X(REORDER, "reorder")         /* those behind it overtake a message to a scheduler */          \
     X(LATE, "late")               /* what an old connection carried comes again on the new */      \
+    X(LIAR, "liar")               /* a worker reports the end of what runs elsewhere */            \
     X(AGENT_CRASH, "agent-crash") /* the tasks go on */                                            \
     X(AGENT_QUIT, "agent-quit")   /* stops its tasks, leaves, comes back */                        \
     X(SHIM_CRASH, "shim-crash")   /* with its task */                                              \
@@ -84,13 +90,41 @@ typedef void (*sim_event_fn)(struct sim *sim, struct sim_event *event);
     X(FREEZE_HOST, "freeze-host") /* a worker's machine, tasks included */                         \
     X(DRIFT, "drift")             /* CLOCK_BOOTTIME is off by up to 500 ppm */                     \
     X(WALL_STEP, "wall-step")     /* a scheduler's wall clock is set */                            \
-    X(TASKS, "tasks")             /* fail, hang, ask to be run again */
+    X(TASKS, "tasks")             /* fail, hang, ask to be run again */                            \
+    X(CANCEL, "cancel")           /* users cancel what they submitted */                           \
+    X(RETRY, "retry")             /* and run again what has ended */
 
 enum sim_fault {
 #define SIM_FAULT_ENUM(name, text) SIM_FAULT_##name,
     SIM_FAULTS(SIM_FAULT_ENUM)
 #undef SIM_FAULT_ENUM
         SIM_FAULT_COUNT
+};
+
+/* The n-th time that this fault could have struck. */
+struct sim_strike {
+    enum sim_fault fault;
+    uint32_t call;
+};
+
+/* All that a run follows from. */
+struct sim_plan {
+    uint64_t seed;
+    uint64_t steps; /* with faults, before all must end */
+    bool is_exact;  /* only these strikes; else chance decides */
+    uint32_t strike_count;
+    struct sim_strike strikes[SIM_STRIKES_MAX];
+    bool is_without[SIM_FAULT_COUNT];
+    bool is_skipped[SIM_CLIENTS_MAX][SIM_SUBMITS_MAX]; /* is not submitted */
+};
+
+#define SIM_FAILURE_BYTES 512
+
+/* How a run failed, and from what. */
+struct sim_failure {
+    char text[SIM_FAILURE_BYTES];
+    uint32_t struck_count;
+    struct sim_strike struck[SIM_STRIKES_MAX];
 };
 
 /* ---- Events ---------------------------------------------------------------------------------- */
@@ -185,6 +219,8 @@ struct sim_folder {
     struct core_fact fact; /* of its assignment */
     int64_t lease_ns;      /* by the host's clock */
     bool is_stubborn;      /* ignores SIGTERM */
+    bool is_failing;       /* will end badly */
+    bool lacks_input;      /* its preparation failed */
     bool must_kill;
     bool is_collected; /* its outputs were stored once: that can be repeated, and gives the same */
     enum worker_cause cause; /* why it was stopped, and then: why it ended */
@@ -204,6 +240,8 @@ struct sim_worker {
     struct sim_folder folders[SIM_FOLDERS_MAX];
     uint64_t session_kept;
     uint32_t epoch_kept;
+    uint32_t epoch_heard; /* the highest of any message that came */
+    int64_t lease_ns;     /* the last that this agent gave to its shims */
     uint64_t tick_token;
     bool is_cut[SIM_SCHEDS_MAX][2]; /* partitioned, by direction */
 };
@@ -219,12 +257,6 @@ struct sim_held {
     uint64_t request;
     enum core_reply reply;
     uint64_t job;
-};
-
-struct sim_row {
-    struct core_fact fact;
-    int64_t wall_ns;
-    uint64_t key; /* with FACT_JOB_SUBMITTED */
 };
 
 struct sim_turn {
@@ -267,27 +299,13 @@ struct sim_sched {
     uint64_t key;
 };
 
-/* ---- The record ------------------------------------------------------------------------------ */
+/* ---- Users ----------------------------------------------------------------------------------- */
 
 struct sim_text {
     struct core_job_desc desc;
     struct core_stage_desc stages[SIM_STAGES_MAX];
     uint16_t needs[SIM_STAGES_MAX][SIM_STAGES_MAX];
 };
-
-struct sim_record {
-    struct sim_row *rows;
-    uint32_t row_count, row_room;
-    uint64_t jobs; /* the highest */
-    uint64_t key_of_job[SIM_JOBS_MAX + 1];
-    bool has_ended[SIM_JOBS_MAX + 1];
-    uint32_t retries[SIM_JOBS_MAX + 1];
-    enum core_state end_state[SIM_JOBS_MAX + 1];
-    uint32_t epoch; /* of the leader's row */
-    int64_t lead_until_ns;
-};
-
-/* ---- Users ----------------------------------------------------------------------------------- */
 
 struct sim_client {
     struct mlq_prng prng;
@@ -298,6 +316,7 @@ struct sim_client {
     uint64_t request;                    /* the number of the one that is out; 0: none */
     enum core_event_kind asked;
     uint64_t asked_job;
+    uint32_t retries_before; /* of that job, on the record */
 };
 
 /* ---- What the checker knows (check.c) -------------------------------------------------------- */
@@ -306,26 +325,40 @@ struct check_task {
     uint64_t attempt; /* the newest */
     uint32_t placed;
     uint32_t open;
-    uint32_t good; /* ranks of the newest that succeeded */
     uint32_t worker[SIM_RANKS_MAX];
+    bool is_started[SIM_RANKS_MAX];
     bool is_ended[SIM_RANKS_MAX];
+    uint64_t begun[SIM_RANKS_MAX]; /* the last attempt that ran on a machine */
+    enum core_cause cause;         /* of the newest attempt's end so far */
+    uint32_t failures;    /* that count against the limit, since the last retry of the job */
+    uint32_t again_epoch; /* not before again_ns, by the clock of this leader */
+    int64_t again_ns;
     bool has_succeeded;
+    bool is_over; /* failed for good, by its own policy */
 };
 
 struct check_job {
-    bool is_known, is_stopped, has_ended;
-    enum core_state stage_state[SIM_STAGES_MAX];
+    const struct core_job_desc *desc; /* NULL: not recorded */
+    uint64_t key;
+    bool is_cancel_wanted, is_retry_wanted; /* a user asked */
+    bool has_ended;
+    uint32_t retries;
+    enum core_cause stop; /* NONE, or why it was stopped */
+    enum core_state end_state;
+    uint32_t since_epoch; /* of its deadline: it began at since_ns by the clock of this leader */
+    int64_t since_ns;
+    enum core_state stage_state[SIM_STAGES_MAX]; /* PENDING until it has ended */
     struct check_task tasks[SIM_STAGES_MAX][SIM_ARRAY_MAX];
 };
 
 struct sim {
-    uint64_t seed;
-    uint64_t steps;
+    const struct sim_plan *plan;
     bool is_verbose;
     bool is_quiet;
-    struct mlq_prng prng; /* of the network, the faults and the machines */
+    struct mlq_prng prng; /* of the network and the machines */
     struct mlq_prng swarm;
-    uint64_t hash; /* over the actions of all cores and agents */
+    struct mlq_prng fate; /* of the fault that struck last: drops of it change no other draw */
+    uint64_t hash;        /* over the actions of all cores and agents */
     int64_t now_ns;
     uint64_t step;
     uint64_t seq;
@@ -338,13 +371,20 @@ struct sim {
         uint64_t a, b;
     } trace[SIM_TRACE_EVENTS];
     bool has_fault[SIM_FAULT_COUNT];
-    uint32_t fault_count[SIM_FAULT_COUNT];
+    uint32_t strike_per_mille; /* how often fate does something to processes and machines */
+    uint32_t fault_calls[SIM_FAULT_COUNT]; /* how often it could have struck */
+    uint32_t fault_count[SIM_FAULT_COUNT]; /* and did */
+    struct sim_strike *struck;
+    uint32_t struck_count;
     uint32_t sched_count, worker_count, client_count;
     struct sim_sched scheds[SIM_SCHEDS_MAX];
     struct sim_worker workers[SIM_WORKERS_MAX];
     struct sim_client clients[SIM_CLIENTS_MAX];
     struct sim_record record;
     struct check_job check[SIM_JOBS_MAX + 1];
+    uint64_t check_jobs;   /* the highest recorded */
+    uint32_t check_epoch;  /* of the last row, */
+    int64_t check_fact_ns; /* and its time by that leader's clock */
     struct core_limits limits;
     uint64_t connections;
     uint64_t tasks_ran, elections, commits_failed;
@@ -352,25 +392,42 @@ struct sim {
 
 /* sim.c */
 void sim_run(struct sim *sim);
-struct sim *sim_create(uint64_t seed, uint64_t steps, bool is_verbose);
+/* `plan` is borrowed. */
+struct sim *sim_create(const struct sim_plan *plan, bool is_verbose);
 void sim_destroy(struct sim *sim);
 struct sim_event *sim_post(struct sim *sim, int64_t delay_ns, struct sim_actor *actor,
                            const char *name, sim_event_fn run);
 uint64_t sim_below(struct sim *sim, uint64_t bound);
 bool sim_chance(struct sim *sim, uint32_t percent);
 int64_t sim_between(struct sim *sim, int64_t low_ns, int64_t high_ns);
-/* True with `per_mille`, while there are faults, if this run has this one. */
-bool sim_buggify(struct sim *sim, enum sim_fault fault, uint32_t per_mille);
 void sim_mix(struct sim *sim, const uint64_t *words, uint32_t count);
 int64_t sim_local_ns(const struct sim *sim, const struct sim_clock *clock);
 /* How long until the clock shows it; 0: it has. */
 int64_t sim_wait_ns(const struct sim *sim, const struct sim_clock *clock, int64_t local_ns);
 bool sim_is_frozen(const struct sim *sim, const struct sim_actor *actor);
 
+/* sim_plan.c */
+/* True with `per_mille`, while there are faults, if this run has this one; or as the plan says. */
+bool sim_buggify(struct sim *sim, enum sim_fault fault, uint32_t per_mille);
+/* What the fault that struck last is like. */
+uint64_t sim_fate_below(struct sim *sim, uint64_t bound);
+int64_t sim_fate_between(struct sim *sim, int64_t low_ns, int64_t high_ns);
+void sim_plan_by_chance(struct sim_plan *plan, uint64_t seed, uint64_t steps);
+void sim_plan_print(const struct sim_plan *plan, const char *about);
+/* False when the file cannot be read or understood: says why. */
+bool sim_plan_read(struct sim_plan *plan, const char *path);
+const char *sim_fault_text(enum sim_fault fault);
+
+/* sim_shrink.c */
+/* Runs `plan`; when it fails, prints a short plan that fails in the same way. 1: it did. */
+int sim_shrink(struct sim_plan *plan);
+
 /* sim_say.c */
 void sim_say_of(const struct sim *sim);
 void sim_say_summary(const struct sim *sim);
 void sim_say(const struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* In a child of sim_shrink.c a failure goes to this descriptor as a struct sim_failure. */
+void sim_say_failures_to(int fd);
 /* An invariant is broken: prints seed, step, time, the last events and how to replay; exits 1. */
 _Noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
@@ -384,11 +441,10 @@ bool sim_net_is_open(const struct sim *sim, uint32_t sched, uint32_t worker, uin
 void sim_net_server_closed(struct sim *sim, uint32_t sched);
 void sim_net_late(struct sim *sim, uint32_t worker, enum sim_way way);
 
-/* sim_record.c */
-void sim_record_commit(struct sim *sim, uint32_t sched, const struct sim_turn *turn);
-void sim_record_campaign(struct sim *sim, uint32_t sched);
-void sim_record_renew(struct sim *sim, uint32_t sched);
-const struct sim_text *sim_record_text(const struct sim *sim, uint64_t key);
+/* sim_store.c */
+void sim_store_commit(struct sim *sim, uint32_t sched, const struct sim_turn *turn);
+void sim_store_campaign(struct sim *sim, uint32_t sched);
+void sim_store_renew(struct sim *sim, uint32_t sched);
 
 /* sim_shell.c */
 void sim_shell_start(struct sim *sim, uint32_t sched);
@@ -420,19 +476,28 @@ void sim_client_start(struct sim *sim, uint32_t client);
 void sim_client_reply(struct sim *sim, uint32_t client, uint64_t request, enum core_reply reply,
                       uint64_t job);
 bool sim_client_is_done(const struct sim_client *client);
+const struct sim_text *sim_client_text(const struct sim *sim, uint64_t key);
 
 /* sim_fault.c */
 void sim_fault_draw(struct sim *sim);
 void sim_fault_start(struct sim *sim);
-const char *sim_fault_text(enum sim_fault fault);
 
-/* check.c */
-void check_row(struct sim *sim, const struct sim_row *row);
+/* check.c: the record and the users */
+void check_row(struct sim *sim, uint32_t epoch, const struct sim_row *row);
 void check_batch(struct sim *sim, const struct sim_row *rows, uint32_t count);
-void check_begin(struct sim *sim, uint32_t worker, const struct sim_folder *folder);
-void check_step(struct sim *sim);
 void check_ack(struct sim *sim, uint32_t client, uint64_t key, uint64_t job);
+/* A cancellation or a retry was acknowledged. */
+void check_asked(struct sim *sim, const struct sim_client *client, uint64_t job);
 void check_end(struct sim *sim);
 bool check_is_over(const struct sim *sim);
+
+/* check_machine.c: what runs */
+bool check_machine_is_excused(const struct sim *sim, const struct sim_worker *worker);
+bool check_machine_runs(const struct sim_folder *folder);
+void check_machine_begins(struct sim *sim, uint32_t worker, const struct sim_folder *folder);
+/* An action of the agent, before it is done; `folder`: of its member, or NULL. */
+void check_machine_action(struct sim *sim, uint32_t worker, const struct agent_action *action,
+                          const struct sim_folder *folder);
+void check_machine_step(struct sim *sim);
 
 #endif

@@ -33,7 +33,7 @@ static void write_job(struct sim_client *client, struct sim_text *text)
             .failures_max = (uint32_t)below(client, 3),
             .ranks = is_gang ? (uint32_t)(2 + below(client, SIM_RANKS_MAX - 1)) : 1,
             .per_rank = {.cpu_milli = 500 + 500 * (int64_t)below(client, 3),
-                         .mem_bytes = INT64_C(1) << 28,
+                         .mem_bytes = INT64_C(1) << (28 + below(client, 3)),
                          .gpus = below(client, 100) < 25 ? 1 : 0},
             .retry = {.limit = (uint32_t)below(client, 5),
                       .cause_mask =
@@ -50,6 +50,11 @@ static void write_job(struct sim_client *client, struct sim_text *text)
         }
     }
     MLQ_ASSERT(core_job_desc_check(&text->desc) == NULL);
+}
+
+const struct sim_text *sim_client_text(const struct sim *sim, uint64_t key)
+{
+    return &sim->clients[key / SIM_SUBMITS_MAX].texts[key % SIM_SUBMITS_MAX];
 }
 
 /* ---- Asking ---- */
@@ -100,28 +105,45 @@ static uint64_t any_acked(struct sim_client *client)
     return 0;
 }
 
+/* The next one that is not left out; false: all are done. */
+static bool write_next(struct sim *sim, uint32_t index)
+{
+    struct sim_client *client = &sim->clients[index];
+    while (client->submits < client->submits_wanted) {
+        uint32_t number = client->submits++;
+        write_job(client, &client->texts[number]);
+        if (!sim->plan->is_skipped[index][number]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* While there are faults it also cancels and retries; then it only submits what is left. */
 static void on_next(struct sim *sim, struct sim_event *event)
 {
     struct sim_client *client = &sim->clients[event->index];
     uint64_t job = any_acked(client);
-    uint64_t dice = below(client, 100);
     if (client->request != 0) {
         return;
     }
-    if (!sim->is_quiet && job != 0 && dice < 30) {
-        client->asked = dice < 8 ? EV_CANCEL : EV_RETRY;
-        client->asked_job = job;
-    } else if (client->submits < client->submits_wanted) {
-        write_job(client, &client->texts[client->submits++]);
+    if (job != 0 && sim_buggify(sim, SIM_FAULT_CANCEL, 150)) {
+        client->asked = EV_CANCEL;
+        sim->check[job].is_cancel_wanted = true;
+    } else if (job != 0 && sim_buggify(sim, SIM_FAULT_RETRY, 350)) {
+        client->asked = EV_RETRY;
+        sim->check[job].is_retry_wanted = true;
+    } else if (write_next(sim, event->index)) {
         client->asked = EV_SUBMIT;
-        client->asked_job = 0;
+        job = 0;
     } else if (sim->is_quiet) {
         return;
     } else {
         sim_post(sim, SIM_SECOND, NULL, "client idles", on_next)->index = event->index;
         return;
     }
+    client->asked_job = job;
+    client->retries_before = sim->check[job].retries;
     client->request = ++sim->seq;
     event->a = client->request;
     on_repeat(sim, event);
@@ -160,6 +182,8 @@ void sim_client_reply(struct sim *sim, uint32_t index, uint64_t request, enum co
         sim->clients[index].request == request) {
         check_ack(sim, index, (uint64_t)index * SIM_SUBMITS_MAX + sim->clients[index].submits - 1,
                   job);
+    } else if (reply == REPLY_OK && sim->clients[index].request == request) {
+        check_asked(sim, &sim->clients[index], job);
     }
 }
 

@@ -6,19 +6,6 @@
  */
 #include "tests/sim/sim.h"
 
-#include "lib/base/panic.h"
-
-const char *sim_fault_text(enum sim_fault fault)
-{
-    static const char *const texts[] = {
-#define SIM_FAULT_TEXT(name, text) [SIM_FAULT_##name] = text,
-        SIM_FAULTS(SIM_FAULT_TEXT)
-#undef SIM_FAULT_TEXT
-    };
-    MLQ_ASSERT(fault < SIM_FAULT_COUNT);
-    return texts[fault];
-}
-
 static void set_clock(struct sim *sim, struct sim_clock *clock)
 {
     clock->offset_ns = (int64_t)mlq_prng_below(&sim->swarm, 3600) * SIM_SECOND;
@@ -31,8 +18,10 @@ void sim_fault_draw(struct sim *sim)
 {
     struct mlq_prng *swarm = &sim->swarm;
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
-        sim->has_fault[i] = sim->seed != 0 && mlq_prng_below(swarm, 100) < 40;
+        bool is_drawn = mlq_prng_below(swarm, 100) < 40;
+        sim->has_fault[i] = sim->plan->seed != 0 && is_drawn && !sim->plan->is_without[i];
     }
+    sim->strike_per_mille = 50 + (uint32_t)mlq_prng_below(swarm, 400);
     sim->sched_count = sim->has_fault[SIM_FAULT_STANDBY] ? 2 : 1;
     sim->worker_count = 1 + (uint32_t)mlq_prng_below(swarm, SIM_WORKERS_MAX);
     sim->client_count = 1 + (uint32_t)mlq_prng_below(swarm, SIM_CLIENTS_MAX);
@@ -46,7 +35,7 @@ void sim_fault_draw(struct sim *sim)
         /* The first one is large enough for the largest gang, so that everything can run. */
         int64_t cpus = i == 0 ? 6 : 2 + (int64_t)mlq_prng_below(swarm, 4);
         worker->capacity = (struct rvec){.cpu_milli = 1000 * cpus,
-                                         .mem_bytes = INT64_C(8) << 30,
+                                         .mem_bytes = INT64_C(1) << (i == 0 ? 32 : 31),
                                          .gpus = i == 0 ? 4 : (int32_t)mlq_prng_below(swarm, 3)};
     }
 }
@@ -75,14 +64,14 @@ static void on_healed(struct sim *sim, struct sim_event *event)
 static void later(struct sim *sim, int64_t low_ns, int64_t high_ns, uint32_t index,
                   const char *name, sim_event_fn run)
 {
-    sim_post(sim, sim_between(sim, low_ns, high_ns), NULL, name, run)->index = index;
+    sim_post(sim, sim_fate_between(sim, low_ns, high_ns), NULL, name, run)->index = index;
 }
 
 /* ---- Strikes ---- */
 
 static struct sim_folder *any_live(struct sim *sim, struct sim_worker *worker)
 {
-    uint64_t first = sim_below(sim, SIM_FOLDERS_MAX);
+    uint64_t first = sim_fate_below(sim, SIM_FOLDERS_MAX);
     for (uint32_t i = 0; i < SIM_FOLDERS_MAX; i++) {
         struct sim_folder *folder = &worker->folders[(first + i) % SIM_FOLDERS_MAX];
         if (folder->is_used && folder->state == SIM_SHIM_LIVE) {
@@ -115,25 +104,42 @@ static void reboot(struct sim *sim, uint32_t index)
 static void freeze(struct sim *sim, struct sim_actor *actor)
 {
     /* Often around the length of a lease, where it hurts. */
-    int64_t until_ns = sim->now_ns + sim_between(sim, 100 * SIM_MILLI, 12 * SIM_SECOND);
+    int64_t until_ns = sim->now_ns + sim_fate_between(sim, 100 * SIM_MILLI, 12 * SIM_SECOND);
     actor->frozen_until_ns = until_ns > actor->frozen_until_ns ? until_ns : actor->frozen_until_ns;
 }
 
 static void cut(struct sim *sim, uint32_t index)
 {
-    uint32_t sched = (uint32_t)sim_below(sim, sim->sched_count);
-    uint32_t way = (uint32_t)sim_below(sim, 2);
-    bool is_whole = sim_chance(sim, 30);
+    uint32_t sched = (uint32_t)sim_fate_below(sim, sim->sched_count);
+    uint32_t way = (uint32_t)sim_fate_below(sim, 2);
+    bool is_whole = sim_fate_below(sim, 100) < 30;
     for (uint32_t i = 0; i < 2; i++) {
         if (is_whole || i == way) {
             sim->workers[index].is_cut[sched][i] = true;
-            struct sim_event *event = sim_post(sim, sim_between(sim, SIM_SECOND, 20 * SIM_SECOND),
-                                               NULL, "partition heals", on_healed);
+            struct sim_event *event =
+                sim_post(sim, sim_fate_between(sim, SIM_SECOND, 20 * SIM_SECOND), NULL,
+                         "partition heals", on_healed);
             event->index = index;
             event->a = sched;
             event->b = i;
         }
     }
+}
+
+/* What a worker that was cloned, or lies, could say of another's work. */
+static void lie(struct sim *sim, uint32_t index)
+{
+    uint32_t other = (uint32_t)sim_fate_below(sim, sim->worker_count);
+    const struct sim_folder *folder = any_live(sim, &sim->workers[other]);
+    if (other == index || folder == NULL || !sim->workers[index].agent_actor.is_up) {
+        return;
+    }
+    struct sim_message lie = {.kind = SIM_ENDED,
+                              .worker = index,
+                              .session = sim->workers[index].agent.session,
+                              .attempt = folder->fact.attempt,
+                              .rank = folder->fact.rank};
+    sim_net_send_to_sched(sim, index, &lie);
 }
 
 static void strike_worker(struct sim *sim, enum sim_fault fault, uint32_t index)
@@ -142,6 +148,11 @@ static void strike_worker(struct sim *sim, enum sim_fault fault, uint32_t index)
     struct sim_folder *folder = any_live(sim, worker);
     if (fault == SIM_FAULT_PARTITION) {
         cut(sim, index);
+    } else if (fault == SIM_FAULT_LATE) {
+        sim_net_late(sim, index, SIM_TO_SCHED);
+        sim_net_late(sim, index, SIM_TO_WORKER);
+    } else if (fault == SIM_FAULT_LIAR) {
+        lie(sim, index);
     } else if (fault == SIM_FAULT_AGENT_CRASH && worker->agent_actor.is_up) {
         sim_worker_crash(sim, index);
         later(sim, 10 * SIM_MILLI, 12 * SIM_SECOND, index, "agent restarts", on_agent_back);
@@ -173,10 +184,30 @@ static void strike_sched(struct sim *sim, enum sim_fault fault, uint32_t index)
     } else if (fault == SIM_FAULT_FREEZE_SCHED) {
         freeze(sim, &sched->actor);
     } else if (fault == SIM_FAULT_STORE_CUT) {
-        sched->cut_until_ns = sim->now_ns + sim_between(sim, SIM_SECOND, 20 * SIM_SECOND);
+        sched->cut_until_ns = sim->now_ns + sim_fate_between(sim, SIM_SECOND, 20 * SIM_SECOND);
     } else if (fault == SIM_FAULT_WALL_STEP) {
-        sched->wall_offset_ns = sim_between(sim, -3600 * SIM_SECOND, 3600 * SIM_SECOND);
+        sched->wall_offset_ns = sim_fate_between(sim, -3600 * SIM_SECOND, 3600 * SIM_SECOND);
     }
+}
+
+/* Those that strike from here, of those that this run has. */
+static enum sim_fault any_fault(struct sim *sim)
+{
+    static const enum sim_fault faults[] = {
+        SIM_FAULT_PARTITION,  SIM_FAULT_LATE,         SIM_FAULT_LIAR,        SIM_FAULT_AGENT_CRASH,
+        SIM_FAULT_AGENT_QUIT, SIM_FAULT_SHIM_CRASH,   SIM_FAULT_REBOOT,      SIM_FAULT_SCHED_CRASH,
+        SIM_FAULT_STORE_CUT,  SIM_FAULT_FREEZE_AGENT, SIM_FAULT_FREEZE_HOST, SIM_FAULT_FREEZE_SCHED,
+        SIM_FAULT_WALL_STEP,
+    };
+    uint64_t count = sizeof faults / sizeof faults[0];
+    uint64_t first = sim_below(sim, count);
+    for (uint64_t i = 0; i < count; i++) {
+        enum sim_fault fault = faults[(first + i) % count];
+        if (sim->has_fault[fault]) {
+            return fault;
+        }
+    }
+    return faults[first];
 }
 
 static void on_strike(struct sim *sim, struct sim_event *event)
@@ -184,10 +215,10 @@ static void on_strike(struct sim *sim, struct sim_event *event)
     if (sim->is_quiet) {
         return;
     }
-    enum sim_fault fault = (enum sim_fault)sim_below(sim, SIM_FAULT_COUNT);
-    if (sim_buggify(sim, fault, 500)) {
-        uint32_t worker = (uint32_t)sim_below(sim, sim->worker_count);
-        uint32_t sched = (uint32_t)sim_below(sim, sim->sched_count);
+    enum sim_fault fault = any_fault(sim);
+    if (sim_buggify(sim, fault, sim->strike_per_mille)) {
+        uint32_t worker = (uint32_t)sim_fate_below(sim, sim->worker_count);
+        uint32_t sched = (uint32_t)sim_fate_below(sim, sim->sched_count);
         sim_say(sim, "strike: %s, worker %u, scheduler %u", sim_fault_text(fault), worker, sched);
         strike_worker(sim, fault, worker);
         strike_sched(sim, fault, sched);
@@ -198,5 +229,5 @@ static void on_strike(struct sim *sim, struct sim_event *event)
 
 void sim_fault_start(struct sim *sim)
 {
-    later(sim, 10 * SIM_MILLI, 1500 * SIM_MILLI, 0, "fate", on_strike);
+    sim_post(sim, sim_between(sim, 10 * SIM_MILLI, 1500 * SIM_MILLI), NULL, "fate", on_strike);
 }

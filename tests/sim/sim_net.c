@@ -107,24 +107,32 @@ static void on_message_to_worker(struct sim *sim, struct sim_event *event)
     }
 }
 
-/* When it arrives; -1: never. */
-static int64_t transit_ns(struct sim *sim, uint32_t worker, enum sim_way way)
+/* When it arrives; -1: never. A hello is not overtaken: nothing of its session is sent before the
+ * welcome, and what an older connection carried cannot reach a server ahead of it (ZMQ_IMMEDIATE
+ * drops what was not sent; a scheduler that leads again has a new socket). */
+static int64_t transit_ns(struct sim *sim, uint32_t worker, enum sim_way way, bool is_hello)
 {
     struct sim_link *link = &sim->workers[worker].link;
+    int64_t usual_ns = sim_between(sim, SIM_MILLI / 10, 3 * SIM_MILLI);
     bool is_lost =
         sim->workers[worker].is_cut[link->sched][way] || sim_buggify(sim, SIM_FAULT_DROP, 8);
     if (is_lost && !link->is_dead[way]) {
         link->is_dead[way] = true;
+        if (sim_buggify(sim, SIM_FAULT_HALF_OPEN, 400)) {
+            return -1; /* the worker finds out by itself, or never */
+        }
         will_break(sim, worker, sim_between(sim, 100 * SIM_MILLI, 12 * SIM_SECOND));
     }
     if (link->is_dead[way]) {
         return -1;
     }
-    int64_t delay_ns = sim_between(sim, SIM_MILLI / 10, 3 * SIM_MILLI);
-    if (sim_buggify(sim, SIM_FAULT_DELAY, 60)) {
-        delay_ns = sim_between(sim, 10 * SIM_MILLI, 4 * SIM_SECOND);
+    if (way == SIM_TO_SCHED && !is_hello && sim_buggify(sim, SIM_FAULT_REORDER, 30)) {
+        return sim_fate_between(sim, SIM_MILLI, 2 * SIM_SECOND);
     }
-    int64_t due_ns = sim->now_ns + delay_ns;
+    if (sim_buggify(sim, SIM_FAULT_DELAY, 60)) {
+        usual_ns = sim_fate_between(sim, 10 * SIM_MILLI, 4 * SIM_SECOND);
+    }
+    int64_t due_ns = sim->now_ns + usual_ns;
     due_ns = due_ns > link->last_due_ns[way] ? due_ns : link->last_due_ns[way];
     link->last_due_ns[way] = due_ns;
     return due_ns - sim->now_ns;
@@ -135,8 +143,8 @@ static void remember(struct sim_link *link, enum sim_way way, const struct sim_m
     link->sent[way][link->sent_count[way]++ % SIM_LATE_MAX] = *message;
 }
 
-static void post_message(struct sim *sim, uint32_t worker, enum sim_way way,
-                         const struct sim_message *message)
+static void post_after(struct sim *sim, uint32_t worker, enum sim_way way,
+                       const struct sim_message *message, int64_t delay_ns)
 {
     static const char *const names[] = {
         [SIM_HELLO] = "> hello",     [SIM_HEARTBEAT] = "> heartbeat",
@@ -147,10 +155,6 @@ static void post_message(struct sim *sim, uint32_t worker, enum sim_way way,
         [SIM_ACK] = "< ack",         [SIM_REFUSED] = "< refused",
     };
     struct sim_link *link = &sim->workers[worker].link;
-    int64_t delay_ns = transit_ns(sim, worker, way);
-    if (delay_ns < 0) {
-        return;
-    }
     bool is_up = way == SIM_TO_SCHED;
     struct sim_actor *actor =
         is_up ? &sim->scheds[link->sched].actor : &sim->workers[worker].agent_actor;
@@ -162,6 +166,19 @@ static void post_message(struct sim *sim, uint32_t worker, enum sim_way way,
     struct sim_message *copy = mlq_alloc(sizeof *copy);
     *copy = *message;
     event->data = copy;
+}
+
+static void post_message(struct sim *sim, uint32_t worker, enum sim_way way,
+                         const struct sim_message *message)
+{
+    int64_t delay_ns = transit_ns(sim, worker, way, message->kind == SIM_HELLO);
+    if (delay_ns < 0) {
+        return;
+    }
+    post_after(sim, worker, way, message, delay_ns);
+    if (sim_buggify(sim, SIM_FAULT_DUPLICATE, 20)) {
+        post_after(sim, worker, way, message, delay_ns + sim_fate_between(sim, 0, 3 * SIM_SECOND));
+    }
 }
 
 void sim_net_send_to_sched(struct sim *sim, uint32_t worker, const struct sim_message *message)

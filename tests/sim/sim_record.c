@@ -1,204 +1,206 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The database, as scheduler/store/store.h describes it: a batch is durable as a whole or not at
- * all, and only while the epoch that sent it is still that of the leader's row. It may answer late,
- * refuse, or break off so that nobody knows. It never dies here: what it knows is the truth.
+ * The record as rows, with the rules of migrations/ over them: what the database would refuse is
+ * refused here. It knows nothing of time, networks or faults (those are sim_store.c), so that the
+ * same verbs can be held against PostgreSQL (tests/conformance/test_store_random.c).
  */
-#include "tests/sim/sim.h"
+#include "tests/sim/sim_record.h"
 
-#include <string.h>
-
-#include "lib/base/panic.h"
 #include "lib/sys/mem.h"
 
-const struct sim_text *sim_record_text(const struct sim *sim, uint64_t key)
+void sim_record_fini(struct sim_record *record)
 {
-    return &sim->clients[key / SIM_SUBMITS_MAX].texts[key % SIM_SUBMITS_MAX];
+    mlq_free(record->rows);
+    *record = (struct sim_record){0};
 }
 
-static int64_t query_ns(struct sim *sim)
+/* ---- The leader's row ---- */
+
+uint32_t sim_record_campaign(struct sim_record *record, int64_t now_ns, int64_t lease_ns)
 {
-    return sim_between(sim, SIM_MILLI / 10, 3 * SIM_MILLI);
+    if (now_ns < record->lead_until_ns) {
+        return 0;
+    }
+    record->epoch++;
+    record->lead_until_ns = now_ns + lease_ns;
+    return record->epoch;
 }
 
-/* How long what a scheduler sends is on its way. */
-static int64_t send_ns(struct sim *sim, const struct sim_sched *sched, uint32_t slow_per_mille)
+bool sim_record_renew(struct sim_record *record, uint32_t epoch, int64_t now_ns, int64_t lease_ns)
 {
-    int64_t cut_ns = sched->cut_until_ns > sim->now_ns ? sched->cut_until_ns - sim->now_ns : 0;
-    bool is_slow = sim_buggify(sim, SIM_FAULT_COMMIT_SLOW, slow_per_mille);
-    return cut_ns + (is_slow ? sim_between(sim, 100 * SIM_MILLI, 5 * SIM_SECOND) : query_ns(sim));
+    if (record->epoch != epoch) {
+        return false;
+    }
+    record->lead_until_ns = now_ns + lease_ns;
+    return true;
 }
 
-/* ---- Commit ---- */
-
-/* A batch on its way to the server and its answer on the way back. */
-struct batch {
-    uint32_t epoch;
-    uint32_t row_count;
-    struct sim_row rows[];
-};
-
-static void say_row(const struct sim *sim, const struct core_fact *fact)
+void sim_record_resign(struct sim_record *record, uint32_t epoch, int64_t now_ns)
 {
-    static const char *const kinds[] = {
-        [FACT_JOB_SUBMITTED] = "submitted", [FACT_JOB_CANCELLED] = "cancelled",
-        [FACT_JOB_RETRIED] = "retried",     [FACT_ASSIGNED] = "assigned",
-        [FACT_STARTED] = "started",         [FACT_ENDED] = "ended",
-        [FACT_STAGE_ENDED] = "stage ended", [FACT_JOB_ENDED] = "job ended",
-    };
-    sim_say(sim, "  row: job %u stage %u task %u attempt %lx rank %u worker %u %s, %s, %s",
-            (unsigned)fact->job, fact->stage, fact->index, (unsigned long)fact->attempt, fact->rank,
-            fact->worker, kinds[fact->kind], core_cause_text(fact->cause),
-            core_state_text(fact->state));
+    if (record->epoch == epoch && now_ns < record->lead_until_ns) {
+        record->lead_until_ns = now_ns;
+    }
 }
 
-static void append(struct sim *sim, const struct sim_row *row)
+/* ---- What a row has to keep ---- */
+
+static bool is_known(const struct sim_record *record, uint64_t job)
 {
-    struct sim_record *record = &sim->record;
-    say_row(sim, &row->fact);
+    return job > 0 && job <= SIM_JOBS_MAX && record->jobs[job].desc != NULL;
+}
+
+static bool may_submit(const struct sim_record *record, const struct sim_row *row)
+{
+    if (row->fact.job == 0 || row->fact.job > SIM_JOBS_MAX || is_known(record, row->fact.job)) {
+        return false;
+    }
+    for (uint64_t job = 1; job <= record->highest_job; job++) {
+        if (is_known(record, job) && record->jobs[job].key == row->key) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A rank of an attempt is assigned, starts and ends once. */
+static bool is_repeated(const struct sim_record *record, const struct core_fact *fact)
+{
+    for (uint32_t i = record->row_count; i > 0; i--) {
+        const struct core_fact *old = &record->rows[i - 1].fact;
+        if (old->kind == fact->kind && old->attempt == fact->attempt && old->rank == fact->rank &&
+            old->job == fact->job && old->stage == fact->stage) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A task of one rank succeeds once between two retries of its job. */
+static bool has_succeeded(const struct sim_record *record, const struct core_fact *fact)
+{
+    for (uint32_t i = record->row_count; i > 0; i--) {
+        const struct core_fact *old = &record->rows[i - 1].fact;
+        if (old->job != fact->job) {
+            continue;
+        }
+        if (old->kind == FACT_JOB_RETRIED) {
+            return false;
+        }
+        if (old->kind == FACT_ENDED && old->cause == CAUSE_NONE && old->stage == fact->stage &&
+            old->index == fact->index) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool may_end_rank(const struct sim_record *record, const struct core_fact *fact)
+{
+    const struct core_job_desc *desc = record->jobs[fact->job].desc;
+    if (fact->cause != CAUSE_NONE) {
+        return true;
+    }
+    return fact->stage < desc->stage_count &&
+           (desc->stages[fact->stage].ranks > 1 || !has_succeeded(record, fact));
+}
+
+static bool may_append(const struct sim_record *record, const struct sim_row *row)
+{
+    const struct core_fact *fact = &row->fact;
+    if (fact->kind == FACT_JOB_SUBMITTED) {
+        return may_submit(record, row);
+    }
+    if (!is_known(record, fact->job)) {
+        return false;
+    }
+    const struct sim_record_job *job = &record->jobs[fact->job];
+    switch (fact->kind) {
+    case FACT_JOB_SUBMITTED:
+    case FACT_JOB_CANCELLED:
+        return true;
+    case FACT_JOB_RETRIED:
+        return job->has_ended;
+    case FACT_JOB_ENDED:
+        return !job->has_ended;
+    case FACT_STAGE_ENDED:
+        return fact->stage < job->desc->stage_count && !job->has_stage_ended[fact->stage];
+    case FACT_ASSIGNED:
+    case FACT_STARTED:
+        return !is_repeated(record, fact);
+    case FACT_ENDED:
+        return !is_repeated(record, fact) && may_end_rank(record, fact);
+    }
+    return false;
+}
+
+/* ---- Appending ---- */
+
+static void append(struct sim_record *record, const struct sim_row *row)
+{
     if (record->row_count == record->row_room) {
         record->row_room = record->row_room == 0 ? 256 : record->row_room * 2;
         record->rows = mlq_realloc_array(record->rows, record->row_room, sizeof *record->rows);
     }
-    check_row(sim, row);
     record->rows[record->row_count++] = *row;
-    uint64_t job = row->fact.job;
-    switch (row->fact.kind) {
+    const struct core_fact *fact = &row->fact;
+    struct sim_record_job *job = &record->jobs[fact->job];
+    switch (fact->kind) {
     case FACT_JOB_SUBMITTED:
-        record->jobs = job;
-        record->key_of_job[job] = row->key;
+        *job = (struct sim_record_job){.desc = row->desc, .key = row->key};
+        record->highest_job = fact->job > record->highest_job ? fact->job : record->highest_job;
         break;
     case FACT_JOB_RETRIED:
-        record->has_ended[job] = false;
-        record->retries[job]++;
+        job->has_ended = false;
+        job->retries++;
+        for (uint32_t i = 0; i < SIM_STAGES_MAX; i++) {
+            job->has_stage_ended[i] = job->has_stage_ended[i] && !job->has_stage_failed[i];
+        }
         break;
     case FACT_JOB_ENDED:
-        record->has_ended[job] = true;
-        record->end_state[job] = row->fact.state;
+        job->has_ended = true;
+        job->end_state = fact->state;
+        break;
+    case FACT_STAGE_ENDED:
+        job->has_stage_ended[fact->stage] = true;
+        job->has_stage_failed[fact->stage] = fact->state != STATE_SUCCEEDED;
         break;
     case FACT_JOB_CANCELLED:
     case FACT_ASSIGNED:
     case FACT_STARTED:
     case FACT_ENDED:
-    case FACT_STAGE_ENDED:
         break;
     }
 }
 
-static void on_answer(struct sim *sim, struct sim_event *event)
+enum sim_put sim_record_put(struct sim_record *record, uint32_t epoch, const struct sim_row *rows,
+                            uint32_t count)
 {
-    if (event->a == 0) {
-        sim->commits_failed++;
+    if (epoch != record->epoch) {
+        return SIM_PUT_FENCED;
     }
-    if (sim->scheds[event->index].epoch == event->b) {
-        sim_shell_committed(sim, event->index, event->a == 1);
+    uint32_t row_count = record->row_count;
+    uint64_t highest_job = record->highest_job;
+    struct sim_record_job jobs[SIM_JOBS_MAX + 1];
+    for (uint32_t i = 0; i <= SIM_JOBS_MAX; i++) {
+        jobs[i] = record->jobs[i];
     }
+    for (uint32_t i = 0; i < count; i++) {
+        if (may_append(record, &rows[i])) {
+            append(record, &rows[i]);
+            continue;
+        }
+        record->row_count = row_count;
+        record->highest_job = highest_job;
+        for (uint32_t k = 0; k <= SIM_JOBS_MAX; k++) {
+            record->jobs[k] = jobs[k];
+        }
+        return SIM_PUT_REFUSED;
+    }
+    return SIM_PUT_DONE;
 }
 
-static void on_commit(struct sim *sim, struct sim_event *event)
+bool sim_record_is_loaded(const struct sim_record *record, const struct sim_row *row, uint64_t job)
 {
-    const struct batch *batch = event->data;
-    struct sim_sched *sched = &sim->scheds[event->index];
-    bool is_sender_gone = sched->actor.life != event->b;
-    if (is_sender_gone && sim_chance(sim, 50)) {
-        return; /* it died before its COMMIT had left */
-    }
-    bool is_unknown = sim_buggify(sim, SIM_FAULT_COMMIT_UNKNOWN, 12);
-    bool is_done = batch->epoch == sim->record.epoch &&
-                   !sim_buggify(sim, SIM_FAULT_COMMIT_REFUSED, 12) &&
-                   !(is_unknown && sim_chance(sim, 50));
-    for (uint32_t i = 0; is_done && i < batch->row_count; i++) {
-        append(sim, &batch->rows[i]);
-    }
-    if (is_done) {
-        check_batch(sim, batch->rows, batch->row_count);
-    }
-    sim_say(sim, "commit of epoch %u: %u rows %s%s", batch->epoch, batch->row_count,
-            is_done ? "done" : "not done", is_unknown ? ", and nobody knows" : "");
-    if (!is_sender_gone) {
-        struct sim_event *answer =
-            sim_post(sim, query_ns(sim), &sched->actor, "commit answered", on_answer);
-        answer->index = event->index;
-        answer->a = is_done && !is_unknown ? 1 : 0;
-        answer->b = batch->epoch;
-    }
-}
-
-void sim_record_commit(struct sim *sim, uint32_t sched, const struct sim_turn *turn)
-{
-    int64_t delay_ns = send_ns(sim, &sim->scheds[sched], 30);
-    struct batch *batch = mlq_alloc(sizeof *batch + turn->row_count * sizeof batch->rows[0]);
-    batch->epoch = sim->scheds[sched].epoch;
-    batch->row_count = turn->row_count;
-    if (turn->row_count > 0) {
-        memcpy(batch->rows, turn->rows, turn->row_count * sizeof batch->rows[0]);
-    }
-    struct sim_event *event = sim_post(sim, delay_ns, NULL, "commit", on_commit);
-    event->index = sched;
-    event->b = sim->scheds[sched].actor.life;
-    event->data = batch;
-}
-
-/* ---- The leader's row ---- */
-
-static void on_elected(struct sim *sim, struct sim_event *event)
-{
-    sim_shell_elected(sim, event->index, (uint32_t)event->a, (int64_t)event->b);
-}
-
-static void on_campaign(struct sim *sim, struct sim_event *event)
-{
-    struct sim_record *record = &sim->record;
-    struct sim_sched *sched = &sim->scheds[event->index];
-    if (sim->now_ns < record->lead_until_ns) {
-        return; /* another leads; the shell asks again */
-    }
-    record->epoch++;
-    record->lead_until_ns = sim->now_ns + SIM_LEAD_LEASE_NS;
-    sim->elections++;
-    struct sim_event *answer = sim_post(sim, query_ns(sim), &sched->actor, "elected", on_elected);
-    answer->index = event->index;
-    answer->a = record->epoch;
-    answer->b = event->b;
-}
-
-void sim_record_campaign(struct sim *sim, uint32_t sched)
-{
-    struct sim_sched *me = &sim->scheds[sched];
-    struct sim_event *event =
-        sim_post(sim, send_ns(sim, me, 0), &me->actor, "campaign", on_campaign);
-    event->index = sched;
-    event->b = (uint64_t)sim_local_ns(sim, &me->clock);
-}
-
-static void on_renewed(struct sim *sim, struct sim_event *event)
-{
-    sim_shell_renewed(sim, event->index, event->a == sim->scheds[event->index].epoch,
-                      (int64_t)event->b);
-}
-
-static void on_renew(struct sim *sim, struct sim_event *event)
-{
-    struct sim_record *record = &sim->record;
-    struct sim_sched *sched = &sim->scheds[event->index];
-    bool is_ours = record->epoch == event->a;
-    if (is_ours) {
-        record->lead_until_ns = sim->now_ns + SIM_LEAD_LEASE_NS;
-    }
-    struct sim_event *answer =
-        sim_post(sim, query_ns(sim), &sched->actor, "lead renewed", on_renewed);
-    answer->index = event->index;
-    answer->a = is_ours ? event->a : 0;
-    answer->b = event->b;
-}
-
-void sim_record_renew(struct sim *sim, uint32_t sched)
-{
-    struct sim_sched *me = &sim->scheds[sched];
-    int64_t delay_ns = send_ns(sim, me, 60);
-    struct sim_event *event = sim_post(sim, delay_ns, NULL, "renew the lead", on_renew);
-    event->index = sched;
-    event->a = me->epoch;
-    event->b = (uint64_t)sim_local_ns(sim, &me->clock);
+    return job == 0 ? !record->jobs[row->fact.job].has_ended : row->fact.job == job;
 }

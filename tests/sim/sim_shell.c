@@ -66,6 +66,7 @@ static void take_fact(struct sim *sim, struct sim_sched *sched, const struct cor
     if (fact->kind == FACT_JOB_SUBMITTED) {
         MLQ_ASSERT(fact->job <= SIM_JOBS_MAX);
         row.key = sched->key;
+        row.desc = &sim_client_text(sim, sched->key)->desc;
         sched->job_of_key[sched->key] = fact->job;
         sched->in_catalog[fact->job] = true;
     }
@@ -240,7 +241,7 @@ static void turn_end(struct sim *sim, uint32_t index)
         sched->open = turn_create();
         if (turn->row_count > 0 || turn->has_worker) {
             sched->committing = turn;
-            sim_record_commit(sim, index, turn);
+            sim_store_commit(sim, index, turn);
         } else {
             release(sim, index, turn);
             turn_destroy(&turn);
@@ -264,8 +265,8 @@ static void depose(struct sim *sim, uint32_t index)
     sim_net_server_closed(sim, index);
     sched->server++;
     /* The row is cleared when the database can be reached; else it lapses. */
-    if (sim->record.epoch == sched->epoch && sim_chance(sim, 50)) {
-        sim->record.lead_until_ns = sim->now_ns;
+    if (sim_chance(sim, 50)) {
+        sim_record_resign(&sim->record, sched->epoch, sim->now_ns);
     }
 }
 
@@ -293,7 +294,7 @@ static void on_renew(struct sim *sim, struct sim_event *event)
     if (sched->phase == SIM_STANDBY || sched->epoch != event->a) {
         return;
     }
-    sim_record_renew(sim, event->index);
+    sim_store_renew(sim, event->index);
     struct sim_event *next =
         sim_post(sim, SIM_LEAD_LEASE_NS / 3, &sched->actor, "lead due", on_renew);
     next->index = event->index;
@@ -313,21 +314,25 @@ void sim_shell_renewed(struct sim *sim, uint32_t index, bool is_ours, int64_t se
     }
 }
 
+static bool restore_fact(struct core *core, const struct core_fact *fact,
+                         const struct sim_record_job *job)
+{
+    struct core_job_desc desc = *job->desc;
+    desc.retries = job->retries;
+    return core_restore(core, fact, fact->kind == FACT_JOB_SUBMITTED ? &desc : NULL);
+}
+
 static void restore_job(struct sim *sim, struct sim_sched *sched, uint64_t job)
 {
     const struct sim_record *record = &sim->record;
     for (uint32_t i = 0; i < record->row_count; i++) {
         struct core_fact fact = record->rows[i].fact;
-        bool is_wanted = job == 0 ? !record->has_ended[fact.job] : fact.job == job;
-        if (!is_wanted) {
+        if (!sim_record_is_loaded(record, &record->rows[i], job)) {
             continue;
         }
         int64_t age_ns = wall_ns(sim, sched) - record->rows[i].wall_ns;
         fact.at_ns = sim_local_ns(sim, &sched->clock) - (age_ns < 0 ? 0 : age_ns);
-        struct core_job_desc desc = sim_record_text(sim, record->key_of_job[fact.job])->desc;
-        desc.retries = record->retries[fact.job];
-        bool fits =
-            core_restore(sched->core, &fact, fact.kind == FACT_JOB_SUBMITTED ? &desc : NULL);
+        bool fits = restore_fact(sched->core, &fact, &record->jobs[fact.job]);
         MLQ_ASSERT(fits);
         sched->in_catalog[fact.job] = true;
     }
@@ -342,14 +347,15 @@ static void on_loaded(struct sim *sim, struct sim_event *event)
     size_t size = core_memory_need(&sim->limits);
     mlq_free(sched->memory);
     sched->memory = mlq_alloc(size);
-    sched->core = core_init(&sim->limits, sched->memory, size, sched->epoch, sim->record.jobs + 1,
-                            mlq_hash_keyed(sim->seed, 4, sched->epoch));
+    sched->core =
+        core_init(&sim->limits, sched->memory, size, sched->epoch, sim->record.highest_job + 1,
+                  mlq_hash_keyed(sim->plan->seed, 4, sched->epoch));
     sched->open = turn_create();
     memset(sched->peers, 0, sizeof sched->peers);
     memset(sched->job_of_key, 0, sizeof sched->job_of_key);
     memset(sched->in_catalog, 0, sizeof sched->in_catalog);
-    for (uint64_t job = 1; job <= sim->record.jobs; job++) {
-        sched->job_of_key[sim->record.key_of_job[job]] = job;
+    for (uint64_t job = 1; job <= sim->record.highest_job; job++) {
+        sched->job_of_key[sim->record.jobs[job].key] = job;
     }
     restore_job(sim, sched, 0);
     sched->phase = SIM_SERVING;
@@ -379,7 +385,7 @@ void sim_shell_elected(struct sim *sim, uint32_t index, uint32_t epoch, int64_t 
 static void on_campaign(struct sim *sim, struct sim_event *event)
 {
     if (sim->scheds[event->index].phase == SIM_STANDBY) {
-        sim_record_campaign(sim, event->index);
+        sim_store_campaign(sim, event->index);
         campaign_later(sim, event->index, CAMPAIGN_PAUSE_NS);
     }
 }
@@ -511,7 +517,7 @@ static void answer(struct sim *sim, uint32_t index, enum core_reply reply, uint6
 static void retry(struct sim *sim, uint32_t index, uint64_t job)
 {
     struct sim_sched *sched = &sim->scheds[index];
-    if (sched->in_catalog[job] || !sim->record.has_ended[job]) {
+    if (sched->in_catalog[job] || !sim->record.jobs[job].has_ended) {
         answer(sim, index, REPLY_ENDED, job); /* it lives, or its end is just being recorded */
         return;
     }
@@ -536,7 +542,7 @@ void sim_shell_request(struct sim *sim, uint32_t index, uint32_t client, uint64_
     if (kind == EV_SUBMIT && sched->job_of_key[key] != 0) {
         answer(sim, index, REPLY_OK, sched->job_of_key[key]);
     } else if (kind == EV_SUBMIT) {
-        const struct core_job_desc *desc = &sim_record_text(sim, key)->desc;
+        const struct core_job_desc *desc = &sim_client_text(sim, key)->desc;
         step(sim, index, (struct core_event){.kind = kind, .request = 1, .desc = desc});
     } else if (kind == EV_RETRY) {
         retry(sim, index, job);

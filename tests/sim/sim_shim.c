@@ -130,13 +130,20 @@ static void on_finished(struct sim *sim, struct sim_event *event)
     enum worker_cause cause = WORKER_CAUSE_NONE;
     if (folder->cause != WORKER_CAUSE_NONE) {
         cause = folder->cause; /* it was being stopped */
+    } else if (folder->is_failing) {
+        cause = WORKER_CAUSE_EXIT;
     } else if (sim_buggify(sim, SIM_FAULT_TASKS, 150)) {
-        cause = ways[sim_below(sim, sizeof ways / sizeof ways[0])];
+        cause = ways[sim_fate_below(sim, sizeof ways / sizeof ways[0])];
     }
     end(sim, event->index, folder, cause);
 }
 
 /* ---- Begin ---- */
+
+static bool is_doomed_gang(const struct sim *sim, const struct core_fact *fact)
+{
+    return fact->ranks > 1 && mlq_hash_keyed(sim->plan->seed, fact->attempt, 999) % 100 < 8;
+}
 
 static void on_begin(struct sim *sim, struct sim_event *event)
 {
@@ -156,13 +163,15 @@ static void on_begin(struct sim *sim, struct sim_event *event)
     }
     folder->state = SIM_SHIM_LIVE;
     sim->tasks_ran++;
-    check_begin(sim, event->index, folder);
-    uint64_t dice = mlq_hash_keyed(sim->seed, event->a, event->b);
-    /* One that hangs is stopped by its own limit, or has none and waits for its job's deadline. */
-    bool has_limit =
-        sim_record_text(sim, sim->record.key_of_job[folder->fact.job])->desc.deadline_ns == 0;
-    bool hangs =
-        sim->has_fault[SIM_FAULT_TASKS] && !sim->is_quiet && dice % 100 < (has_limit ? 4 : 30);
+    check_machine_begins(sim, event->index, folder);
+    /* One that hangs is stopped by its own limit, or has none and waits for its job's deadline; of
+     * a gang all but the first, which fails, may hang until they are stopped for its sake. */
+    bool has_limit = sim->record.jobs[folder->fact.job].desc->deadline_ns == 0;
+    bool may_hang = sim->has_fault[SIM_FAULT_TASKS] && !sim->is_quiet;
+    bool is_doomed = sim->has_fault[SIM_FAULT_TASKS] && is_doomed_gang(sim, &folder->fact);
+    uint64_t dice = mlq_hash_keyed(sim->plan->seed, event->a, event->b);
+    bool hangs = is_doomed ? folder->fact.rank > 0 : may_hang && dice % 100 < (has_limit ? 4 : 30);
+    has_limit = has_limit && !is_doomed;
     bool is_long = dice % 100 < 40;
     folder->is_stubborn = dice % 7 == 0;
     int64_t length_ns = (int64_t)((dice >> 8) % (uint64_t)(is_long ? 18 * SIM_SECOND : SIM_SECOND));
@@ -171,6 +180,7 @@ static void on_begin(struct sim *sim, struct sim_event *event)
         post(sim, TIMEOUT_NS, event->index, folder, "time limit", on_timeout);
     }
     if (!hangs) {
+        folder->is_failing = is_doomed;
         post(sim, length_ns + SIM_MILLI, event->index, folder, "task finished", on_finished);
     }
     sim_shim_report(sim, event->index, folder);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lib/base/panic.h"
+#include "lib/sys/mem.h"
 
 static void set_tick(struct sim *sim, uint32_t index);
 
@@ -58,6 +59,7 @@ static void on_work_done(struct sim *sim, struct sim_event *event)
     enum worker_cause cause = WORKER_CAUSE_NONE;
     if (has_failed) {
         cause = is_prepared ? WORKER_CAUSE_INPUT : WORKER_CAUSE_OUTPUT;
+        folder->lacks_input = is_prepared;
     }
     if (!is_prepared) {
         folder->is_collected = true;
@@ -131,6 +133,7 @@ static void perform(struct sim *sim, uint32_t index, const struct agent_action *
 {
     struct sim_worker *worker = &sim->workers[index];
     struct sim_folder *folder = sim_shim_find(worker, action->attempt, action->rank);
+    check_machine_action(sim, index, action, folder);
     switch (action->kind) {
     case AGENT_ACT_EPOCH:
         worker->epoch_kept = action->epoch;
@@ -216,6 +219,13 @@ void sim_worker_feed(struct sim *sim, uint32_t index, struct agent_event event)
 
 /* ---- What it hears ---- */
 
+static struct agent *copy_agent(const struct agent *agent)
+{
+    struct agent *copy = mlq_alloc(sizeof *copy);
+    memcpy(copy, agent, sizeof *copy);
+    return copy;
+}
+
 void sim_worker_message(struct sim *sim, uint32_t index, const struct sim_message *message)
 {
     static const enum agent_event_kind kinds[] = {
@@ -226,6 +236,11 @@ void sim_worker_message(struct sim *sim, uint32_t index, const struct sim_messag
     };
     MLQ_ASSERT(message->kind >= SIM_WELCOME && message->worker == index);
     struct sim_worker *worker = &sim->workers[index];
+    bool is_old = message->kind != SIM_REFUSED && message->epoch < worker->epoch_heard;
+    struct agent *before = is_old ? copy_agent(&worker->agent) : NULL;
+    worker->epoch_heard = message->kind != SIM_REFUSED && message->epoch > worker->epoch_heard
+                              ? message->epoch
+                              : worker->epoch_heard;
     worker->assigning = message;
     sim_worker_feed(sim, index,
                     (struct agent_event){.kind = kinds[message->kind],
@@ -240,6 +255,15 @@ void sim_worker_message(struct sim *sim, uint32_t index, const struct sim_messag
                                          .lease_ns = SIM_LEASE_NS,
                                          .heartbeat_ns = SIM_HEARTBEAT_NS});
     worker->assigning = NULL;
+    if (is_old &&
+        (worker->actions.count > 0 || memcmp(before, &worker->agent, sizeof *before) != 0)) {
+        sim_fail("worker %u obeys epoch %u, and has heard of %u", index, message->epoch,
+                 worker->epoch_heard);
+    }
+    if (worker->epoch_kept != worker->epoch_heard) {
+        sim_fail("worker %u would forget epoch %u if it died now", index, worker->epoch_heard);
+    }
+    mlq_free(before);
 }
 
 static void on_tick(struct sim *sim, struct sim_event *event)
@@ -271,6 +295,7 @@ void sim_worker_start(struct sim *sim, uint32_t index)
     struct sim_worker *worker = &sim->workers[index];
     worker->agent_actor.is_up = true;
     worker->agent_actor.life++;
+    worker->lease_ns = 0;
     /* worker/home.c: the runs of a worker count in the high bits of its sessions. */
     worker->session_kept = ((worker->session_kept >> 20) + 1) << 20;
     agent_init(&worker->agent, worker->session_kept, worker->epoch_kept,
