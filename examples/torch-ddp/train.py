@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
-EPOCHS = 8
+EPOCHS = int(os.environ.get("EPOCHS", "8"))
 CLASSES = 4
 REQUEUE = 75  # "saved, run me again": not a failure
 
@@ -84,7 +84,8 @@ def main():
         model.module.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["epoch"] + 1
-        print("rank %d goes on at epoch %d" % (rank, first), flush=True)
+        restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        print("rank %d goes on at epoch %d, restart %s" % (rank, first, restarts), flush=True)
     dist.barrier()  # before rank 0 writes the next one
     for epoch in range(first, EPOCHS):
         sampler.set_epoch(epoch)

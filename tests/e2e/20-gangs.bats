@@ -40,11 +40,3 @@ teardown_file() { cluster_down; }
     done
     mlq logs "$job" --rank 1 | grep -qx RANK=1
 }
-
-@test "torch.distributed with gloo" {
-    venv=$(sh "$BATS_TEST_DIRNAME/torch-venv.sh" "$MLQ_SCRATCH_DIR/../torch-venv" 2>"$MLQ_SCRATCH_DIR/why") ||
-        skip "$(cat "$MLQ_SCRATCH_DIR/why")"
-    job=$(mlq submit "$MLQ_SOURCE_DIR/examples/torch-ddp/pipeline.yaml" -q --set "python=$venv/bin/python3")
-    mlq wait "$job"
-    [ "$(state_of "$job")" = succeeded ]
-}
