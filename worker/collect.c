@@ -20,6 +20,7 @@
 #include "worker/exec/joblog.h"
 
 #define LOG_NAME              ".log"
+#define LOG_SMALL_BYTES       (64u << 10) /* goes to the store without a file in between */
 #define METRICS_NAME          "metrics.json"
 #define METRICS_BYTES_MAX     (4u << 20)
 #define METRIC_NAME_BYTES_MAX 128
@@ -140,14 +141,32 @@ static void store_outputs(struct collect_job *job, struct cas *cas, const char *
     }
 }
 
+static int put_log(struct collect_job *job, struct cas *cas, struct cas_digest *digest,
+                   uint64_t *bytes, struct mlq_err *err)
+{
+    uint64_t offset = 0;
+    size_t len;
+    char *small = mlq_alloc(LOG_SMALL_BYTES);
+    int rc = joblog_read(job->dir, &offset, small, LOG_SMALL_BYTES, &len, bytes, err);
+    bool is_whole = rc == MLQ_OK && len == *bytes;
+    if (is_whole) {
+        rc = cas_put_bytes(cas, (struct mlq_str){.ptr = small, .len = len}, digest, err);
+    }
+    mlq_free(small);
+    if (rc != MLQ_OK || is_whole) {
+        return rc;
+    }
+    const char *flat = mlq_region_format(job->region, "%s/log.flat", job->dir);
+    rc = joblog_flatten(job->dir, flat, err);
+    return rc == MLQ_OK ? cas_put_file(cas, flat, digest, bytes, NULL, NULL, err) : rc;
+}
+
 static void store_log(struct collect_job *job, struct cas *cas)
 {
     struct mlq_err err = MLQ_ERR_INIT;
     struct cas_digest digest;
     uint64_t bytes;
-    const char *flat = mlq_region_format(job->region, "%s/log.flat", job->dir);
-    int rc = joblog_flatten(job->dir, flat, &err);
-    rc = rc == MLQ_OK ? cas_put_file(cas, flat, &digest, &bytes, NULL, NULL, &err) : rc;
+    int rc = put_log(job, cas, &digest, &bytes, &err);
     if (rc == MLQ_OK) {
         add(job, LOG_NAME, &digest, bytes, false);
     } else {

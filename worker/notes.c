@@ -20,7 +20,8 @@
 
 struct notes {
     struct mlq_region *names; /* what the slices below point into */
-    int fd;                   /* -1: the file could not be opened */
+    char *path;               /* of its file, which the first metric makes */
+    int fd;                   /* -1: it was not made, or could not be */
     struct msg_metric latest[NOTES_NAMES_MAX];
     size_t latest_count;
     struct msg_metric *pending; /* owned */
@@ -95,11 +96,10 @@ static void load(struct notes *notes, const char *path)
 struct notes *notes_create(const char *dir)
 {
     struct notes *notes = mlq_alloc(sizeof *notes);
-    char *path = mlq_fs_join(dir, FILE_NAME);
+    notes->path = mlq_fs_join(dir, FILE_NAME);
     notes->names = mlq_region_create();
-    load(notes, path);
-    notes->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    mlq_free(path);
+    notes->fd = -1;
+    load(notes, notes->path);
     return notes;
 }
 
@@ -112,6 +112,7 @@ void notes_destroy(struct notes **notes)
         close((*notes)->fd);
     }
     mlq_region_destroy(&(*notes)->names);
+    mlq_free((*notes)->path);
     mlq_free((*notes)->pending);
     mlq_free(*notes);
     *notes = NULL;
@@ -123,6 +124,9 @@ static void write_line(struct notes *notes, const struct msg_metric *metric)
     int len = snprintf(line, sizeof line, "%.*s %.17g %lld %lld\n", MLQ_STR_ARG(metric->name),
                        metric->value, (long long)metric->step, (long long)metric->at_us);
     /* One write per line; a full disk costs what a restart would need, not the task. */
+    if (notes->fd < 0) {
+        notes->fd = open(notes->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    }
     if (notes->fd >= 0 && len > 0 && (size_t)len < sizeof line) {
         (void)!write(notes->fd, line, (size_t)len);
     }

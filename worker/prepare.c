@@ -33,8 +33,8 @@ static int make_dirs(struct prepare_job *job, struct taskenv_paths *paths)
     paths->dir = job->dir;
     paths->bin_dir = job->bin_dir;
     paths->control = job->control;
+    paths->in = mlq_region_format(job->region, "%s/in", job->dir); /* the first input makes it */
     int rc = make_dir(job, "work", &paths->work);
-    rc = rc == MLQ_OK ? make_dir(job, "in", &paths->in) : rc;
     rc = rc == MLQ_OK ? make_dir(job, "out", &paths->out) : rc;
     return rc == MLQ_OK ? make_dir(job, "tmp", &paths->tmp) : rc;
 }
@@ -79,9 +79,13 @@ static int fetch_all(struct prepare_job *job, struct cas *cas, const struct task
     return rc;
 }
 
+/* Most tasks of a large array have none, and then the store is not even opened. */
 static int fetch_inputs(struct prepare_job *job, const struct taskenv_paths *paths)
 {
     struct cas *cas = NULL;
+    if (job->assignment->code.len == 0 && job->assignment->input_count == 0) {
+        return MLQ_OK;
+    }
     int rc = cas_open(job->store, &cas, &job->err);
     rc = rc == MLQ_OK ? fetch_all(job, cas, paths) : rc;
     cas_close(&cas);
@@ -91,7 +95,9 @@ static int fetch_inputs(struct prepare_job *job, const struct taskenv_paths *pat
 /* ---- Checkpoints ---- */
 
 /* In the shared store and named by the task, so that its next attempt finds it, wherever it runs.
- * The fence in it is the highest attempt that was let in. */
+ * The fence in it is the highest attempt that was let in, and keeps out a worker that comes late. It
+ * is whole and not synced: who could come late does not outlive the loss of power that it would not
+ * outlive either (NFS has it on the server's disk once it is closed). */
 static int open_checkpoint(struct prepare_job *job)
 {
     const struct msg_assignment *a = job->assignment;
@@ -122,7 +128,7 @@ static int open_checkpoint(struct prepare_job *job)
     }
     char text[FENCE_BYTES_MAX];
     (void)snprintf(text, sizeof text, "%llu\n", (unsigned long long)a->member.attempt);
-    return mlq_fs_write_durable(fence, mlq_str_from(text), 0600, &job->err);
+    return mlq_fs_write_whole(fence, mlq_str_from(text), 0600, &job->err);
 }
 
 /* ---- What the shim is told ---- */
@@ -181,7 +187,7 @@ static int write_with(struct prepare_job *job, struct taskenv_paths *paths)
     }
     struct mlq_str with = job->assignment->with;
     paths->with = mlq_region_format(job->region, "%s/with.json", job->dir);
-    return mlq_fs_write_durable(paths->with, with.len > 0 ? with : MLQ_STR("{}"), 0600, &job->err);
+    return mlq_fs_write_whole(paths->with, with.len > 0 ? with : MLQ_STR("{}"), 0600, &job->err);
 }
 
 void prepare_run(struct prepare_job *job)

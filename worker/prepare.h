@@ -6,7 +6,7 @@
  * nothing but its job.
  *
  *     work/        the task starts here; holds the code
- *     in/<name>/   each input, read-only
+ *     in/<name>/   each input, read-only; only where there are inputs
  *     out/         MLQ_OUTPUT
  *     tmp/         TMPDIR
  */

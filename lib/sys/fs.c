@@ -166,6 +166,9 @@ int mlq_fs_make_dirs(const char *path, mode_t mode, struct mlq_err *err)
     if (path[0] == '\0') {
         return mlq_fail(err, MLQ_EINVAL, "make folder: the path is empty");
     }
+    if (mkdir(path, mode) == 0) {
+        return MLQ_OK; /* mostly its parent is there */
+    }
     char *partial = mlq_strdup(path);
     int rc = MLQ_OK;
     for (char *at = partial + 1; rc == MLQ_OK; at++) {
