@@ -72,6 +72,8 @@ struct rig_worker {
     size_t saving_count;
     uint64_t acked[SEEN_MAX];
     size_t acked_count;
+    unsigned assign_messages;
+    unsigned ack_messages;
     uint64_t fenced[SEEN_MAX];
     size_t fenced_count;
     unsigned heartbeats_acked;
@@ -280,12 +282,14 @@ static inline void rig_on_message(void *context, const struct msg *msg)
     if (msg->kind == MSG_WELCOME) {
         w->welcomed = msg->welcome.session;
     } else if (msg->kind == MSG_ASSIGN) {
+        w->assign_messages++;
         rig_take_assign(w, &msg->assign);
     } else if (msg->kind == MSG_KILL) {
         for (size_t i = 0; i < msg->kill.count && w->killed_count < SEEN_MAX; i++) {
             w->killed[w->killed_count++] = msg->kill.items[i].member.attempt;
         }
     } else if (msg->kind == MSG_ACK) {
+        w->ack_messages++;
         for (size_t i = 0; i < msg->ack.count && w->acked_count < SEEN_MAX; i++) {
             w->acked[w->acked_count++] = msg->ack.items[i].attempt;
         }

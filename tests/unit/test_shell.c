@@ -9,6 +9,7 @@
 
 #define HEAD "apiVersion: mlq/v1\nkind: Pipeline\nmetadata: {name: t}\nspec:\n  stages:\n"
 #define ONE   HEAD "    one: {run: [echo, hi]}\n"
+#define WIDE  HEAD "    wide: {run: [\"true\"], array: 16, resources: {cpus: 500m}}\n"
 #define CHAIN HEAD "    one: {run: [echo, hi]}\n    two: {run: [cat, \"${{ stages.one.metrics.score }}\"], needs: [one]}\n"
 
 static struct pg_cluster *cluster;
@@ -57,6 +58,26 @@ static void test_a_job_runs(void **state)
     expect_state(rig, job, "succeeded");
     assert_int_equal(rig_count(rig, "mlq.fact WHERE kind = 'ended'"), 2);
     assert_int_equal(rig_count(rig, "mlq.metric"), 2);
+    rig_close(rig);
+}
+
+/* Eight ends in one message, and room for eight others: one acknowledgement and one assignment. */
+static void test_a_turn_of_ends_is_two_messages(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    struct msg_report_item ends[8] = {0};
+    (void)rig_submit(rig, WIDE, "");
+    RIG_WAIT(rig, rig->w1.assigned_count == 8);
+    unsigned assigns = rig->w1.assign_messages;
+    for (size_t i = 0; i < 8; i++) {
+        ends[i] = (struct msg_report_item){.kind = MSG_REPORT_ENDED,
+                                           .member = {.attempt = rig->w1.assigned[i].attempt}};
+    }
+    rig_send(&rig->w1, &(struct msg){.kind = MSG_REPORT, .report = {.items = ends, .count = 8}});
+    RIG_WAIT(rig, rig->w1.acked_count == 8 && rig->w1.assigned_count == 16);
+    assert_int_equal(rig->w1.ack_messages, 1);
+    assert_int_equal(rig->w1.assign_messages, assigns + 1);
     rig_close(rig);
 }
 
@@ -679,6 +700,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_job_runs),
+        cmocka_unit_test(test_a_turn_of_ends_is_two_messages),
         cmocka_unit_test(test_submissions_are_checked),
         cmocka_unit_test(test_what_nobody_has_room_for),
         cmocka_unit_test(test_cancel_while_assigned),
