@@ -54,6 +54,7 @@ const char config_usage[] =
     "127.0.0.1)\n"
     "  --ports A-B        ports that ranks may listen on (default: a block chosen by the name)\n"
     "  --log-level LEVEL  error, warn, info (default) or debug\n"
+    "  --probe            only print what this machine has and how tasks are limited here\n"
     "  --help, --version\n"
     "\n"
     "signals: TERM or INT exit and leave the tasks running under their leases: a worker that is "
@@ -75,6 +76,7 @@ enum option_id {
     OPT_LOG_LEVEL,
     OPT_HELP,
     OPT_VERSION,
+    OPT_PROBE,
 };
 
 static const struct option options[] = {
@@ -92,6 +94,7 @@ static const struct option options[] = {
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
+    {"probe", no_argument, NULL, OPT_PROBE},
     {NULL, 0, NULL, 0},
 };
 
@@ -284,6 +287,7 @@ static int take(struct config *config, struct raw *raw, struct mlq_region *regio
                               "--log-level %s: expected error, warn, info or debug", text);
     case OPT_HELP:
     case OPT_VERSION:
+    case OPT_PROBE:
         break;
     }
     return mlq_fail(err, MLQ_EINVAL, "wrong use: try mlq-worker --help");
@@ -353,8 +357,8 @@ int config_parse(int argc, char **argv, struct mlq_region *region, struct config
     optind = 1;
     for (int id = getopt_long(argc, argv, "", options, NULL); id != -1;
          id = getopt_long(argc, argv, "", options, NULL)) {
-        if (id == OPT_HELP || id == OPT_VERSION) {
-            *wish = id == OPT_HELP ? CONFIG_HELP : CONFIG_VERSION;
+        if (id == OPT_HELP || id == OPT_VERSION || id == OPT_PROBE) {
+            *wish = id == OPT_HELP ? CONFIG_HELP : id == OPT_VERSION ? CONFIG_VERSION : CONFIG_PROBE;
             return MLQ_OK;
         }
         int rc =

@@ -32,7 +32,7 @@ struct config {
     uint16_t port_count;
 };
 
-enum config_wish { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };
+enum config_wish { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_PROBE };
 
 /* Strings live in `region`. MLQ_EINVAL: the text says which option and what was expected. */
 int config_parse(int argc,

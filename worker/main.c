@@ -3,14 +3,31 @@
  *
  * mlq-worker: see config.c for its use, worker.h for its parts.
  */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "lib/sys/region.h"
 #include "worker/config.h"
+#include "worker/exec/cgroup.h"
+#include "worker/probe.h"
 #include "worker/version.h"
 #include "worker/worker.h"
 
 #define EXIT_USAGE 2
+
+/* Lines "name value", which `mlq doctor` reads. */
+static void print_probe(struct mlq_region *region)
+{
+    struct probe probe;
+    struct cgroup_host host;
+    char limits[256];
+    probe_machine(&probe, region);
+    probe_gpus(&probe, region);
+    cgroup_probe(&host);
+    cgroup_describe(&host, limits, sizeof limits);
+    printf("cpu_milli %" PRId64 "\nmem_bytes %" PRId64 "\ngpus %u\ngpu_source %s\nlimits %s\n", probe.cpu_milli,
+           probe.mem_bytes, probe.gpu_count, probe.gpu_source, limits);
+}
 
 static int run(int argc, char **argv, struct mlq_region *region)
 {
@@ -28,6 +45,9 @@ static int run(int argc, char **argv, struct mlq_region *region)
         return 0;
     case CONFIG_VERSION:
         (void)puts("mlq-worker " MLQ_VERSION);
+        return 0;
+    case CONFIG_PROBE:
+        print_probe(region);
         return 0;
     case CONFIG_RUN:
         break;

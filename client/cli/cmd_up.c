@@ -4,26 +4,25 @@
  * mlq up: a whole cluster on this machine, and again whatever of it does not run. Each step is
  * idempotent and done under the home's lock, so two of them, or one after a power cut, do no harm.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "client/cli/cmd.h"
 #include "client/cli/daemon.h"
+#include "client/cli/doctor.h"
 #include "client/cli/home.h"
 #include "client/cli/pg.h"
+#include "client/cli/port.h"
 #include "lib/net/net.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
@@ -34,12 +33,11 @@
 #define DISK_LEAST_BYTES (UINT64_C(64) << 20) /* a fresh PostgreSQL takes about 40 MiB */
 #define SERVE_TIMEOUT_MS 60000
 #define WORKER_STOP_MS   10000
-#define PORT_PATIENCE_NS (3 * MLQ_NS_PER_S)
 
 const char cmd_up_help[] =
     "  mlq up                      a cluster with two workers in ~/.local/state/mlq\n"
     "  mlq up --home ./c --workers 4 --cpus 2\n"
-    "  mlq up --check              only tell; exit code 6 when something of it does not run\n"
+    "  mlq up --check              only tell, as mlq doctor does; exit code 6 when something of it does not run\n"
     "\n"
     "usage: mlq up [--home DIR] [--workers N] [--cpus N] [--memory SIZE] [--check]\n"
     "\n"
@@ -53,7 +51,7 @@ const char cmd_up_help[] =
     "1)\n"
     "  --memory SIZE  that each worker offers, like 4Gi (default: half of this machine's, shared "
     "evenly)\n"
-    "  --check        start nothing\n"
+    "  --check        start nothing; exit code 4 when all of it runs and something is wrong with it\n"
     "\n"
     "What --workers, --cpus and --memory said is kept for the next time. More machines: see "
     "README.md.\n";
@@ -167,48 +165,14 @@ static int ensure_keys(struct up *up, struct mlq_err *err)
     return rc;
 }
 
-/* Binds the port for a moment; 0 takes a free one. The port, or -1 with errno. */
-static int try_port(uint16_t port)
-{
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
-    socklen_t len = sizeof address;
-    int on = 1; /* as the scheduler does: what lingers of a killed one is not in the way */
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool bound = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-                 bind(fd, (struct sockaddr *)&address, len) == 0 && listen(fd, 1) == 0 &&
-                 getsockname(fd, (struct sockaddr *)&address, &len) == 0;
-    int error = errno;
-    if (fd >= 0) {
-        close(fd);
-    }
-    errno = error;
-    return bound ? ntohs(address.sin_port) : -1;
-}
-
-/* A scheduler that was just killed holds its port until the kernel has cleaned up. */
-static bool port_is_free(uint16_t port)
-{
-    int64_t deadline = mlq_clock_boot_ns() + PORT_PATIENCE_NS;
-    while (try_port(port) < 0) {
-        if (mlq_clock_boot_ns() > deadline) {
-            return false;
-        }
-        (void)poll(NULL, 0, 50);
-    }
-    return true;
-}
-
 /* The port is kept in cluster.json, so that workers find a restarted scheduler again. When somebody
  * else took it meanwhile, another one is chosen and the workers are started anew (their tasks go
  * on). */
 static int choose_endpoint(struct up *up, struct mlq_err *err)
 {
-    unsigned port = 0;
     if (up->home.endpoint != NULL) {
-        (void)sscanf(up->home.endpoint, "tcp://127.0.0.1:%u", &port);
-        if (daemon_pid(&up->home, "scheduler") != 0 || port == 0 || port > UINT16_MAX ||
-            port_is_free((uint16_t)port)) {
+        uint16_t port = port_of(up->home.endpoint);
+        if (daemon_pid(&up->home, "scheduler") != 0 || port == 0 || port_is_free(port)) {
             return MLQ_OK;
         }
         fprintf(stderr, "  port %u is taken by another program: choosing another\n", port);
@@ -218,7 +182,7 @@ static int choose_endpoint(struct up *up, struct mlq_err *err)
             (void)daemon_stop(&up->home, name, SIGTERM, WORKER_STOP_MS);
         }
     }
-    int found = try_port(0);
+    int found = port_try(0);
     if (found < 0) {
         return mlq_fail(err, MLQ_EIO, "find a free port on 127.0.0.1: %s", strerror(errno));
     }
@@ -378,18 +342,6 @@ static int wait_for_workers(struct up *up, struct mlq_err *err)
 
 /* ---- The verb ---- */
 
-static char *own_dir(void)
-{
-    char path[4096];
-    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
-    path[len < 0 ? 0 : len] = '\0';
-    char *slash = strrchr(path, '/');
-    if (slash != NULL) {
-        *slash = '\0';
-    }
-    return mlq_strdup(path);
-}
-
 static char *share(long total, int workers, long least, const char *unit)
 {
     long each = total / workers;
@@ -494,34 +446,26 @@ static int parse(int argc, char **argv, struct up *up)
     return 0;
 }
 
-static bool is_alive(const struct home *home, const char *name)
-{
-    pid_t pid = daemon_pid(home, name);
-    if (pid == 0) {
-        printf("%-10s not running\n", name);
-    } else {
-        printf("%-10s pid %d\n", name, (int)pid);
-    }
-    return pid != 0;
-}
-
+/* What `mlq doctor` tells of this machine and this home. */
 static int check(const struct up *up)
 {
     struct home home = {0};
     struct mlq_err err = MLQ_ERR_INIT;
-    if (home_load(up->home.dir, &home, &err) != MLQ_OK) {
-        fprintf(stderr, "mlq up: %s\n", err.text);
-        return CMD_UNREACHABLE;
+    struct doctor doctor = {.region = mlq_region_create(), .bin_dir = up->bin_dir};
+    int rc = home_load(up->home.dir, &home, &err);
+    doctor_programs(&doctor);
+    bool runs = doctor_home(&doctor, up->home.dir, rc == MLQ_OK ? &home : NULL);
+    if (rc == MLQ_OK) {
+        doctor_database(&doctor, &home);
+    } else if (rc != MLQ_ENOENT) {
+        doctor_add(&doctor, DOCTOR_WRONG, "cluster.json", NULL, "%s", err.text);
     }
-    bool all = is_alive(&home, "postgres");
-    all = is_alive(&home, "scheduler") && all;
-    for (int i = 1; i <= home.workers; i++) {
-        char name[16];
-        (void)snprintf(name, sizeof name, "w%d", i);
-        all = is_alive(&home, name) && all;
-    }
+    doctor_machine(&doctor);
+    doctor_print(&doctor, true);
+    bool wrong = doctor_count(&doctor, DOCTOR_WRONG) > 0;
+    mlq_region_destroy(&doctor.region);
     home_clear(&home);
-    return all ? CMD_OK : CMD_UNREACHABLE;
+    return !runs ? CMD_UNREACHABLE : wrong ? CMD_REFUSED : CMD_OK;
 }
 
 static int report(const struct up *up, int rc, const struct mlq_err *err)
@@ -548,14 +492,14 @@ int cmd_up(int argc, char **argv)
     if (done != 0) {
         return done - 1;
     }
+    up.bin_dir = daemon_bin_dir();
+    up.home.dir = home_path(up.home_flag);
     if (up.only_checks) {
-        up.home.dir = home_path(up.home_flag);
         int code = check(&up);
-        mlq_free(up.home.dir);
+        mlq_free(up.bin_dir);
+        home_clear(&up.home);
         return code;
     }
-    up.bin_dir = own_dir();
-    up.home.dir = home_path(up.home_flag);
     up.home.cluster = mlq_strdup("mlq");
     up.home.store = home_file(&up.home, "store");
     fprintf(stderr, "mlq up: %s\n", up.home.dir);

@@ -49,6 +49,18 @@ static unsigned long long start_time(pid_t pid)
     return ticks;
 }
 
+char *daemon_bin_dir(void)
+{
+    char path[4096];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[len < 0 ? 0 : len] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash != NULL) {
+        *slash = '\0';
+    }
+    return mlq_strdup(path);
+}
+
 static char *pid_path(const struct home *home, const char *name)
 {
     return mlq_format("%s/pids/%s", home->dir, name);

@@ -15,6 +15,9 @@
 #include "lib/base/ownership.h"
 #include "client/cli/home.h"
 
+/* Where this program lies, and the others beside it. */
+MLQ_OWNED_RETURN char *daemon_bin_dir(void);
+
 /* The pid recorded under `name` when that very process still runs, else 0. */
 pid_t daemon_pid(const struct home *home, const char *name);
 

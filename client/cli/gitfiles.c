@@ -3,22 +3,14 @@
  */
 #include "client/cli/gitfiles.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <spawn.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "client/cli/capture.h"
 #include "lib/base/str.h"
 #include "lib/sys/mem.h"
 
 #define LIST_BYTES_MAX (64u << 20)
-#define READ_BYTES     65536
-
-extern char **environ;
 
 struct gitfiles {
     bool is_repository;
@@ -30,43 +22,18 @@ struct gitfiles {
 static int run_git(const char *dir, const char *const *words, char **output, size_t *len)
 {
     const char *argv[12] = {"git", "-C", dir};
-    int ends[2];
-    pid_t pid;
-    posix_spawn_file_actions_t files;
     size_t count = 3;
     while (*words != NULL && count < 11) {
         argv[count++] = *words++;
     }
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-        return MLQ_EIO;
+    struct capture said = capture_run(argv, LIST_BYTES_MAX, false);
+    if (said.status != 0) {
+        int rc = said.len > LIST_BYTES_MAX ? MLQ_EFULL : MLQ_ENOENT;
+        capture_clear(&said);
+        return rc;
     }
-    (void)posix_spawn_file_actions_init(&files);
-    (void)posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    (void)posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    (void)posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO);
-    int failed = posix_spawnp(&pid, "git", &files, NULL, (char *const *)(uintptr_t)argv, environ);
-    (void)posix_spawn_file_actions_destroy(&files);
-    close(ends[1]);
-    char *data = NULL;
-    size_t used = 0;
-    bool more = failed == 0;
-    while (more && used < LIST_BYTES_MAX) {
-        data = mlq_realloc_array(data, used + READ_BYTES + 1, 1);
-        ssize_t got = read(ends[0], data + used, READ_BYTES);
-        used += got > 0 ? (size_t)got : 0;
-        more = got > 0 || (got < 0 && errno == EINTR);
-    }
-    close(ends[0]); /* a list without end is cut, and git with it */
-    int status = 1;
-    while (failed == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    if (failed != 0 || status != 0 || used >= LIST_BYTES_MAX) {
-        mlq_free(data);
-        return used >= LIST_BYTES_MAX ? MLQ_EFULL : MLQ_ENOENT;
-    }
-    data[used] = '\0';
-    *output = data;
-    *len = used;
+    *output = said.text;
+    *len = said.len;
     return MLQ_OK;
 }
 

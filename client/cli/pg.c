@@ -23,7 +23,7 @@
 #define START_TIMEOUT_MS     120000 /* recovery after a crash takes its time */
 #define ORPHANS_TIMEOUT_MS   30000
 #define STOP_TIMEOUT_MS      30000
-#define SERVER_USER          "postgres"
+#define SERVER_USER          PG_SERVER_USER
 
 static bool is_root(void)
 {
@@ -88,19 +88,34 @@ void pg_choose_place(struct home *home)
     }
 }
 
-/* <bindir>/<name> of the newest installed server. */
-static char *server_program(const char *name, struct mlq_err *err)
+/* The version that made the data, which no other can read; 0: there are none yet. */
+static int data_version(const struct home *home)
+{
+    char *path = home == NULL || home->pg_data == NULL ? NULL : mlq_fs_join(home->pg_data, "PG_VERSION");
+    char *data = NULL;
+    size_t len = 0;
+    int version = 0;
+    if (path != NULL && mlq_fs_read(path, 64, &data, &len, NULL) == MLQ_OK) {
+        (void)sscanf(data, "%d", &version);
+    }
+    mlq_free(data);
+    mlq_free(path);
+    return version;
+}
+
+char *pg_program(const struct home *home, const char *name, struct mlq_err *err)
 {
     glob_t found;
     char *pattern = mlq_format("/usr/lib/postgresql/*/bin/%s", name);
     char *path = NULL;
-    int newest = -1;
+    int wanted = data_version(home);
+    int best = -1;
     if (glob(pattern, 0, NULL, &found) == 0) {
         for (size_t i = 0; i < found.gl_pathc; i++) {
             int version = 0;
             (void)sscanf(found.gl_pathv[i], "/usr/lib/postgresql/%d", &version);
-            if (version > newest) {
-                newest = version;
+            if (wanted == 0 ? version > best : version == wanted) {
+                best = version;
                 mlq_free(path);
                 path = mlq_strdup(found.gl_pathv[i]);
             }
@@ -108,11 +123,14 @@ static char *server_program(const char *name, struct mlq_err *err)
         globfree(&found);
     }
     mlq_free(pattern);
-    if (path == NULL) {
-        (void)mlq_fail(err, MLQ_ENOENT,
-                       "PostgreSQL's %s is not installed: apt-get install postgresql", name);
-    } else if (newest < 15) {
-        (void)mlq_fail(err, MLQ_ENOTSUP, "PostgreSQL %d is too old: 15 or newer is needed", newest);
+    if (path == NULL && wanted != 0) {
+        (void)mlq_fail(err, MLQ_ENOTSUP,
+                       "the data in %s are of PostgreSQL %d, whose %s is not installed: apt-get install postgresql-%d",
+                       home->pg_data, wanted, name, wanted);
+    } else if (path == NULL) {
+        (void)mlq_fail(err, MLQ_ENOENT, "PostgreSQL's %s is not installed: apt-get install postgresql", name);
+    } else if (best < 15) {
+        (void)mlq_fail(err, MLQ_ENOTSUP, "PostgreSQL %d is too old: 15 or newer is needed", best);
         mlq_free_p(&path);
     }
     return path;
@@ -146,14 +164,9 @@ static int make_private_dir(const char *path, struct mlq_err *err)
     return rc;
 }
 
-#define AS_SERVER_USER                                                                             \
-    "setpriv", "--reuid=" SERVER_USER, "--regid=" SERVER_USER, "--init-groups", "--"
-#define AS_SERVER_USER_WORDS 5
-
-/* argv with the change of user in front when root: `argv` begins with AS_SERVER_USER. */
-static const char *const *as_server_user(const char *const *argv)
+const char *const *pg_as_server_user(const char *const *argv)
 {
-    return is_root() ? argv : argv + AS_SERVER_USER_WORDS;
+    return is_root() ? argv : argv + PG_AS_SERVER_USER_WORDS;
 }
 
 static int write_settings(const struct home *home, struct mlq_err *err)
@@ -193,7 +206,7 @@ int pg_init(const struct home *home, struct mlq_err *err)
         rc = make_private_dir(home->pg_socket_dir, err); /* /tmp may have been emptied */
         goto out;
     }
-    initdb = server_program("initdb", err);
+    initdb = pg_program(NULL, "initdb", err);
     rc = initdb == NULL ? err->code : mlq_fs_remove_tree(home->pg_data, err);
     if (rc == MLQ_OK) {
         rc = make_private_dir(home->pg_data, err);
@@ -202,10 +215,10 @@ int pg_init(const struct home *home, struct mlq_err *err)
         rc = make_private_dir(home->pg_socket_dir, err);
     }
     if (rc == MLQ_OK) {
-        const char *argv[] = {AS_SERVER_USER,     initdb,        "--pgdata",        home->pg_data,
+        const char *argv[] = {PG_AS_SERVER_USER,     initdb,        "--pgdata",        home->pg_data,
                               "--username=mlq",   "--auth=peer", "--encoding=UTF8", "--locale=C",
                               "--data-checksums", NULL};
-        rc = daemon_run(home, "initdb", as_server_user(argv), err);
+        rc = daemon_run(home, "initdb", pg_as_server_user(argv), err);
     }
     if (rc == MLQ_OK) {
         rc = write_settings(home, err);
@@ -292,12 +305,12 @@ static void settle_pid_file(const struct home *home)
 
 static int start_server(const struct home *home, struct mlq_err *err)
 {
-    char *postgres = server_program("postgres", err);
+    char *postgres = pg_program(home, "postgres", err);
     if (postgres == NULL) {
         return err->code;
     }
-    const char *argv[] = {AS_SERVER_USER, postgres, "-D", home->pg_data, NULL};
-    int rc = daemon_start(home, "postgres", as_server_user(argv), err);
+    const char *argv[] = {PG_AS_SERVER_USER, postgres, "-D", home->pg_data, NULL};
+    int rc = daemon_start(home, "postgres", pg_as_server_user(argv), err);
     mlq_free(postgres);
     return rc;
 }

@@ -23,6 +23,17 @@ int pg_init(const struct home *home, struct mlq_err *err);
 int pg_start(const struct home *home, struct mlq_err *err);
 void pg_stop(const struct home *home);
 
+/* The path of a program of PostgreSQL: of the version that made the home's data (`home` may be NULL), else the
+ * newest. NULL: err says what to install. */
+MLQ_OWNED_RETURN char *pg_program(const struct home *home, const char *name, struct mlq_err *err);
+
+/* An argv that begins with PG_AS_SERVER_USER, without that when we are not root. */
+#define PG_SERVER_USER "postgres"
+#define PG_AS_SERVER_USER                                                                          \
+    "setpriv", "--reuid=" PG_SERVER_USER, "--regid=" PG_SERVER_USER, "--init-groups", "--"
+#define PG_AS_SERVER_USER_WORDS 5
+const char *const *pg_as_server_user(const char *const *argv);
+
 /* For mlq-scheduler --database. */
 MLQ_OWNED_RETURN char *pg_conninfo(const struct home *home);
 

@@ -13,6 +13,7 @@ const struct verbs_verb verbs_all[] = {
      cmd_up},
     {"down", "cluster", "stop it; the record stays", cmd_down_help, cmd_down},
     {"status", "cluster", "is it up, and what does it do", cmd_status_help, cmd_status},
+    {"doctor", "cluster", "what is wrong here, and the command that mends it", cmd_doctor_help, cmd_doctor},
     {"nodes", "cluster", "the workers and what they have free", cmd_nodes_help, cmd_nodes},
     {"submit", "jobs", "run a pipeline, or a command", cmd_submit_help, cmd_submit},
     {"wait", "jobs", "until jobs have ended; --follow shows bars", cmd_wait_help, cmd_wait},

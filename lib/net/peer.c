@@ -185,8 +185,8 @@ const char *peer_failure_text(enum peer_event failure)
     case PEER_NO_LISTENER:
         return "nothing listens there";
     case PEER_CUT_OFF:
-        return "something listens there but ends the handshake: the server key is another one, or "
-               "it is no mlq scheduler";
+        return "something listens there but does not finish the handshake: the server key is another "
+               "one, it hangs, or it is no mlq scheduler";
     case PEER_NOT_ENROLLED:
         return "the scheduler there does not know this key: enroll it";
     case PEER_NOTHING:
