@@ -215,12 +215,18 @@ static void read_metrics(struct collect_job *job, const char *out)
     mlq_free(data);
 }
 
+static void remove_inner(struct collect_job *job, const char *name)
+{
+    (void)mlq_fs_remove_tree(mlq_region_format(job->region, "%s/%s", job->dir, name), NULL);
+}
+
 void collect_run(struct collect_job *job)
 {
     struct cas *cas = NULL;
     struct mlq_err err = MLQ_ERR_INIT;
     const char *out = mlq_region_format(job->region, "%s/out", job->dir);
     job->cause = WORKER_CAUSE_NONE;
+    remove_inner(job, "tmp"); /* room for what is kept: the task may have filled the disk */
     job->artifacts =
         mlq_region_array(job->region, COLLECT_ARTIFACTS_MAX + 1, sizeof *job->artifacts);
     job->metrics = mlq_region_array(job->region, COLLECT_METRICS_MAX, sizeof *job->metrics);
@@ -229,6 +235,8 @@ void collect_run(struct collect_job *job)
         return;
     }
     store_outputs(job, cas, out);
+    remove_inner(job, "work");
+    remove_inner(job, "in");
     store_log(job, cas);
     read_metrics(job, out);
     cas_close(&cas);

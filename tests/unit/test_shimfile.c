@@ -104,6 +104,32 @@ static void test_end(void **state)
     }
 }
 
+/* The description of a task takes the room of its end; on a disk that is full meanwhile only that room is left. */
+static void test_end_has_its_room(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"true", NULL};
+    static const char *const none[] = {NULL};
+    struct shimfile_conf conf = {.workdir = "/w",
+                                 .argv = (const char **)(uintptr_t)words,
+                                 .env = (const char **)(uintptr_t)none,
+                                 .log_tail_bytes = 1};
+    struct shimfile_end end = {.cause = WORKER_CAUSE_EXIT, .exit_code = 7};
+    struct shimfile_end got;
+    struct stat before;
+    struct stat after;
+    (void)unlink(SHIMFILE_EXIT);
+    assert_int_equal(shimfile_save_conf(".", &conf, NULL), 0);
+    assert_int_equal(stat(SHIMFILE_ROOM, &before), 0);
+    assert_true(before.st_blocks > 0);
+    assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ENOENT);
+    assert_int_equal(shimfile_save_end(".", &end, NULL), 0);
+    assert_int_equal(stat(SHIMFILE_EXIT, &after), 0);
+    assert_true(after.st_ino == before.st_ino); /* nothing new was needed */
+    assert_int_equal(shimfile_load_end(".", &got, NULL), 0);
+    assert_int_equal(got.exit_code, 7);
+}
+
 static void test_lock(void **state)
 {
     (void)state;
@@ -123,6 +149,7 @@ int main(void)
         cmocka_unit_test(test_conf_round_trip),
         cmocka_unit_test(test_conf_nonsense),
         cmocka_unit_test(test_end),
+        cmocka_unit_test(test_end_has_its_room),
         cmocka_unit_test(test_lock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@
 #define POS_FILE       "log.pos"
 #define COPY_BYTES     (256u << 10)
 #define STEP_BYTES_MAX (64u << 10)
+#define ROOM_BYTES     (64u << 10)
 
 struct pos {
     uint64_t total;
@@ -55,6 +56,7 @@ int joblog_create(struct joblog *log, const char *dir, uint64_t head_bytes, uint
         joblog_close(log);
         return err == NULL ? MLQ_EIO : err->code;
     }
+    (void)fallocate(log->fd, FALLOC_FL_KEEP_SIZE, 0, ROOM_BYTES); /* what a task says when it has filled the disk */
     save_pos(log);
     return MLQ_OK;
 }

@@ -35,6 +35,41 @@ static int load(const char *dir, const char *name, size_t bytes_max, char **data
     return rc;
 }
 
+/* A task may fill the disk, and its end must be told all the same: so the room for it is taken before. */
+static int reserve_end(const char *dir, struct mlq_err *err)
+{
+    char *path = mlq_fs_join(dir, SHIMFILE_ROOM);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    int code = fd < 0 ? errno : posix_fallocate(fd, 0, END_BYTES_MAX);
+    int rc = code == 0 ? MLQ_OK
+                       : mlq_fail(err, code == ENOSPC || code == EDQUOT ? MLQ_EFULL : MLQ_EIO, "reserve %s: %s", path,
+                                  strerror(code));
+    if (fd >= 0) {
+        close(fd);
+    }
+    mlq_free(path);
+    return rc;
+}
+
+/* Into the room that was kept, whole for every reader by its rename. */
+static int save_in_room(const char *dir, const struct kv *kv, struct mlq_err *err)
+{
+    char *room = mlq_fs_join(dir, SHIMFILE_ROOM);
+    char *path = mlq_fs_join(dir, SHIMFILE_EXIT);
+    int fd = open(room, O_WRONLY | O_CLOEXEC);
+    int rc = fd < 0 ? mlq_fail(err, MLQ_ENOENT, "open %s: %s", room, strerror(errno))
+                    : mlq_fs_write_all(fd, (struct mlq_str){.ptr = kv->data, .len = kv->len}, err);
+    if (rc == MLQ_OK && (ftruncate(fd, (off_t)kv->len) != 0 || rename(room, path) != 0)) {
+        rc = mlq_fail(err, MLQ_EIO, "write %s: %s", path, strerror(errno));
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    mlq_free(path);
+    mlq_free(room);
+    return rc;
+}
+
 int shimfile_save_conf(const char *dir, const struct shimfile_conf *conf, struct mlq_err *err)
 {
     struct kv kv = {0};
@@ -55,7 +90,8 @@ int shimfile_save_conf(const char *dir, const struct shimfile_conf *conf, struct
     for (size_t i = 0; conf->cgroups[i] != NULL; i++) {
         kv_put(&kv, "cgroup", mlq_str_from(conf->cgroups[i]));
     }
-    return save(dir, SHIMFILE_CONF, &kv, err);
+    int rc = save(dir, SHIMFILE_CONF, &kv, err);
+    return rc == MLQ_OK ? reserve_end(dir, err) : rc;
 }
 
 static size_t count_records(struct mlq_str text)
@@ -154,6 +190,10 @@ int shimfile_save_end(const char *dir, const struct shimfile_end *end, struct ml
     kv_put_i64(&kv, "rss_max_bytes", end->rss_max_bytes);
     kv_put_i64(&kv, "log_lost_bytes", (int64_t)end->log_lost_bytes);
     kv_put(&kv, "detail", mlq_str_from(end->detail));
+    if (save_in_room(dir, &kv, NULL) == MLQ_OK) {
+        kv_fini(&kv);
+        return MLQ_OK;
+    }
     return save(dir, SHIMFILE_EXIT, &kv, err);
 }
 

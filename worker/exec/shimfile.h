@@ -31,6 +31,7 @@
 #define SHIMFILE_SOCKET  "shim.sock"
 #define SHIMFILE_STARTED "started"
 #define SHIMFILE_EXIT    "exit"
+#define SHIMFILE_ROOM    "exit.room" /* kept free for it */
 
 #define SHIMFILE_CONF_BYTES_MAX (16u << 20)
 #define SHIMFILE_FIRST_CLIENT_FD                                                                   \
@@ -55,7 +56,7 @@ struct shimfile_conf {
     const char *cgroups[SHIMFILE_CGROUPS_MAX + 1]; /* folders whose cgroup.procs takes the task */
 };
 
-/* Strings are borrowed for the time of the call. */
+/* Strings are borrowed for the time of the call. Takes the room of the end, too: MLQ_EFULL when the disk has none. */
 int shimfile_save_conf(const char *dir, const struct shimfile_conf *conf, struct mlq_err *err);
 /* Strings live in `region`. */
 int shimfile_load_conf(const char *dir, struct mlq_region *region, struct shimfile_conf *conf,
