@@ -481,7 +481,7 @@ static int report(const struct up *up, int rc, const struct mlq_err *err)
         fprintf(stderr, "  the disk of %s is full: make room and run it again\n", up->home.dir);
         return CMD_REFUSED;
     }
-    return rc == MLQ_EPERM || rc == MLQ_EFULL || rc == MLQ_ENOTSUP ? CMD_REFUSED : CMD_UNREACHABLE;
+    return rc == MLQ_ECONN || rc == MLQ_ETIMEOUT ? CMD_UNREACHABLE : CMD_REFUSED;
 }
 
 int cmd_up(int argc, char **argv)

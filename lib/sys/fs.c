@@ -21,10 +21,10 @@
 static int fail_errno(struct mlq_err *err, const char *verb, const char *path)
 {
     int saved = errno;
-    int code = saved == ENOENT                      ? MLQ_ENOENT
-               : saved == EACCES || saved == EPERM  ? MLQ_EPERM
-               : saved == ENOSPC || saved == EDQUOT ? MLQ_EFULL
-                                                    : MLQ_EIO;
+    int code = saved == ENOENT                                       ? MLQ_ENOENT
+               : saved == EACCES || saved == EPERM || saved == EROFS ? MLQ_EPERM
+               : saved == ENOSPC || saved == EDQUOT                  ? MLQ_EFULL
+                                                                     : MLQ_EIO;
     (void)mlq_fail(err, code, "%s %s: %s", verb, path, strerror(saved));
     if (err != NULL) {
         err->sys_errno = saved;
