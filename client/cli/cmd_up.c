@@ -210,6 +210,7 @@ static char *find_migrations(const struct up *up)
 
 static int start_scheduler(struct up *up, struct mlq_err *err)
 {
+    up->log_from = daemon_log_bytes(&up->home, "scheduler"); /* what it refused before is of no account now */
     if (daemon_pid(&up->home, "scheduler") != 0) {
         return MLQ_OK;
     }
@@ -224,7 +225,6 @@ static int start_scheduler(struct up *up, struct mlq_err *err)
                           conninfo, "--migrations", migrations,        "--endpoint-file",
                           serving,  "--cluster",    up->home.cluster,  NULL};
     (void)unlink(serving); /* of a scheduler that was killed */
-    up->log_from = daemon_log_bytes(&up->home, "scheduler");
     int rc = daemon_start(&up->home, "scheduler", argv, err);
     mlq_free(migrations);
     mlq_free(conninfo);
