@@ -11,12 +11,22 @@
 #include "scheduler/shell_state.h"
 
 #define NAME_BYTES_MAX 1024 /* what an index row of the record holds */
-#define DIGEST_BYTES_MAX 128
+#define DIGEST_BYTES_MAX 71
 
 static void refuse(struct shell *shell, const struct net_peer *peer, int code, const char *why)
 {
     struct msg refused = {.kind = MSG_REFUSED, .epoch = shell->epoch, .refused = {.code = code, .text = mlq_str_from(why)}};
     (void)net_server_send(shell->server, &peer->address, &refused, NULL);
+}
+
+/* A worker said what cannot be so: it is broken, its key is in use twice, or somebody tries. */
+static void doubt(struct shell *shell, const char *name, const char *what)
+{
+    uint64_t times;
+    shell->untrue++;
+    if (mlq_log_paced(&shell->untrue_pace, shell_now_ns(), &times)) {
+        log_warn("worker.untrue", "name=%s what=\"%s\" times=%" PRIu64, name, what, times);
+    }
 }
 
 /* What stands against a hello; NULL: nothing. What the core would ignore in silence is said here. */
@@ -44,7 +54,7 @@ static void on_hello(struct shell *shell, const struct net_peer *peer, const str
     struct roster_worker *worker = roster_enroll(shell->roster, peer);
     const char *problem = worker == NULL ? "as many workers are known as the limit allows" : hello_problem(worker, hello);
     if (problem != NULL) {
-        log_warn("worker.refused", "name=%s why=\"%s\"", peer->name, problem);
+        doubt(shell, peer->name, problem);
         refuse(shell, peer, worker == NULL ? MLQ_EFULL : MLQ_EINVAL, problem);
         return;
     }
@@ -99,6 +109,17 @@ static void on_heartbeat(struct shell *shell, struct roster_worker *worker, cons
     }
 }
 
+/* By its form; whether the store has such an object, whoever reads it finds out. */
+static bool is_digest(struct mlq_str text)
+{
+    static const char algorithm[] = "sha256:";
+    bool good = mlq_str_starts(text, algorithm) && text.len > sizeof algorithm - 1 && text.len <= DIGEST_BYTES_MAX;
+    for (size_t i = sizeof algorithm - 1; good && i < text.len; i++) {
+        good = (text.ptr[i] >= '0' && text.ptr[i] <= '9') || (text.ptr[i] >= 'a' && text.ptr[i] <= 'f');
+    }
+    return good;
+}
+
 /* The first thing of a report that the record cannot hold, or NULL. One such row would fail the whole
  * transaction, and the worker would bring it again. */
 static const char *report_problem(const struct msg_report_item *item)
@@ -114,8 +135,8 @@ static const char *report_problem(const struct msg_report_item *item)
         if (artifact->name.len == 0 || artifact->name.len > NAME_BYTES_MAX) {
             return "an output's name is empty or over 1024 bytes";
         }
-        if (artifact->digest.len == 0 || artifact->digest.len > DIGEST_BYTES_MAX || artifact->bytes > INT64_MAX) {
-            return "an output's digest or size is out of range";
+        if (!is_digest(artifact->digest) || artifact->bytes > INT64_MAX) {
+            return "an output's digest or size cannot be";
         }
     }
     return NULL;
@@ -137,6 +158,15 @@ static void take_end(struct shell *shell, struct core_event *event, const struct
     event->payload = turn_add_payload(shell->open, &told);
 }
 
+/* Whether this worker has no business with that rank: the attempt is live, and others run it. */
+static bool is_of_another(const struct shell *shell, const struct roster_worker *worker, struct msg_member member)
+{
+    uint32_t workers[CORE_RANKS_MAX] = {0};
+    uint32_t ranks = core_attempt_workers(shell->core, member.attempt, workers, CORE_RANKS_MAX);
+    return ranks > 0 && (member.rank >= ranks || (workers[member.rank] != worker->id &&
+                                                  roster_find(shell->roster, workers[member.rank]) != NULL));
+}
+
 static void on_report_item(struct shell *shell, const struct roster_worker *worker, const struct msg_report_item *item)
 {
     struct core_event event = {
@@ -147,6 +177,9 @@ static void on_report_item(struct shell *shell, const struct roster_worker *work
         .signal = item->signal,
     };
     bool is_live = core_is_live(shell->core, event.attempt, event.rank, worker->id);
+    if (!is_live && is_of_another(shell, worker, item->member)) {
+        doubt(shell, worker->name, "it reports of an attempt that is another worker's");
+    }
     if (turn_is_full(shell->open) && (!is_live || item->kind == MSG_REPORT_NOTE)) {
         /* Workers repeat ends until they are acknowledged. Points of a metric are lost, and it is said. */
         shell->notes_lost += item->kind == MSG_REPORT_NOTE ? item->metric_count : 0;
@@ -158,7 +191,7 @@ static void on_report_item(struct shell *shell, const struct roster_worker *work
         break;
     case MSG_REPORT_NOTE:
         if (report_problem(item) != NULL) {
-            log_warn("worker.report", "worker=%u error=\"%s\"", worker->id, report_problem(item));
+            doubt(shell, worker->name, report_problem(item));
             return;
         }
         event.kind = EV_NOTE;
@@ -166,8 +199,11 @@ static void on_report_item(struct shell *shell, const struct roster_worker *work
         break;
     case MSG_REPORT_ENDED:
         if (item->cause >= CAUSE_COUNT) {
-            log_warn("worker.report", "worker=%u cause=%u error=\"no such cause\"", worker->id, item->cause);
+            doubt(shell, worker->name, "a task ended by a cause that there is not");
             return;
+        }
+        if (report_problem(item) != NULL) {
+            doubt(shell, worker->name, report_problem(item));
         }
         take_end(shell, &event, item);
         break;

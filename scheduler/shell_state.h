@@ -23,6 +23,7 @@
 
 #include "lib/base/list.h"
 #include "lib/net/net.h"
+#include "lib/sys/log.h"
 #include "scheduler/catalog.h"
 #include "scheduler/core/core.h"
 #include "scheduler/keybook.h"
@@ -84,6 +85,8 @@ struct shell {
     struct mlq_str submitter;
     struct net_address asker;
     uint64_t commits;
+    uint64_t untrue;     /* things that workers said of themselves or of attempts and that cannot be so */
+    struct mlq_log_pace untrue_pace;
     uint64_t notes_lost; /* points of metrics that came while the open turn was full */
     int64_t serving_us;
     void (*stopped)(void *context);

@@ -3,7 +3,7 @@
  *
  * The scheduler's socket. A frame passes, in this order: a key that is enrolled now (not only when
  * it connected), the version, the size and shape, the role. What fails is counted, logged at most
- * once a second for each cause, and answered with MSG_REFUSED.
+ * once a minute for each cause, and answered with MSG_REFUSED.
  */
 #include "lib/net/net.h"
 
@@ -30,6 +30,15 @@
 /* The peers' side is heard by libzmq; more parts than address and payload are nobody's. */
 #define PARTS 2
 
+enum cause { CAUSE_STRANGER, CAUSE_MALFORMED, CAUSE_VERSION, CAUSE_ROLE, CAUSES };
+
+struct complaint { /* of one cause, the last one */
+    struct mlq_log_pace pace;
+    uint64_t count;
+    char peer[NET_NAME_BYTES_MAX + 1];
+    char why[160];
+};
+
 struct net_server {
     void *context;
     void *socket;
@@ -42,9 +51,7 @@ struct net_server {
     net_server_cb on_message;
     void (*on_turn_end)(void *context);
     void *callback_context;
-    struct net_refusals refusals;
-    int64_t last_logged_ns;
-    uint64_t refusals_unlogged;
+    struct complaint complaints[CAUSES];
     char endpoint[ENDPOINT_BYTES];
     bool closing;
     void (*closed)(void *context);
@@ -82,21 +89,24 @@ static bool may_send(enum net_role role, enum msg_kind kind)
     return false;
 }
 
-static void refuse(struct net_server *server, const struct net_address *to, const char *name,
-                   int code, uint32_t version, const char *why)
+static void say(const struct complaint *complaint, uint64_t frames)
 {
-    struct msg msg = {.kind = MSG_REFUSED,
-                      .refused = {.code = code,
-                                  .text = mlq_str_from(why),
-                                  .version_theirs = version,
-                                  .version_ours = MSG_PROTOCOL_VERSION}};
-    int64_t now_ns = mlq_clock_boot_ns();
-    server->refusals_unlogged++;
-    if (server->last_logged_ns == 0 || now_ns - server->last_logged_ns >= MLQ_NS_PER_S) {
-        log_warn("net.refused", "peer=%s why=\"%s\" frames=%llu", name, why,
-                 (unsigned long long)server->refusals_unlogged);
-        server->last_logged_ns = now_ns;
-        server->refusals_unlogged = 0;
+    log_warn("net.refused", "peer=%s why=\"%s\" frames=%llu", complaint->peer, complaint->why,
+             (unsigned long long)frames);
+}
+
+static void refuse(struct net_server *server, enum cause cause, const struct net_address *to,
+                   const char *name, const struct msg_refused *refused)
+{
+    struct msg msg = {.kind = MSG_REFUSED, .refused = *refused};
+    struct complaint *complaint = &server->complaints[cause];
+    uint64_t frames;
+    msg.refused.version_ours = MSG_PROTOCOL_VERSION;
+    complaint->count++;
+    (void)snprintf(complaint->peer, sizeof complaint->peer, "%s", name);
+    (void)snprintf(complaint->why, sizeof complaint->why, "%.*s", MLQ_STR_ARG(refused->text));
+    if (mlq_log_paced(&complaint->pace, mlq_clock_boot_ns(), &frames)) {
+        say(complaint, frames);
     }
     if (to->len > 0) {
         (void)net_server_send(server, to, &msg, NULL); /* best effort: the peer may be gone */
@@ -109,8 +119,9 @@ static void judge(struct net_server *server, const struct net_address *from, zmq
     const struct enrolled_entry *entry =
         key == NULL ? NULL : enrolled_find(server->enrolled, key);
     if (entry == NULL) {
-        server->refusals.not_enrolled++;
-        refuse(server, from, "?", MLQ_EPERM, 0, "this key is not enrolled, or no longer");
+        refuse(server, CAUSE_STRANGER, from, "?",
+               &(struct msg_refused){.code = MLQ_EPERM,
+                                     .text = MLQ_STR("this key is not enrolled, or no longer")});
         return;
     }
     struct msg msg;
@@ -121,26 +132,29 @@ static void judge(struct net_server *server, const struct net_address *from, zmq
     int rc = codec_decode(bytes, LIMIT_FRAME_TO_SERVER_BYTES, server->in, &msg, &version, &err);
     if (rc == MLQ_EPROTO) {
         char text[128];
-        server->refusals.version++;
         (void)snprintf(text, sizeof text,
                        "you speak protocol version %u, the scheduler speaks %d: use the same "
                        "release of mlq",
                        version, MSG_PROTOCOL_VERSION);
-        refuse(server, from, entry->name, rc, version, text);
+        refuse(server, CAUSE_VERSION, from, entry->name,
+               &(struct msg_refused){
+                   .code = rc, .text = mlq_str_from(text), .version_theirs = version});
         return;
     }
     if (rc != MLQ_OK) {
-        server->refusals.malformed++;
-        refuse(server, from, entry->name, rc, version, err.text);
+        refuse(server, CAUSE_MALFORMED, from, entry->name,
+               &(struct msg_refused){
+                   .code = rc, .text = mlq_str_from(err.text), .version_theirs = version});
         return;
     }
     if (!may_send(entry->role, msg.kind)) {
         char text[128];
-        server->refusals.wrong_role++;
         (void)snprintf(text, sizeof text, "a %s may not send '%s'",
                        entry->role == NET_ROLE_WORKER ? "worker" : "client",
                        codec_kind_text(msg.kind));
-        refuse(server, from, entry->name, MLQ_EPERM, version, text);
+        refuse(server, CAUSE_ROLE, from, entry->name,
+               &(struct msg_refused){
+                   .code = MLQ_EPERM, .text = mlq_str_from(text), .version_theirs = version});
         return;
     }
     struct net_peer peer = {.address = *from,
@@ -189,8 +203,9 @@ static bool take_one(struct net_server *server)
             from.len = (uint8_t)len;
         }
         if (!given || parts != PARTS) {
-            server->refusals.malformed++;
-            refuse(server, &from, "?", MLQ_ECORRUPT, 0, "not one frame from one unnamed socket");
+            refuse(server, CAUSE_MALFORMED, &from, "?",
+                   &(struct msg_refused){.code = MLQ_ECORRUPT,
+                                         .text = MLQ_STR("not one frame from one unnamed socket")});
         } else {
             judge(server, &from, &payload);
         }
@@ -215,7 +230,14 @@ static void on_readable(void *context)
 static void on_refresh(void *context)
 {
     struct net_server *server = context;
+    int64_t now_ns = mlq_clock_boot_ns();
+    uint64_t frames;
     enrolled_refresh(server->enrolled);
+    for (int i = 0; i < CAUSES; i++) {
+        if (mlq_log_pace_rest(&server->complaints[i].pace, now_ns, &frames)) {
+            say(&server->complaints[i], frames);
+        }
+    }
 }
 
 /* ---- Life ------------------------------------------------------------------------------------ */
@@ -351,9 +373,12 @@ int net_server_send(struct net_server *server, const struct net_address *to, con
 
 struct net_refusals net_server_refusals(const struct net_server *server)
 {
-    struct net_refusals refusals = server->refusals;
-    refusals.not_enrolled += zap_refused(server->zap);
-    return refusals;
+    const struct complaint *complaints = server->complaints;
+    return (struct net_refusals){
+        .not_enrolled = complaints[CAUSE_STRANGER].count + zap_refused(server->zap),
+        .malformed = complaints[CAUSE_MALFORMED].count,
+        .version = complaints[CAUSE_VERSION].count,
+        .wrong_role = complaints[CAUSE_ROLE].count};
 }
 
 void net_server_close(struct net_server **server, void (*closed)(void *context), void *context)

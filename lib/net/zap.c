@@ -11,6 +11,7 @@
 #include "lib/net/enrolled.h"
 #include "lib/net/limits.h"
 #include "lib/net/zsock.h"
+#include "lib/sys/clock.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
 
@@ -40,6 +41,7 @@ struct zap {
     struct zpoll *poll;
     struct enrolled *enrolled;
     uint64_t refused;
+    struct mlq_log_pace pace;
     void (*closed)(void *context);
     void *closed_context;
 };
@@ -126,9 +128,12 @@ static void on_request(void *context)
                       address->bytes);
             answer(zap, &frames[FRAME_REQUEST], "200", "OK", key);
         } else {
+            uint64_t times;
             zap->refused++;
-            log_info("net.refuse", "key=\"%s\" address=%.*s", key, (int)address->len,
-                     address->bytes);
+            if (mlq_log_paced(&zap->pace, mlq_clock_boot_ns(), &times)) {
+                log_warn("net.refuse", "key=\"%s\" address=%.*s times=%llu", key,
+                         (int)address->len, address->bytes, (unsigned long long)times);
+            }
             answer(zap, &frames[FRAME_REQUEST], "400", "not enrolled", "");
         }
         zpoll_sent(zap->poll);

@@ -14,6 +14,7 @@
 
 #define LINE_BYTES      2048
 #define EVENT_BYTES_MAX 128
+#define PACE_NS         (60 * MLQ_NS_PER_S)
 
 static _Atomic int level_max = MLQ_LOG_INFO;
 
@@ -61,4 +62,21 @@ void mlq_log(enum mlq_log_level level, const char *event, const char *fmt, ...)
     /* One write per line keeps lines of several processes whole; a full disk must not stop us. */
     (void)!write(STDERR_FILENO, line, used);
     errno = saved_errno;
+}
+
+bool mlq_log_pace_rest(struct mlq_log_pace *pace, int64_t now_ns, uint64_t *times)
+{
+    if (pace->held == 0 || (pace->said_ns != 0 && now_ns - pace->said_ns < PACE_NS)) {
+        return false;
+    }
+    *times = pace->held;
+    pace->held = 0;
+    pace->said_ns = now_ns;
+    return true;
+}
+
+bool mlq_log_paced(struct mlq_log_pace *pace, int64_t now_ns, uint64_t *times)
+{
+    pace->held++;
+    return mlq_log_pace_rest(pace, now_ns, times);
 }

@@ -53,6 +53,26 @@ static void a_line_has_time_level_event_and_pairs(void **state)
     assert_string_equal(seen + 24, " info worker.lost worker=3 name=\"w1\"\n");
 }
 
+static void what_strangers_cause_is_said_once_a_minute(void **state)
+{
+    (void)state;
+    struct mlq_log_pace pace = {0};
+    const int64_t second = INT64_C(1000000000);
+    int64_t now = 5 * second;
+    uint64_t times = 0;
+    assert_true(mlq_log_paced(&pace, now, &times));
+    assert_int_equal(times, 1);
+    for (int i = 0; i < 1000; i++) {
+        assert_false(mlq_log_paced(&pace, now + i, &times));
+    }
+    assert_false(mlq_log_pace_rest(&pace, now + 59 * second, &times));
+    assert_true(mlq_log_pace_rest(&pace, now + 60 * second, &times)); /* the others, though nothing more came */
+    assert_int_equal(times, 1000);
+    assert_false(mlq_log_pace_rest(&pace, now + 200 * second, &times));
+    assert_true(mlq_log_paced(&pace, now + 200 * second, &times));
+    assert_int_equal(times, 1);
+}
+
 static void levels_select(void **state)
 {
     (void)state;
@@ -132,6 +152,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_has_time_level_event_and_pairs),
+        cmocka_unit_test(what_strangers_cause_is_said_once_a_minute),
         cmocka_unit_test(levels_select),
         cmocka_unit_test(a_value_cannot_forge_a_line),
         cmocka_unit_test(long_lines_are_cut_to_one_line),

@@ -263,6 +263,57 @@ static void test_malformed_frames(void **state)
     raw_close(&raw);
 }
 
+static unsigned lines_with(const char *path, const char *word)
+{
+    char *data = NULL;
+    size_t len = 0;
+    unsigned count = 0;
+    assert_int_equal(mlq_fs_read(path, 1 << 20, &data, &len, NULL), MLQ_OK);
+    for (const char *at = strstr(data, word); at != NULL; at = strstr(at + 1, word)) {
+        count++;
+    }
+    mlq_free(data);
+    return count;
+}
+
+/* Frames that the codec's tests cut and blow up one by one, here in a flood over the socket: each is refused and
+ * counted, the log has one line for each cause, and whoever behaves is served. */
+static void test_flood_of_malformed_frames(void **state)
+{
+    struct fixture *f = *state;
+    struct raw raw;
+    struct mlq_prng prng;
+    char deep[256] = "\x08\x01";
+    enum { ROUNDS = 100, KINDS = 4 };
+    mlq_prng_seed(&prng, 11);
+    for (size_t i = 2; i + 4 < sizeof deep; i += 3) { /* a request in a request in a request ... */
+        memcpy(deep + i, "\x82\x04\x7d", 3);
+    }
+    int stderr_kept = dup(STDERR_FILENO);
+    int log = open("flood.log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(dup2(log, STDERR_FILENO) >= 0);
+    raw_connect(f, &raw, &f->client_keys);
+    for (int i = 0; i < ROUNDS; i++) {
+        char noise[200];
+        for (size_t k = 0; k < sizeof noise; k++) {
+            noise[k] = (char)mlq_prng_next(&prng);
+        }
+        noise[0] = 0; /* never by chance a version that another release speaks */
+        assert_true(zmq_send(raw.socket, noise, sizeof noise, 0) > 0);
+        assert_true(zmq_send(raw.socket, "\x08\x01\x82\x04\x50\x10", 6, 0) > 0); /* cut off */
+        assert_true(zmq_send(raw.socket, deep, sizeof deep, 0) > 0);
+        assert_true(zmq_send(raw.socket, "", 0, 0) == 0);
+    }
+    FIXTURE_WAIT(f, net_server_refusals(f->server).malformed == ROUNDS * KINDS);
+    fixture_prove_alive(f);
+    assert_true(dup2(stderr_kept, STDERR_FILENO) >= 0);
+    close(stderr_kept);
+    close(log);
+    assert_int_equal(lines_with("flood.log", "net.refused"), 1);
+    assert_int_equal(f->received, 1); /* the proof alone */
+    raw_close(&raw);
+}
+
 /* An enrolled peer that names its own address could wait for another's to become free. */
 static void test_chosen_address(void **state)
 {
@@ -436,6 +487,7 @@ int main(void)
         TEST(test_wrong_role),
         TEST(test_other_version),
         TEST(test_malformed_frames),
+        TEST(test_flood_of_malformed_frames),
         TEST(test_chosen_address),
         TEST(test_revoked_key),
         TEST(test_two_connections_of_one_key),

@@ -278,16 +278,16 @@ static void test_a_gang_is_tried_again(void **state)
     uint64_t job = rig_submit(rig, spec, "");
     RIG_WAIT(rig, w->assigned_count == 2);
     uint64_t first = w->assigned[0].attempt;
-    rig_ended(w, first, 0, CAUSE_NONE, "sha256:old");
+    rig_ended(w, first, 0, CAUSE_NONE, "sha256:01d0");
     rig_ended(w, first, 1, CAUSE_EXIT, "");
     RIG_WAIT(rig, w->assigned_count == 4);
     assert_int_equal(w->assigned[2].restarts, 1);
     uint64_t second = w->assigned[2].attempt;
     assert_true(second > first);
-    rig_ended(w, second, 1, CAUSE_NONE, "sha256:of rank 1");
-    rig_ended(w, second, 0, CAUSE_NONE, "sha256:new");
+    rig_ended(w, second, 1, CAUSE_NONE, "sha256:0f01");
+    rig_ended(w, second, 0, CAUSE_NONE, "sha256:2e30");
     RIG_WAIT(rig, w->assigned_count == 5);
-    assert_string_equal(w->assigned[4].digest, "sha256:new");
+    assert_string_equal(w->assigned[4].digest, "sha256:2e30");
     rig_ended(w, w->assigned[4].attempt, 0, CAUSE_NONE, "sha256:bb");
     RIG_WAIT(rig, w->acked_count == 5);
     expect_state(rig, job, "succeeded");
@@ -324,6 +324,16 @@ static void test_a_log_is_relayed(void **state)
 
 /* ---- Hostile and broken peers ---- */
 
+/* What `mlq status` says of the lies of workers. */
+static void expect_untrue(struct rig *rig, int count)
+{
+    assert_int_equal(rig_call(rig, (struct msg_request){.op = MSG_OP_STATUS}), MLQ_OK);
+    json_t *document = json_loads(rig->blob, 0, NULL);
+    json_t *refused = json_object_get(json_object_get(document, "cluster"), "refused");
+    assert_int_equal(json_integer_value(json_object_get(refused, "untrue")), count);
+    json_decref(document);
+}
+
 static void test_a_worker_speaks_for_itself_only(void **state)
 {
     (void)state;
@@ -337,6 +347,11 @@ static void test_a_worker_speaks_for_itself_only(void **state)
     RIG_WAIT(rig, rig->w2.acked_count == 1 && rig->w2.fenced_count == 1);
     expect_state(rig, job, "running");
     assert_int_equal(rig_count(rig, "mlq.artifact"), 0);
+    expect_untrue(rig, 3); /* a start, an end, a digest that is none */
+    rig_started(&rig->w2, attempt, 300); /* a rank that there is not */
+    rig_started(&rig->w2, attempt + 1000, 0); /* an attempt of which nobody knows: it may be of old */
+    RIG_WAIT(rig, rig->w2.fenced_count == 3);
+    expect_untrue(rig, 4);
     /* Nor does it read the record of a job that it does not run, or answer for another's log. */
     rig_send(&rig->w2, &(struct msg){.kind = MSG_RECORD_REQUEST, .record_request = {.request = 5, .member = {attempt, 0}}});
     RIG_WAIT(rig, rig->w2.record_request == 5);
@@ -373,6 +388,19 @@ static void test_what_the_record_cannot_hold(void **state)
     expect_state(rig, job, "failed");
     assert_non_null(strstr(rig->blob, "\"output\""));
     assert_int_equal(rig_count(rig, "mlq.metric"), 2);
+    expect_untrue(rig, 3);
+    const char *const digests[] = {"", "md5:aa", "sha256:", "sha256:../../etc/passwd", "sha256:AA"};
+    for (size_t i = 0; i < MLQ_COUNT_OF(digests); i++) {
+        job = rig_submit(rig, ONE, "");
+        RIG_WAIT(rig, w->assigned_count == i + 2);
+        artifact = (struct msg_artifact){.name = MLQ_STR("a"), .digest = mlq_str_from(digests[i])};
+        rig_report(w, &(struct msg_report_item){.kind = MSG_REPORT_ENDED, .member = {w->assigned[i + 1].attempt, 0}, .artifacts = &artifact, .artifact_count = 1});
+        RIG_WAIT(rig, w->acked_count == i + 2);
+        expect_state(rig, job, "failed");
+        assert_non_null(strstr(rig->blob, "an output's digest or size cannot be"));
+    }
+    expect_untrue(rig, 8);
+    assert_int_equal(rig_count(rig, "mlq.artifact"), 0);
     assert_int_equal(rig->a.shell->epoch, 1);
     mlq_free(name);
     rig_close(rig);
@@ -414,6 +442,7 @@ static void test_hellos_that_are_refused(void **state)
     rig_heartbeat(w);
     RIG_WAIT(rig, w->refused == 6);
     assert_int_equal(w->heartbeats_acked, 1);
+    expect_untrue(rig, 4); /* each hello that could not be */
     rig_close(rig);
 }
 
