@@ -23,6 +23,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "lib/base/ownership.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
@@ -524,6 +525,59 @@ static void test_worker_dies(void **state)
     close(lock);
 }
 
+/* Garbage on its socket: whoever sends it is hung up on, the task and the worker's own line go on. */
+static void test_garbage_on_the_socket(void **state)
+{
+    (void)state;
+    const struct mlq_str garbage[] = {
+        MLQ_STR("\0\xff\xfe\x80\n"), MLQ_STR("lease\n"),      MLQ_STR("lease 99999999999999999999\n"),
+        MLQ_STR("kill 0\n"),           MLQ_STR("kill 4000\n"),  MLQ_STR("stop 1s 7\n"),
+        MLQ_STR("stop 5\n"),           MLQ_STR("\n"),           MLQ_STR("LEASE 5\n"),
+    };
+    const char *argv[] = {"sh", "-c", "touch ready; until [ -e go ]; do sleep 0.02; done; exit 5", NULL};
+    struct run run;
+    char endless[8192];
+    char answer[256];
+    begin(&run, argv);
+    start(&run);
+    wait_file("attempt/ready");
+    memset(endless, 'x', sizeof endless);
+    for (size_t i = 0; i <= MLQ_COUNT_OF(garbage); i++) {
+        struct mlq_str bytes = i < MLQ_COUNT_OF(garbage) ? garbage[i] : (struct mlq_str){endless, sizeof endless};
+        int stranger = connect_shim();
+        assert_true(send(stranger, bytes.ptr, bytes.len, MSG_NOSIGNAL) > 0);
+        while (recv(stranger, answer, sizeof answer, 0) > 0) {
+        }
+        close(stranger);
+    }
+    int crowd[64];
+    for (size_t i = 0; i < MLQ_COUNT_OF(crowd); i++) { /* more than it serves, and they say nothing */
+        crowd[i] = connect_shim();
+    }
+    assert_int_equal(mlq_fs_write_whole("attempt/go", MLQ_STR(""), 0600, NULL), 0);
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_EXIT);
+    assert_int_equal(run.end.exit_code, 5);
+    for (size_t i = 0; i < MLQ_COUNT_OF(crowd); i++) {
+        close(crowd[i]);
+    }
+}
+
+/* A grace without end is bounded by nothing but the lease, and does not wrap around to none. */
+static void test_endless_grace(void **state)
+{
+    (void)state;
+    const char *argv[] = {"sh", "-c", "trap 'touch asked; sleep 0.3; exit 6' TERM; touch ready; while :; do sleep 0.02; done", NULL};
+    struct run run;
+    begin(&run, argv);
+    start(&run);
+    wait_file("attempt/ready");
+    say(&run, "stop 9223372036854775807 7\n");
+    finish(&run);
+    assert_true(mlq_fs_exists("attempt/asked"));
+    assert_int_equal(run.end.exit_code, 6);
+}
+
 static void test_never_twice(void **state)
 {
     (void)state;
@@ -587,6 +641,8 @@ int main(void)
         cmocka_unit_test(test_closed_outputs),       cmocka_unit_test(test_large_log),
         cmocka_unit_test(test_binary_log),           cmocka_unit_test(test_oom_cgroup),
         cmocka_unit_test(test_oom_watched),          cmocka_unit_test(test_worker_dies),
+        cmocka_unit_test(test_garbage_on_the_socket),
+        cmocka_unit_test(test_endless_grace),
         cmocka_unit_test(test_never_twice),          cmocka_unit_test(test_shim_killed),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

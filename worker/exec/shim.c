@@ -90,7 +90,8 @@ static void stop(struct shim *shim, enum worker_cause cause, int64_t grace_ns)
     if (shim->is_child_gone || shim->must_kill) {
         return;
     }
-    int64_t deadline = grace_ns <= 0 ? 0 : mlq_clock_boot_ns() + grace_ns;
+    int64_t now = mlq_clock_boot_ns();
+    int64_t deadline = grace_ns <= 0 ? 0 : grace_ns < NEVER - now ? now + grace_ns : NEVER;
     bool is_first = shim->stop_cause == WORKER_CAUSE_NONE;
     shim->stop_cause = is_first ? cause : shim->stop_cause;
     shim->kill_deadline_ns = deadline < shim->kill_deadline_ns ? deadline : shim->kill_deadline_ns;
