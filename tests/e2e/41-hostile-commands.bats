@@ -136,6 +136,33 @@ seconds_since() { echo $(($(date +%s) - $1)); }
     ended "output 0 None"
 }
 
+@test "an object that is not what its digest says is not handed on: cause input, and the digest" {
+    cat >lie.yaml <<'Y'
+apiVersion: mlq/v1
+kind: Pipeline
+metadata: {name: lie}
+spec:
+  params: {gate: none}
+  stages:
+    make: {run: [sh, -c, 'echo honest > $MLQ_OUTPUT/a.txt']}
+    hold: {run: [sh, -c, 'until [ -e "${{ params.gate }}" ]; do sleep 0.05; done'], needs: [make]}
+    use:  {run: [sh, -c, 'cat $MLQ_INPUT_MAKE/a.txt'], needs: [make, hold]}
+Y
+    job=$(mlq submit lie.yaml --set "gate=$PWD/let-go" -q)
+    await 30 sh -c "mlq show $job --json | grep -q a.txt"
+    digest=$(field "$job" "[a['digest'] for a in stages['make']['artifacts'] if a['name']=='a.txt'][0]")
+    hex=${digest#sha256:}
+    object=$MLQ_HOME/store/objects/${hex:0:2}/${hex:2}
+    chmod u+w "$object"
+    echo forged >"$object"
+    touch let-go
+    run mlq wait "$job" --timeout 60s
+    [ "$status" = 1 ]
+    [ "$(field "$job" "stages['use']['state'], stages['use']['attempts'][0]['cause']" | tr -d "(',)")" = "failed input" ]
+    mlq show "$job" | grep -q "(input: input 'make': .*object ${hex:0:2}/${hex:2} is damaged: its bytes no longer have that digest"
+    rm "$object"
+}
+
 @test "a command that fills the disk fails by itself; the worker stays up and has its room back" {
     [ "$(id -u)" = 0 ] || skip "needs root, for a small file system"
     export MLQ_HOME=$MLQ_SCRATCH_DIR/small

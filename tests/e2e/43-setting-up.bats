@@ -158,3 +158,27 @@ says() { # EXIT TEXT COMMAND...
     kill "$standby"
     mlq submit --wait -- true
 }
+
+@test "garbage on the scheduler's port: closed, nothing crashes, others are served meanwhile" {
+    scheduler=$(pid_of scheduler)
+    python3 - "$(of_cluster endpoint)" <<'P'
+import os, socket, sys
+port = int(sys.argv[1].rsplit(':', 1)[1])
+greeting = b'\xff' + bytes(8) + b'\x7f\x03\x00CURVE' + bytes(15) + b'\x00' + bytes(31)
+kinds = [os.urandom(4096), b'GET / HTTP/1.1\r\nHost: x\r\n\r\n', b'\xff' + bytes(8) + b'\x7f', greeting,
+         greeting + b'\x06' + (1 << 62).to_bytes(8, 'big'), greeting + b'\x04\xff' + os.urandom(255),
+         greeting.replace(b'CURVE', b'NULL\0') + b'\x04\x19\x05READY' + bytes(19), b'\x16\x03\x01' + os.urandom(500), b'']
+held = []
+for round in range(20):
+    for bytes_ in kinds:
+        s = socket.create_connection(('127.0.0.1', port))
+        try:
+            s.sendall(bytes_)
+        except OSError:
+            pass
+        held.append(s)
+P
+    mlq submit --wait -- true
+    [ "$(pid_of scheduler)" = "$scheduler" ]
+    kill -0 "$scheduler"
+}
