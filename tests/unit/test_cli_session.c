@@ -34,6 +34,7 @@ static void every_code_has_the_exit_that_the_readme_promises(void **state)
     assert_int_equal(session_exit(MLQ_EFULL), 4);
     assert_int_equal(session_exit(MLQ_EINVAL), 5);
     assert_int_equal(session_exit(MLQ_ECONN), 6);
+    assert_int_equal(session_exit(MLQ_EPROTO), 6); /* a scheduler of another version */
     assert_int_equal(session_exit(MLQ_EUNKNOWN), 7);
     assert_int_equal(session_exit(MLQ_ECANCELED), 130);
     assert_int_equal(session_exit(-1000), 4);
