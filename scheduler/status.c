@@ -28,13 +28,14 @@ struct mlq_str status_cluster(struct shell *shell, struct mlq_region *region)
     char now[MLQ_CLOCK_TEXT_BYTES];
     mlq_clock_format_wall(shell->serving_us, started);
     mlq_clock_format_wall(mlq_clock_wall_us(), now);
-    return finish(json_pack("{s:s, s:{s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I}}}", "schema",
+    return finish(json_pack("{s:s, s:{s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I}}}", "schema",
                             "mlq/v1", "cluster", "name", shell->options.cluster, "endpoint",
                             net_server_endpoint(shell->server), "leader", shell->options.holder, "epoch",
                             (json_int_t)shell->epoch, "started", started, "now", now,
                             "jobs", (json_int_t)counts.jobs, "stages_ready",
                             (json_int_t)counts.stages_ready, "running", (json_int_t)counts.members, "workers",
-                            (json_int_t)counts.workers, "commits", (json_int_t)shell->commits, "refused", "not_enrolled",
+                            (json_int_t)counts.workers, "commits", (json_int_t)shell->commits, "refused", "handshakes",
+                            (json_int_t)refused.handshakes, "not_enrolled",
                             (json_int_t)refused.not_enrolled, "malformed", (json_int_t)refused.malformed, "version",
                             (json_int_t)refused.version, "wrong_role", (json_int_t)refused.wrong_role, "untrue",
                             (json_int_t)shell->untrue),

@@ -61,13 +61,13 @@ static void print_cluster(const json_t *cluster)
            (long long)doc_int(cluster, "jobs"), (long long)doc_int(cluster, "stages_ready"),
            (long long)doc_int(cluster, "running"));
     printf("workers    %lld\n", (long long)doc_int(cluster, "workers"));
-    long long all = (long long)(doc_int(refused, "not_enrolled") + doc_int(refused, "malformed") +
-                                doc_int(refused, "version") + doc_int(refused, "wrong_role") +
-                                doc_int(refused, "untrue"));
+    long long all = (long long)(doc_int(refused, "handshakes") + doc_int(refused, "not_enrolled") +
+                                doc_int(refused, "malformed") + doc_int(refused, "version") +
+                                doc_int(refused, "wrong_role") + doc_int(refused, "untrue"));
     if (all > 0) {
-        printf("refused    %lld messages: %lld not enrolled, %lld malformed, %lld of another "
+        printf("refused    %lld times: %lld in the handshake, %lld not enrolled, %lld malformed, %lld of another "
                "version, %lld not their role, %lld untrue\n",
-               all, (long long)doc_int(refused, "not_enrolled"),
+               all, (long long)doc_int(refused, "handshakes"), (long long)doc_int(refused, "not_enrolled"),
                (long long)doc_int(refused, "malformed"), (long long)doc_int(refused, "version"),
                (long long)doc_int(refused, "wrong_role"),
                (long long)doc_int(refused, "untrue"));

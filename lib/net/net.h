@@ -95,6 +95,9 @@ int net_server_send(struct net_server *server,
 
 /* Frames refused so far, by cause, for status and logs. */
 struct net_refusals {
+    /* Connections that ended before they were any: no ZeroMQ, no CURVE, another server's key. Late by some seconds,
+     * and never too many. */
+    uint64_t handshakes;
     uint64_t not_enrolled;
     uint64_t malformed; /* too large, too deep, truncated, not UTF-8 */
     uint64_t version;

@@ -18,6 +18,7 @@
 #include "lib/net/codec.h"
 #include "lib/net/enrolled.h"
 #include "lib/net/limits.h"
+#include "lib/net/monitor.h"
 #include "lib/net/zap.h"
 #include "lib/net/zsock.h"
 #include "lib/sys/clock.h"
@@ -26,11 +27,12 @@
 
 #define ENDPOINT_BYTES 256
 #define REFRESH_NS MLQ_NS_PER_S
+#define SETTLED_TICKS 5 /* seconds; a handshake has three */
 
 /* The peers' side is heard by libzmq; more parts than address and payload are nobody's. */
 #define PARTS 2
 
-enum cause { CAUSE_STRANGER, CAUSE_MALFORMED, CAUSE_VERSION, CAUSE_ROLE, CAUSES };
+enum cause { CAUSE_HANDSHAKE, CAUSE_STRANGER, CAUSE_MALFORMED, CAUSE_VERSION, CAUSE_ROLE, CAUSES };
 
 struct complaint { /* of one cause, the last one */
     struct mlq_log_pace pace;
@@ -39,9 +41,20 @@ struct complaint { /* of one cause, the last one */
     char why[160];
 };
 
+/* Connections that came, and those of which we know how their handshake ended. libzmq tells of no others: what is
+ * left over when the time for a handshake has passed is who failed it. */
+struct door {
+    uint64_t came;
+    uint64_t known;
+    uint64_t came_before[SETTLED_TICKS]; /* a ring: one for each tick of the refresh */
+    unsigned tick;
+};
+
 struct net_server {
     void *context;
     void *socket;
+    void *monitor; /* of it, for the door */
+    struct door door;
     struct zpoll *poll;
     struct zap *zap;
     struct enrolled *enrolled;
@@ -95,19 +108,23 @@ static void say(const struct complaint *complaint, uint64_t frames)
              (unsigned long long)frames);
 }
 
+static void count(struct complaint *complaint, const char *name, struct mlq_str why)
+{
+    uint64_t frames;
+    complaint->count++;
+    (void)snprintf(complaint->peer, sizeof complaint->peer, "%s", name);
+    (void)snprintf(complaint->why, sizeof complaint->why, "%.*s", MLQ_STR_ARG(why));
+    if (mlq_log_paced(&complaint->pace, mlq_clock_boot_ns(), &frames)) {
+        say(complaint, frames);
+    }
+}
+
 static void refuse(struct net_server *server, enum cause cause, const struct net_address *to,
                    const char *name, const struct msg_refused *refused)
 {
     struct msg msg = {.kind = MSG_REFUSED, .refused = *refused};
-    struct complaint *complaint = &server->complaints[cause];
-    uint64_t frames;
     msg.refused.version_ours = MSG_PROTOCOL_VERSION;
-    complaint->count++;
-    (void)snprintf(complaint->peer, sizeof complaint->peer, "%s", name);
-    (void)snprintf(complaint->why, sizeof complaint->why, "%.*s", MLQ_STR_ARG(refused->text));
-    if (mlq_log_paced(&complaint->pace, mlq_clock_boot_ns(), &frames)) {
-        say(complaint, frames);
-    }
+    count(&server->complaints[cause], name, refused->text);
     if (to->len > 0) {
         (void)net_server_send(server, to, &msg, NULL); /* best effort: the peer may be gone */
     }
@@ -227,12 +244,33 @@ static void on_readable(void *context)
     }
 }
 
+/* Keys that are not enrolled are the ZAP handler's to count. */
+static void count_handshakes(struct net_server *server)
+{
+    struct door *door = &server->door;
+    struct complaint *complaint = &server->complaints[CAUSE_HANDSHAKE];
+    uint16_t event;
+    uint32_t value;
+    while (monitor_next(server->monitor, &event, &value)) {
+        door->came += event == ZMQ_EVENT_ACCEPTED ? 1 : 0;
+        door->known += event != ZMQ_EVENT_ACCEPTED ? 1 : 0;
+    }
+    uint64_t *before = &door->came_before[door->tick++ % SETTLED_TICKS];
+    uint64_t failed = *before > door->known ? *before - door->known : 0;
+    *before = door->came;
+    while (complaint->count < failed) {
+        count(complaint, "?", MLQ_STR("a connection ended in its handshake: not ZeroMQ, not CURVE, or for another "
+                                      "server's key"));
+    }
+}
+
 static void on_refresh(void *context)
 {
     struct net_server *server = context;
     int64_t now_ns = mlq_clock_boot_ns();
     uint64_t frames;
     enrolled_refresh(server->enrolled);
+    count_handshakes(server);
     for (int i = 0; i < CAUSES; i++) {
         if (mlq_log_pace_rest(&server->complaints[i].pace, now_ns, &frames)) {
             say(&server->complaints[i], frames);
@@ -259,6 +297,11 @@ static int open_socket(struct net_server *server, const struct net_server_option
     }
     if (rc == MLQ_OK) {
         rc = zsock_set_int(server->socket, ZMQ_ROUTER_MANDATORY, 1, err);
+    }
+    if (rc == MLQ_OK) {
+        rc = monitor_open(server->context, server->socket,
+                          ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH,
+                          &server->monitor, err);
     }
     if (rc == MLQ_OK && zmq_bind(server->socket, options->endpoint) != 0) {
         rc = mlq_fail(err, errno == EADDRINUSE ? MLQ_EEXIST : MLQ_EIO, "listen on %s: %s",
@@ -292,6 +335,10 @@ static void on_zap_closed(void *context)
 static void on_poll_closed(void *context)
 {
     struct net_server *server = context;
+    if (server->socket != NULL) {
+        (void)zmq_socket_monitor(server->socket, NULL, 0);
+    }
+    zsock_close(server->monitor);
     zsock_close(server->socket);
     if (server->zap != NULL) {
         zap_close(&server->zap, on_zap_closed, server);
@@ -375,6 +422,7 @@ struct net_refusals net_server_refusals(const struct net_server *server)
 {
     const struct complaint *complaints = server->complaints;
     return (struct net_refusals){
+        .handshakes = complaints[CAUSE_HANDSHAKE].count,
         .not_enrolled = complaints[CAUSE_STRANGER].count + zap_refused(server->zap),
         .malformed = complaints[CAUSE_MALFORMED].count,
         .version = complaints[CAUSE_VERSION].count,

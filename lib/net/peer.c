@@ -10,10 +10,10 @@
 #include "lib/base/panic.h"
 #include "lib/net/codec.h"
 #include "lib/net/limits.h"
+#include "lib/net/monitor.h"
 #include "lib/net/zsock.h"
 #include "lib/sys/mem.h"
 
-#define MONITOR_ENDPOINT "inproc://monitor"
 #define RECONNECT_MS 100
 #define RECONNECT_MAX_MS 1000
 #define CONNECT_MS 3000
@@ -52,18 +52,6 @@ static int set_options(struct peer *peer, const struct net_peer_options *options
     return rc;
 }
 
-static int watch(struct peer *peer, struct mlq_err *err)
-{
-    if (zmq_socket_monitor(peer->socket, MONITOR_ENDPOINT, MONITORED) != 0) {
-        return mlq_fail(err, MLQ_EIO, "watch the connection: %s", zmq_strerror(errno));
-    }
-    peer->monitor = zmq_socket(peer->context, ZMQ_PAIR);
-    if (peer->monitor == NULL || zmq_connect(peer->monitor, MONITOR_ENDPOINT) != 0) {
-        return mlq_fail(err, MLQ_EIO, "watch the connection: %s", zmq_strerror(errno));
-    }
-    return zsock_set_int(peer->monitor, ZMQ_LINGER, 0, err);
-}
-
 static int connect_socket(struct peer *peer, struct mlq_err *err)
 {
     if (zmq_connect(peer->socket, peer->endpoint) != 0) {
@@ -90,7 +78,8 @@ int peer_open(struct peer *peer, const struct net_peer_options *options, struct 
         rc = set_options(peer, options, err);
     }
     if (rc == MLQ_OK) {
-        rc = watch(peer, err); /* before connecting: no event may be missed */
+        /* Before connecting: no event may be missed. */
+        rc = monitor_open(peer->context, peer->socket, MONITORED, &peer->monitor, err);
     }
     if (rc == MLQ_OK) {
         rc = connect_socket(peer, err);
@@ -114,32 +103,11 @@ void peer_close(struct peer *peer, int linger_ms)
     *peer = (struct peer){.context = NULL};
 }
 
-/* An event is two frames: number (16 bits) and value (32 bits), in the machine's order, then the
- * endpoint (zmq_socket_monitor(3)). */
-static bool read_event(void *monitor, uint16_t *event, uint32_t *value)
-{
-    char head[sizeof *event + sizeof *value];
-    int more = 0;
-    size_t size = sizeof more;
-    int len = zmq_recv(monitor, head, sizeof head, ZMQ_DONTWAIT);
-    if (len < 0) {
-        return false;
-    }
-    memcpy(event, head, sizeof *event);
-    memcpy(value, head + sizeof *event, sizeof *value);
-    while (zmq_getsockopt(monitor, ZMQ_RCVMORE, &more, &size) == 0 && more != 0) {
-        char endpoint[256];
-        (void)zmq_recv(monitor, endpoint, sizeof endpoint, ZMQ_DONTWAIT);
-    }
-    MLQ_ASSERT((size_t)len == sizeof head);
-    return true;
-}
-
 enum peer_event peer_next(struct peer *peer)
 {
     uint16_t event;
     uint32_t value;
-    if (!read_event(peer->monitor, &event, &value)) {
+    if (!monitor_next(peer->monitor, &event, &value)) {
         return PEER_NOTHING;
     }
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {

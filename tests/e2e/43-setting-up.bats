@@ -181,4 +181,6 @@ P
     mlq submit --wait -- true
     [ "$(pid_of scheduler)" = "$scheduler" ]
     kill -0 "$scheduler"
+    await 20 eval '[ "$(mlq status --json | python3 -c "import json,sys; print(json.load(sys.stdin)[\"cluster\"][\"refused\"][\"handshakes\"])")" -ge 100 ]' # counted (each mlq status just now hides one),
+    [ "$(grep -c 'a connection ended in its handshake' "$MLQ_HOME/logs/scheduler.log")" -le 2 ] # and not a line for each
 }

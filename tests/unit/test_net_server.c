@@ -158,6 +158,8 @@ static void test_raw_bytes(void **state)
         close(fds[i]);
     }
     fixture_prove_alive(f);
+    FIXTURE_WAIT(f, net_server_refusals(f->server).handshakes >= KINDS * EACH);
+    assert_int_equal(net_server_refusals(f->server).handshakes, KINDS * EACH);
     assert_int_equal(f->received, 2);
 }
 
