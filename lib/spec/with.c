@@ -9,6 +9,7 @@
 
 #include "lib/base/panic.h"
 #include "lib/spec/field.h"
+#include "lib/spec/gate_condition.h"
 
 #define GROUPS_MAX 16
 #define LIST_MAX 10000
@@ -27,6 +28,8 @@ struct walk {
     size_t count;
     uint32_t line;
     uint32_t column;
+    struct gate_condition *conditions; /* of the list at hand, GATE_CONDITIONS_MAX */
+    size_t condition_count;
 };
 
 static bool has_expression(struct mlq_str text)
@@ -91,40 +94,6 @@ static json_t *read_choice(struct walk *walk, const struct op_param *param,
     return NULL;
 }
 
-const char *with_condition_check(struct mlq_str text)
-{
-    struct mlq_str rest = text;
-    for (;;) {
-        rest = mlq_str_trim(rest);
-        size_t name = 0;
-        while (name < rest.len && strchr(" \t<>=!", rest.ptr[name]) == NULL) {
-            name++;
-        }
-        struct mlq_str after = mlq_str_trim((struct mlq_str){rest.ptr + name, rest.len - name});
-        size_t op = after.len >= 2 && after.ptr[1] == '=' && strchr("<>=!", after.ptr[0]) != NULL ? 2
-                    : after.len >= 1 && strchr("<>", after.ptr[0]) != NULL                        ? 1
-                                                                                                  : 0;
-        if (name == 0 || op == 0) {
-            return "expected a condition like \"accuracy >= 0.95\"";
-        }
-        after = mlq_str_trim((struct mlq_str){after.ptr + op, after.len - op});
-        struct mlq_str limit;
-        bool more = mlq_str_cut(after, ' ', &limit, &rest);
-        double number;
-        if (!field_parse_number(limit, &number)) {
-            return "expected a number after the comparison";
-        }
-        if (!more || mlq_str_trim(rest).len == 0) {
-            return NULL;
-        }
-        rest = mlq_str_trim(rest);
-        if (!mlq_str_starts(rest, "and ")) {
-            return "expected 'and' between two comparisons";
-        }
-        rest = (struct mlq_str){rest.ptr + 4, rest.len - 4};
-    }
-}
-
 static json_t *read_list_item(struct walk *walk, const struct op_param *param,
                               const struct yaml_node *node)
 {
@@ -138,12 +107,10 @@ static json_t *read_list_item(struct walk *walk, const struct op_param *param,
                  yaml_describe(node));
         return NULL;
     }
-    const char *problem = param->type == PARAM_CONDITIONS && !has_expression(text)
-                              ? with_condition_check(text)
-                              : NULL;
-    if (problem != NULL) {
-        diag_add(walk->diags, node->line, node->column, "%s: %s, found %s", param->path, problem,
-                 diag_quote(walk->diags, text));
+    struct mlq_err err = MLQ_ERR_INIT;
+    if (param->type == PARAM_CONDITIONS && !has_expression(text) &&
+        gate_condition_parse(text, walk->conditions, &walk->condition_count, &err) != MLQ_OK) {
+        diag_add(walk->diags, node->line, node->column, "%s: %s", param->path, err.text);
         return NULL;
     }
     return json_text(text);
@@ -152,6 +119,11 @@ static json_t *read_list_item(struct walk *walk, const struct op_param *param,
 static json_t *read_list(struct walk *walk, const struct op_param *param, const struct yaml_node *node)
 {
     json_t *list = json_array();
+    walk->condition_count = 0;
+    if (param->type == PARAM_CONDITIONS) {
+        walk->conditions =
+            mlq_region_array(walk->diags->region, GATE_CONDITIONS_MAX, sizeof *walk->conditions);
+    }
     if (param->type == PARAM_CONDITIONS && node->kind == YAML_SCALAR) { /* one condition, no list */
         json_t *item = read_list_item(walk, param, node);
         (void)json_array_append_new(list, item == NULL ? json_null() : item);

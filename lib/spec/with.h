@@ -31,7 +31,4 @@ MLQ_OWNED_RETURN json_t *with_normalise(const struct op_schema *op,
                                         const struct with_files *files,
                                         struct diag_list *diags);
 
-/* NULL when `text` is a condition "metric >= 0.95 [and …]", else what is wrong with it. */
-const char *with_condition_check(struct mlq_str text);
-
 #endif

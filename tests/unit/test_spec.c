@@ -210,7 +210,7 @@ static void mistakes_are_answered_with_their_place(void **state)
     refuses(HEAD "  stages:\n    a: &x {run: [x]}\n    b: *x\n",
             "t.yaml:6:11: anchors (&) and aliases (*) are not supported: write the value out, or use params and ${{ params.x }}\n");
     refuses(HEAD "  stages:\n    a: {uses: gate, with: {require: [\"accuracy => 1\"]}}\n",
-            "t.yaml:6:38: require: expected a condition like \"accuracy >= 0.95\", found 'accuracy => 1'\n");
+            "t.yaml:6:38: require: condition 'accuracy => 1', column 10: expected one of >= <= > < == !=\n");
     refuses(HEAD "  stages:\n    a: {run: [x]}\n    a: {run: [y]}\n", "t.yaml:7:5: key 'a' appears twice (first on line 6)\n");
 }
 

@@ -15,7 +15,7 @@
 #include <stddef.h>
 
 #include "lib/base/ownership.h"
-#include "worker/op/gate_condition.h"
+#include "lib/spec/gate_condition.h"
 
 #define GATE_FILES_MAX 64u
 

@@ -10,10 +10,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "lib/spec/gate_condition.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 #include "lib/task/task.h"
-#include "worker/op/gate_condition.h"
 #include "worker/op/gate_judge.h"
 #include "worker/op/jget.h"
 #include "worker/op/op.h"

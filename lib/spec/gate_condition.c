@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  */
-#include "worker/op/gate_condition.h"
+#include "lib/spec/gate_condition.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The language of a gate's conditions, as `require:` lists them. Pure: for the gate and for checks of a
- * spec before anything runs.
+ * The language of a gate's conditions, as `require:` lists them. Pure: one parser
+ * for the gate and for the check of a spec before anything is recorded.
  *
  *     requirement = condition { "and" condition }
  *     condition   = metric operator number
@@ -12,8 +12,8 @@
  *
  * Blanks may stand between the parts, and must around "and".
  */
-#ifndef MLQ_OP_GATE_CONDITION_H
-#define MLQ_OP_GATE_CONDITION_H
+#ifndef MLQ_SPEC_GATE_CONDITION_H
+#define MLQ_SPEC_GATE_CONDITION_H
 
 #include <stdbool.h>
 #include <stddef.h>
