@@ -197,7 +197,16 @@ static void take_metrics(struct collect_job *job, const json_t *root)
     }
 }
 
-/* A metrics.json that is no JSON is an artifact like any other. */
+void collect_metrics(struct collect_job *job, struct mlq_str text)
+{
+    json_t *root = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, NULL);
+    job->metrics = mlq_region_array(job->region, COLLECT_METRICS_MAX, sizeof *job->metrics);
+    if (json_is_object(root)) {
+        take_metrics(job, root);
+    }
+    json_decref(root);
+}
+
 static void read_metrics(struct collect_job *job, const char *out)
 {
     char *data = NULL;
@@ -206,11 +215,7 @@ static void read_metrics(struct collect_job *job, const char *out)
     const char *path = mlq_region_format(job->region, "%s/" METRICS_NAME, out);
     if (mlq_fs_exists(path) && resolve(out, path, real, NULL) == MLQ_OK &&
         mlq_fs_read(real, METRICS_BYTES_MAX, &data, &len, NULL) == MLQ_OK) {
-        json_t *root = json_loadb(data, len, JSON_REJECT_DUPLICATES, NULL);
-        if (json_is_object(root)) {
-            take_metrics(job, root);
-        }
-        json_decref(root);
+        collect_metrics(job, (struct mlq_str){data, len});
     }
     mlq_free(data);
 }
@@ -229,7 +234,6 @@ void collect_run(struct collect_job *job)
     remove_inner(job, "tmp"); /* room for what is kept: the task may have filled the disk */
     job->artifacts =
         mlq_region_array(job->region, COLLECT_ARTIFACTS_MAX + 1, sizeof *job->artifacts);
-    job->metrics = mlq_region_array(job->region, COLLECT_METRICS_MAX, sizeof *job->metrics);
     if (cas_open(job->store, &cas, &err) != MLQ_OK) {
         fail(job, &err);
         return;

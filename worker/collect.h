@@ -35,4 +35,8 @@ struct collect_job {
 
 void collect_run(struct collect_job *job);
 
+/* The part that reads a task's metrics.json: fills metrics. A text that is no JSON object gives none:
+ * it is an artifact like any other. */
+void collect_metrics(struct collect_job *job, struct mlq_str text);
+
 #endif

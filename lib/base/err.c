@@ -42,7 +42,8 @@ static void drop_split_sequence(char *text, size_t len)
 }
 
 /* Format into text[room], cut where it must be; returns the length. */
-static size_t format_text(char *text, size_t room, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static size_t
+format_text(char *text, size_t room, const char *fmt, va_list args)
 {
     text[0] = '\0';
     int wanted = vsnprintf(text, room, fmt, args);

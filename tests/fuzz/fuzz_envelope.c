@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * libFuzzer on the decoder of frames. What it takes must be sendable again, and what was sent
- * again must be the same. Build with clang (cmake -DCMAKE_C_COMPILER=clang), then
- *     fuzz_envelope -max_len=65536 CORPUS
- * A first corpus is written by: fuzz_envelope_corpus CORPUS
+ * Frames. What the decoder takes must be sendable again, and what was sent again must be the same.
  */
-#include <stddef.h>
-#include <stdint.h>
-
-#include "lib/base/panic.h"
 #include "lib/net/codec.h"
 #include "lib/net/limits.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static struct mlq_str encode(struct mlq_region *region, const struct msg *msg)
 {
@@ -27,7 +19,7 @@ static struct mlq_str encode(struct mlq_region *region, const struct msg *msg)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct mlq_region *region = mlq_region_create();
-    struct mlq_str frame = {.ptr = (const char *)data, .len = size};
+    struct mlq_str frame = fuzz_text(data, size);
     struct msg msg;
     uint32_t version;
     if (codec_decode(frame, LIMIT_FRAME_TO_PEER_BYTES, region, &msg, &version, NULL) == MLQ_OK) {
