@@ -28,7 +28,7 @@ case ${1:-} in
     corpus=tests/fuzz/corpus/$name
     mkdir -p "build/fuzz/least/$name"
     find "build/fuzz/least/$name" -type f -delete
-    "build/fuzz/tests/fuzz_$name" -set_cover_merge=1 -max_len=2048 "build/fuzz/least/$name" \
+    "build/fuzz/tests/fuzz_$name" -set_cover_merge=1 -use_counters=0 -max_len=1024 "build/fuzz/least/$name" \
         "$corpus" "build/fuzz/found/$name"
     find "$corpus" -type f ! -name 'found-*' ! -name 'seed-*' -delete
     cp "build/fuzz/least/$name"/* "$corpus"

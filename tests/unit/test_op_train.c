@@ -168,8 +168,8 @@ struct gang {
 };
 
 /* Rank 0 writes to `output`, the others to folders of their own that must stay empty. */
-static struct gang
-start_gang(const char *with, const char *output, const char *checkpoint, uint32_t ranks)
+static struct gang start_gang(const char *with, const char *output, const char *checkpoint,
+                              uint32_t ranks)
 {
     struct gang gang = {.ranks = ranks};
     uint16_t port = free_port();
@@ -645,6 +645,57 @@ static void a_model_is_not_judged_on_what_does_not_fit_it(void **state)
     assert_false(mlq_fs_exists("out-eval-bad/metrics.json"));
 }
 
+/* The last number of the file becomes another, or the file loses its end. */
+static void damage_model(const char *path, const char *end, size_t end_len, size_t lost)
+{
+    size_t len = 0;
+    char *bytes = op_run_read("out-fit/model.safetensors", &len);
+    memcpy(bytes + len - end_len, end, end_len);
+    assert_int_equal(mlq_fs_write_durable(path, (struct mlq_str){bytes, len - lost}, 0644, NULL),
+                     MLQ_OK);
+    mlq_free(bytes);
+}
+
+static void damaged_models_are_refused_by_all_who_read_them(void **state)
+{
+    (void)state;
+    struct op_run eval = {
+        .op = "eval.metrics", .output = "out-damaged", .data = "test.safetensors"};
+    struct op_run onnx = {.op = "package.onnx", .output = "out-damaged"};
+    eval.model = onnx.model = "nan.safetensors";
+    damage_model("nan.safetensors", "\0\0\xc0\x7f", 4, 0);
+    op_run_expect(
+        &eval, 1,
+        "mlq-op eval.metrics: nan.safetensors: tensor layers.2.bias holds a NaN or an infinity\n");
+    op_run_expect(
+        &onnx, 1,
+        "mlq-op package.onnx: nan.safetensors: tensor layers.2.bias holds a NaN or an infinity\n");
+    eval.model = onnx.model = "short.safetensors";
+    damage_model("short.safetensors", "", 0, 4);
+    op_run_expect(&eval, 1,
+                  "mlq-op eval.metrics: short.safetensors: not a sound safetensors file: tensor "
+                  "'layers.2.bias': bytes 1152..1164 lie outside the 1160 bytes of data\n");
+    op_run_expect(&onnx, 1,
+                  "mlq-op package.onnx: short.safetensors: not a sound safetensors file: tensor "
+                  "'layers.2.bias': bytes 1152..1164 lie outside the 1160 bytes of data\n");
+    eval.model = onnx.model = "none.safetensors";
+    op_run_expect(&eval, 1,
+                  "mlq-op eval.metrics: open none.safetensors: No such file or directory\n");
+    op_run_expect(&onnx, 1,
+                  "mlq-op package.onnx: open none.safetensors: No such file or directory\n");
+    eval.model = "out-fit/model.safetensors";
+    eval.data = "short.safetensors";
+    op_run_expect(&eval, 1,
+                  "mlq-op eval.metrics: short.safetensors: not a sound safetensors file: tensor "
+                  "'layers.2.bias': bytes 1152..1164 lie outside the 1160 bytes of data\n");
+    eval.data = "out-fit/model.safetensors";
+    op_run_expect(&eval, 1,
+                  "mlq-op eval.metrics: out-fit/model.safetensors: no table: its metadata lack "
+                  "'mlq.table' (data.import makes tables)\n");
+    assert_false(mlq_fs_exists("out-damaged/metrics.json"));
+    assert_false(mlq_fs_exists("out-damaged/model.onnx"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -666,6 +717,7 @@ int main(void)
         cmocka_unit_test(a_loss_that_is_no_number_stops_the_training),
         cmocka_unit_test(gangs_that_do_not_fit_are_refused),
         cmocka_unit_test(a_model_is_not_judged_on_what_does_not_fit_it),
+        cmocka_unit_test(damaged_models_are_refused_by_all_who_read_them),
     };
     return cmocka_run_group_tests(tests, write_tables, NULL);
 }
