@@ -108,6 +108,15 @@ void check_machine_action(struct sim *sim, uint32_t index, const struct agent_ac
     }
 }
 
+void check_machine_fenced(struct sim *sim, uint32_t index, uint64_t attempt, uint32_t rank)
+{
+    const struct sim_folder *folder = sim_shim_find(&sim->workers[index], attempt, rank);
+    if (folder != NULL && !folder->must_kill &&
+        (folder->state == SIM_SHIM_STARTING || folder->state == SIM_SHIM_LIVE)) {
+        sim_fail("worker %u does not kill attempt %lx, which was fenced", index, lu(attempt));
+    }
+}
+
 /* ---- After each step ---- */
 
 static void check_worker(const struct sim *sim, uint32_t index)

@@ -13,7 +13,8 @@ root=$(cd "$here/../.." && pwd)
 limit=${1:-300}
 [ $# -eq 0 ] || shift
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT INT TERM
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
 steps=3000
 
 copy_tree() {

@@ -498,6 +498,8 @@ void check_machine_begins(struct sim *sim, uint32_t worker, const struct sim_fol
 /* An action of the agent, before it is done; `folder`: of its member, or NULL. */
 void check_machine_action(struct sim *sim, uint32_t worker, const struct agent_action *action,
                           const struct sim_folder *folder);
+/* The order to kill it at once was heard. */
+void check_machine_fenced(struct sim *sim, uint32_t worker, uint64_t attempt, uint32_t rank);
 void check_machine_step(struct sim *sim);
 
 #endif

@@ -192,7 +192,7 @@ void sim_shim_spawn(struct sim *sim, uint32_t index, struct sim_folder *folder, 
     folder->state = SIM_SHIM_STARTING;
     folder->lease_ns = lease_ns;
     bool is_slow = sim_chance(sim, 3);
-    int64_t delay_ns = is_slow ? sim_between(sim, SIM_SECOND, 6 * SIM_SECOND)
+    int64_t delay_ns = is_slow ? sim_between(sim, SIM_SECOND, 15 * SIM_SECOND)
                                : sim_between(sim, SIM_MILLI, 20 * SIM_MILLI);
     post(sim, delay_ns, index, folder, "task begins", on_begin);
 }
@@ -203,9 +203,8 @@ void sim_shim_stop(struct sim *sim, uint32_t index, struct sim_folder *folder,
     if (folder->state == SIM_SHIM_STARTING || folder->state == SIM_SHIM_LIVE) {
         folder->cause = folder->cause == WORKER_CAUSE_NONE ? cause : folder->cause;
     }
-    if (folder->state == SIM_SHIM_STARTING) {
-        folder->must_kill = true;
-    } else if (folder->state == SIM_SHIM_LIVE) {
+    folder->must_kill = folder->must_kill || folder->state == SIM_SHIM_STARTING || grace_ns <= 0;
+    if (folder->state == SIM_SHIM_LIVE) {
         int64_t delay_ns = grace_ns <= 0         ? 0
                            : folder->is_stubborn ? grace_ns
                                                  : sim_between(sim, 0, grace_ns);

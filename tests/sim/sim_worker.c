@@ -260,6 +260,9 @@ void sim_worker_message(struct sim *sim, uint32_t index, const struct sim_messag
         sim_fail("worker %u obeys epoch %u, and has heard of %u", index, message->epoch,
                  worker->epoch_heard);
     }
+    if (message->kind == SIM_FENCED && !is_old) {
+        check_machine_fenced(sim, index, message->attempt, message->rank);
+    }
     if (worker->epoch_kept != worker->epoch_heard) {
         sim_fail("worker %u would forget epoch %u if it died now", index, worker->epoch_heard);
     }
@@ -290,6 +293,23 @@ static void set_tick(struct sim *sim, uint32_t index)
 
 /* ---- Life ---- */
 
+/* Of one that has ended the agent may be told at once, or as of one that lives and then ends. */
+static void find_folder(struct sim *sim, uint32_t index, const struct sim_folder *folder)
+{
+    bool is_told_ended = folder->state == SIM_SHIM_ENDED && sim_chance(sim, 50);
+    sim_worker_feed(sim, index,
+                    (struct agent_event){.kind = AGENT_EV_FOUND,
+                                         .attempt = folder->fact.attempt,
+                                         .rank = folder->fact.rank,
+                                         .is_live = !is_told_ended,
+                                         .cause = folder->cause,
+                                         .exit_code = folder->exit_code,
+                                         .signal = folder->signal});
+    if (!is_told_ended) {
+        sim_shim_report(sim, index, folder);
+    }
+}
+
 void sim_worker_start(struct sim *sim, uint32_t index)
 {
     struct sim_worker *worker = &sim->workers[index];
@@ -305,17 +325,11 @@ void sim_worker_start(struct sim *sim, uint32_t index)
         if (!folder->is_used) {
             continue;
         }
-        sim_worker_feed(sim, index,
-                        (struct agent_event){.kind = AGENT_EV_FOUND,
-                                             .attempt = folder->fact.attempt,
-                                             .rank = folder->fact.rank,
-                                             .is_live = true,
-                                             .exit_code = -1});
         if (folder->state == SIM_SHIM_NONE) { /* it died while it prepared this one */
             folder->state = SIM_SHIM_ENDED;
             folder->cause = WORKER_CAUSE_NODE;
         }
-        sim_shim_report(sim, index, folder);
+        find_folder(sim, index, folder);
     }
     sim_net_close(sim, index);
     /* What an earlier process had not sent died with it. */
