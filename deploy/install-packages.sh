@@ -14,7 +14,8 @@ build_packages="build-essential cmake ninja-build pkg-config
     protobuf-c-compiler libprotobuf-c-dev libzmq3-dev libuv1-dev
     libpq-dev postgresql libopenblas-pthread-dev libgloo-dev
     libfyaml-dev libjansson-dev libssl-dev libpcre2-dev libonnx-dev python3"
-test_packages="libcmocka-dev bats python3-venv ca-certificates clang libclang-rt-14-dev"
+test_packages="libcmocka-dev bats python3-venv ca-certificates clang libclang-rt-14-dev
+    valgrind"
 
 say() { printf 'install-packages: %s\n' "$*" >&2; }
 

@@ -14,19 +14,18 @@ static bool worker_fits(const struct core *core, const struct worker *worker,
            worker->member_count < CORE_MEMBERS_PER_WORKER_MAX && rvec_fits(&available, need);
 }
 
-/* Fewest free GPUs that suffice, then lowest number. */
+/* Fewest free GPUs that suffice, then lowest number, among those that have any. */
 static struct worker *pick_for_gpus(const struct core *core, const struct rvec *need)
 {
+    const struct mlq_heap *heap = &core->by_cpu[1];
     struct worker *best = NULL;
     int32_t best_free = 0;
-    for (uint32_t slot = 0; slot < core->worker_slots.fresh; slot++) {
-        struct worker *worker = &core->workers[slot];
-        if (!slots_in_use(&core->worker_slots, slot) || !worker_fits(core, worker, need)) {
-            continue;
-        }
+    for (uint32_t i = 0; i < heap->count; i++) {
+        struct worker *worker = MLQ_CONTAINER_OF(heap->nodes[i], struct worker, by_cpu);
         int32_t gpus_free = rvec_gpu_count(fleet_free_gpus(worker));
-        if (best == NULL || gpus_free < best_free ||
-            (gpus_free == best_free && worker->id < best->id)) {
+        bool is_better = best == NULL || gpus_free < best_free ||
+                         (gpus_free == best_free && worker->id < best->id);
+        if (is_better && gpus_free >= need->gpus && worker_fits(core, worker, need)) {
             best = worker;
             best_free = gpus_free;
         }
