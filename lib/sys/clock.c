@@ -22,6 +22,16 @@ int64_t mlq_clock_wall_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+struct timespec mlq_clock_monotonic_after(int64_t ns)
+{
+    struct timespec at;
+    MLQ_ASSERT(clock_gettime(CLOCK_MONOTONIC, &at) == 0);
+    int64_t nanos = (ns < 0 ? 0 : ns) + at.tv_nsec;
+    at.tv_sec += nanos / MLQ_NS_PER_S;
+    at.tv_nsec = nanos % MLQ_NS_PER_S;
+    return at;
+}
+
 void mlq_clock_format_wall(int64_t wall_us, char *text)
 {
     int64_t micros = wall_us % 1000000;

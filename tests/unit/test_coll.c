@@ -1,128 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Collectives among real processes on loopback: what they move, and what happens when a rank does
- * not come, belongs to another gang, dies, or stands still.
+ * Collectives among real processes on loopback, and among threads: what they move, and what happens
+ * when a rank does not come, belongs to another gang or generation, dies, stands still, or is told
+ * to give up.
  */
 #include "tests/unit/cm.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "lib/base/ownership.h"
-#include "lib/sys/clock.h"
-#include "lib/sys/mem.h"
-#include "worker/coll/coll.h"
+#include "tests/unit/coll_ranks.h"
+#include "worker/coll/coll_plugin.h"
 #include "worker/coll/coll_store.h"
 #include "worker/coll/coll_watchdog.h"
 
-#define LIMIT_NS  (20 * MLQ_NS_PER_S)
-#define SHORT_NS  (1 * MLQ_NS_PER_S)
-#define RANKS_MAX 4u
-
-/* A port that was free a moment ago. */
-static uint16_t free_port(void)
+static struct coll_gang gloo_gang(uint32_t rank, uint32_t size, uint16_t port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
-}
-
-static struct coll_gang gang_of(uint32_t rank, uint32_t size, uint16_t port)
-{
-    return (struct coll_gang){
-        .rank = rank, .size = size, .address = "127.0.0.1", .port = port, .name = "test/1"};
-}
-
-/* Runs `body` once per rank, each in a process of its own; the exit statuses are the bodies'
- * results. */
-typedef int (*rank_fn)(struct coll_gang gang);
-
-static void run_ranks(rank_fn body, uint32_t size, pid_t pids[RANKS_MAX])
-{
-    uint16_t port = free_port();
-    for (uint32_t rank = 0; rank < size; rank++) {
-        pids[rank] = fork();
-        assert_true(pids[rank] >= 0);
-        if (pids[rank] == 0) {
-            _exit(body(gang_of(rank, size, port)));
-        }
-    }
-}
-
-static int status_of(pid_t pid)
-{
-    int status = 0;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return gang_of(COLL_AUTO, rank, size, port);
 }
 
 /* ---- What is moved ---- */
 
-#define CHECK(condition)                                                                           \
-    if (!(condition)) {                                                                            \
-        (void)fprintf(stderr, "rank %u, line %d: %s\n", gang.rank, __LINE__, #condition);          \
-        return 1;                                                                                  \
-    }
-
-static int move_bytes(struct coll_gang gang)
-{
-    struct mlq_err err = MLQ_ERR_INIT;
-    struct coll *coll = NULL;
-    int rc = coll_open(&gang, LIMIT_NS, &coll, &err);
-    if (rc != 0) {
-        (void)fprintf(stderr, "open: %s\n", err.text);
-        return 1;
-    }
-    CHECK(coll_rank(coll) == gang.rank && coll_size(coll) == gang.size);
-    for (uint32_t round = 0; round < 20; round++) {
-        /* Rank r sends r + 1 blocks of 1000 bytes of its own; rank 1 sends nothing at all. */
-        uint64_t bytes[RANKS_MAX], total = 0;
-        for (uint32_t r = 0; r < gang.size; r++) {
-            bytes[r] = r == 1 ? 0 : (r + 1) * 1000;
-            total += bytes[r];
-        }
-        uint8_t *send = mlq_alloc(bytes[gang.rank]), *receive = mlq_alloc(total);
-        memset(send, (int)(round + gang.rank), bytes[gang.rank]);
-        CHECK(coll_allgather(coll, send, receive, bytes, LIMIT_NS, &err) == 0);
-        uint64_t at = 0;
-        for (uint32_t r = 0; r < gang.size; r++) {
-            for (uint64_t i = 0; i < bytes[r]; i++) {
-                CHECK(receive[at++] == (uint8_t)(round + r));
-            }
-        }
-        uint32_t root = round % gang.size, word = gang.rank == root ? 1000 + round : 0;
-        CHECK(coll_broadcast(coll, &word, sizeof(word), root, LIMIT_NS, &err) == 0);
-        CHECK(word == 1000 + round);
-        mlq_free(send);
-        mlq_free(receive);
-    }
-    CHECK(coll_barrier(coll, LIMIT_NS, &err) == 0);
-    coll_close(&coll);
-    CHECK(coll == NULL);
-    return 0;
-}
-
 static void bytes_of_all_ranks_arrive_in_order(void **state)
 {
     (void)state;
-    for (uint32_t size = 1; size <= RANKS_MAX; size++) {
-        pid_t pids[RANKS_MAX];
-        run_ranks(move_bytes, size, pids);
-        for (uint32_t rank = 0; rank < size; rank++) {
-            assert_int_equal(status_of(pids[rank]), 0);
-        }
-    }
+    check_bytes_of_all_ranks(COLL_AUTO, RANKS_MAX); /* self, then gloo */
+}
+
+static void bytes_of_all_threads_arrive_in_order(void **state)
+{
+    (void)state;
+    check_bytes_of_all_ranks(COLL_LOOP, RANKS_MAX);
 }
 
 /* ---- Ranks that do not come ---- */
@@ -132,7 +43,7 @@ static void a_missing_rank_is_named_in_time(void **state)
     (void)state;
     struct mlq_err err = MLQ_ERR_INIT;
     struct coll *coll = NULL;
-    struct coll_gang gang = gang_of(0, 3, free_port());
+    struct coll_gang gang = gloo_gang(0, 3, free_port());
     int64_t start_ns = mlq_clock_boot_ns();
     assert_int_equal(coll_open(&gang, SHORT_NS, &coll, &err), MLQ_ETIMEOUT);
     assert_true(mlq_clock_boot_ns() - start_ns < 5 * MLQ_NS_PER_S);
@@ -170,7 +81,7 @@ struct meeting {
 
 static struct meeting start_meeting(void)
 {
-    struct meeting meeting = {.gang = gang_of(0, 2, free_port())};
+    struct meeting meeting = {.gang = gloo_gang(0, 2, free_port())};
     assert_int_equal(coll_store_serve(&meeting.gang, &meeting.server, NULL), 0);
     return meeting;
 }
@@ -245,9 +156,11 @@ static void a_rank_of_another_gang_is_refused(void **state)
 {
     (void)state;
     struct meeting meeting = start_meeting();
-    struct coll_gang others[] = {meeting.gang, meeting.gang};
+    struct coll_gang others[] = {meeting.gang, meeting.gang, meeting.gang};
+    static const char *const texts[] = {"another gang", "another gang", "another generation"};
     others[0].name = "test/2";
     others[1].size = 3;
+    others[2].generation = 1 + (UINT64_C(1) << 32);
     for (size_t i = 0; i < MLQ_COUNT_OF(others); i++) {
         struct coll_store_client *client = NULL;
         struct mlq_err err = MLQ_ERR_INIT;
@@ -255,7 +168,7 @@ static void a_rank_of_another_gang_is_refused(void **state)
         int rc = coll_store_client_open(&others[i], mlq_clock_boot_ns() + LIMIT_NS, &client, local,
                                         &err);
         assert_int_equal(rc, MLQ_EPERM);
-        assert_non_null(strstr(err.text, "another gang"));
+        assert_non_null(strstr(err.text, texts[i]));
     }
     assert_int_equal(coll_store_present(meeting.server), 0);
     coll_store_stop(&meeting.server);
@@ -286,9 +199,9 @@ static void strangers_are_turned_away(void **state)
     (void)state;
     struct meeting meeting = start_meeting();
     static const char http[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    static const uint8_t long_name[] = "mlqkv1\n\0\0\0\0\0\2\0\0\0\xff\xff\xff\xff";
+    static const uint8_t long_name[] = "mlqkv2\n\0\0\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\xff\xff\xff\xff";
     /* A good hello, and then a request with an unknown verb, and one with a huge value. */
-    static const uint8_t bad_verb[] = "mlqkv1\n\0\0\0\0\0\2\0\0\0\6\0\0\0test/1";
+    static const uint8_t bad_verb[] = "mlqkv2\n\0\0\0\0\0\2\0\0\0\1\0\0\0\0\0\0\0\6\0\0\0test/1";
     static const uint8_t requests[][12] = {{9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0},
                                            {1, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff},
                                            {2, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0}};
@@ -362,19 +275,19 @@ static void pause_ms(int ms)
  * them. */
 static void lose_rank(int with_signal)
 {
-    pid_t pids[RANKS_MAX];
+    struct ranks ranks;
     assert_int_equal(pipe(rounds_fd), 0);
-    run_ranks(go_round, 3, pids);
+    start_ranks(&ranks, COLL_AUTO, 3, go_round);
     for (int running = 0; running < 3; running++) {
         char byte;
         assert_int_equal(read(rounds_fd[0], &byte, 1), 1);
     }
     (void)close(rounds_fd[0]);
     (void)close(rounds_fd[1]);
-    assert_int_equal(kill(pids[1], with_signal), 0);
-    int first = status_of(pids[0]), last = status_of(pids[2]);
-    (void)kill(pids[1], SIGKILL);
-    (void)status_of(pids[1]);
+    assert_int_equal(kill(ranks.pids[1], with_signal), 0);
+    int first = end_of(&ranks, 0), last = end_of(&ranks, 2);
+    (void)kill(ranks.pids[1], SIGKILL);
+    (void)end_of(&ranks, 1);
     if ((first != 10 && first != COLL_EXIT_STUCK) || (last != 10 && last != COLL_EXIT_STUCK)) {
         fail_msg("the survivors left with %d and %d", first, last);
     }
@@ -392,6 +305,134 @@ static void a_rank_that_stands_still_does_not_hold_the_others(void **state)
 {
     (void)state;
     lose_rank(SIGSTOP);
+}
+
+static void an_aborted_call_ends_soon_or_the_process_does(void **state)
+{
+    (void)state;
+    int64_t took_ns;
+    assert_int_equal(abort_rank_0(COLL_LOOP, 3, wait_and_be_aborted, &took_ns), 10);
+    assert_in_range(took_ns, 0, 5 * MLQ_NS_PER_S);
+    assert_int_equal(abort_rank_0(COLL_AUTO, 2, wait_and_be_aborted, &took_ns), COLL_EXIT_STUCK);
+    assert_in_range(took_ns, COLL_ABORT_NS, COLL_ABORT_NS + 5 * MLQ_NS_PER_S);
+}
+
+/* ---- Threads ---- */
+
+/* Opens rank 0 of two in this thread alone. */
+static int open_alone(uint64_t generation, int64_t timeout_ns, struct mlq_err *err)
+{
+    struct coll_gang gang = gang_of(COLL_LOOP, 0, 2, 1);
+    struct coll *coll = NULL;
+    gang.generation = generation;
+    int rc = coll_open(&gang, timeout_ns, &coll, err);
+    coll_close(&coll);
+    return rc;
+}
+
+/* Rank 0 waits in generation 1; then rank 1 opens generation 2, until there is a third. */
+static int stay_behind(struct coll_gang gang)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct coll *coll = NULL;
+    char byte = 'b';
+    if (gang.rank == 1) {
+        CHECK(read(rounds_fd[0], &byte, 1) == 1);
+        gang.generation = 2;
+        CHECK(coll_open(&gang, LIMIT_NS, &coll, &err) == MLQ_ECONN);
+        CHECK(strstr(err.text, "newer generation") != NULL);
+        return 0;
+    }
+    CHECK(write(rounds_fd[1], &byte, 1) == 1);
+    int rc = coll_open(&gang, LIMIT_NS, &coll, &err);
+    /* Refused when rank 1 was faster than this thread. */
+    CHECK(rc == MLQ_ECONN ? strstr(err.text, "newer generation") != NULL : rc == MLQ_EPERM);
+    return 0;
+}
+
+static void a_new_generation_ends_the_old_one(void **state)
+{
+    (void)state;
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct ranks ranks;
+    assert_int_equal(pipe(rounds_fd), 0);
+    start_ranks(&ranks, COLL_LOOP, 2, stay_behind);
+    assert_int_equal(end_of(&ranks, 0), 0);
+    assert_int_equal(open_alone(1, SHORT_NS, &err), MLQ_EPERM); /* rank 1 waits in generation 2 */
+    assert_non_null(strstr(err.text, "generation 1, the gang is at 2"));
+    assert_int_equal(open_alone(3, SHORT_NS / 10, &err), MLQ_ETIMEOUT);
+    assert_non_null(strstr(err.text, "did not come: 1"));
+    assert_int_equal(end_of(&ranks, 1), 0);
+    (void)close(rounds_fd[0]);
+    (void)close(rounds_fd[1]);
+}
+
+/* Rank 1 of three calls something else in the third round. */
+static int call_something_else(struct coll_gang gang)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct coll *coll = NULL;
+    uint64_t bytes[RANKS_MAX] = {8, 8, 8, 8}, value = 1, all[RANKS_MAX];
+    if (open_or_say(&gang, &coll) != 0) {
+        return 1;
+    }
+    int rc = 0;
+    for (int round = 0; round < 3 && rc == 0; round++) {
+        rc = round == 2 && gang.rank == 1
+                 ? coll_barrier(coll, LIMIT_NS, &err)
+                 : coll_allgather(coll, &value, all, bytes, LIMIT_NS, &err);
+    }
+    coll_close(&coll);
+    CHECK(rc == MLQ_EPROTO);
+    CHECK(strstr(err.text, "barrier") != NULL && strstr(err.text, "allgather") != NULL);
+    return 0;
+}
+
+static void calls_that_differ_are_named(void **state)
+{
+    (void)state;
+    struct ranks ranks;
+    start_ranks(&ranks, COLL_LOOP, 3, call_something_else);
+    for (uint32_t rank = 0; rank < 3; rank++) {
+        assert_int_equal(end_of(&ranks, rank), 0);
+    }
+}
+
+/* Rank 1 leaves; the others know at once, though their limit is long. */
+static int leave_early(struct coll_gang gang)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct coll *coll = NULL;
+    if (open_or_say(&gang, &coll) != 0) {
+        return 1;
+    }
+    int64_t start_ns = mlq_clock_boot_ns();
+    int rc = gang.rank == 1 ? MLQ_ECONN : coll_barrier(coll, LIMIT_NS, &err);
+    coll_close(&coll);
+    CHECK(rc == MLQ_ECONN && mlq_clock_boot_ns() - start_ns < LIMIT_NS / 4);
+    return 0;
+}
+
+static void a_thread_that_leaves_takes_the_gang_along(void **state)
+{
+    (void)state;
+    struct ranks ranks;
+    start_ranks(&ranks, COLL_LOOP, 3, leave_early);
+    for (uint32_t rank = 0; rank < 3; rank++) {
+        assert_int_equal(end_of(&ranks, rank), 0);
+    }
+}
+
+/* ---- The plugin ---- */
+
+static void a_missing_plugin_is_named(void **state)
+{
+    (void)state;
+    struct mlq_err err = MLQ_ERR_INIT;
+    const struct coll_plugin *plugin = NULL;
+    assert_int_equal(coll_plugin_load("/nowhere", &plugin, &err), MLQ_ENOTSUP);
+    assert_non_null(strstr(err.text, "/nowhere/mlq_cuda.so"));
+    assert_null(plugin);
 }
 
 static void the_watchdog_ends_a_stuck_process(void **state)
@@ -417,6 +458,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_of_all_ranks_arrive_in_order),
+        cmocka_unit_test(bytes_of_all_threads_arrive_in_order),
         cmocka_unit_test(a_missing_rank_is_named_in_time),
         cmocka_unit_test(gangs_that_make_no_sense_are_refused),
         cmocka_unit_test(values_are_set_once_and_waited_for),
@@ -426,6 +468,11 @@ int main(void)
         cmocka_unit_test(a_taken_port_is_an_error_with_its_name),
         cmocka_unit_test(survivors_of_a_killed_rank_go_on_in_time),
         cmocka_unit_test(a_rank_that_stands_still_does_not_hold_the_others),
+        cmocka_unit_test(an_aborted_call_ends_soon_or_the_process_does),
+        cmocka_unit_test(a_new_generation_ends_the_old_one),
+        cmocka_unit_test(calls_that_differ_are_named),
+        cmocka_unit_test(a_thread_that_leaves_takes_the_gang_along),
+        cmocka_unit_test(a_missing_plugin_is_named),
         cmocka_unit_test(the_watchdog_ends_a_stuck_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

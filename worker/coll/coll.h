@@ -5,17 +5,20 @@
  * floats; sums are made above, in an order that does not depend on the gang (worker/ml/tree.h), so
  * a backend may move bytes as it likes.
  *
- * Every call takes a time limit. When a peer is dead or late the call fails (MLQ_ECONN,
- * MLQ_ETIMEOUT), the gang cannot be used again, and the caller closes it and leaves with exit
- * status 75, to be run again from its checkpoint. Should the library below stay stuck past the
- * limit (seen with Gloo when a peer is killed), a watchdog ends the process with _exit(75): a stuck
- * rank is never waited for.
+ * Every call takes a time limit. When a peer is dead or late, or somebody said coll_abort, the call
+ * fails (MLQ_ECONN, MLQ_ETIMEOUT, MLQ_ECANCELED), the gang cannot be used again, and the caller
+ * closes it; then it opens the next generation with whoever is left, or leaves with exit status 75,
+ * to be run again from its checkpoint. Should the library below stay stuck past the limit (seen
+ * with Gloo when a peer is killed), a watchdog ends the process with _exit(75): a stuck rank is
+ * never waited for.
  *
- * All ranks make the same calls in the same order, from one thread.
+ * All ranks make the same calls in the same order, from one thread. Only coll_abort and
+ * coll_progress may be called from another.
  */
 #ifndef MLQ_COLL_COLL_H
 #define MLQ_COLL_COLL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/base/err.h"
@@ -29,18 +32,30 @@ extern "C" {
 #define COLL_NAME_BYTES_MAX 256u
 #define COLL_EXIT_STUCK     75 /* EX_TEMPFAIL: run me again */
 
+enum coll_kind {
+    COLL_AUTO, /* self for one rank, else gloo */
+    COLL_GLOO,
+    COLL_LOOP, /* threads of one process */
+    COLL_NCCL, /* each rank's first visible GPU */
+};
+
 struct coll_gang {
     uint32_t rank;
-    uint32_t size;       /* 1: no network at all */
+    uint32_t size;
     const char *address; /* where rank 0 is met: MASTER_ADDR */
     uint16_t port;       /* MASTER_PORT, free on rank 0's machine */
     const char *name;    /* one gang of one attempt: who says another name is refused */
+    /* Of the membership: grows by one each time that somebody goes or comes, and is never used
+     * twice. Who says another one is refused. */
+    uint64_t generation;
+    enum coll_kind kind;
 };
 
 struct coll;
 
 /* Meets the others. From now on the process ignores SIGPIPE: a peer's death is an error of a call,
- * not a signal. MLQ_ETIMEOUT names the ranks that did not come, as far as rank 0 knows them. */
+ * not a signal. MLQ_ETIMEOUT names the ranks that did not come, as far as rank 0 knows them.
+ * MLQ_ENOTSUP: what the kind needs is not on this machine; the text says what to install. */
 int coll_open(const struct coll_gang *gang,
               int64_t timeout_ns,
               MLQ_OWNED_RETURN struct coll **coll,
@@ -49,7 +64,7 @@ void coll_close(struct coll **coll); /* takes NULL, frees, nulls; does not wait 
 
 uint32_t coll_rank(const struct coll *coll);
 uint32_t coll_size(const struct coll *coll);
-const char *coll_backend(const struct coll *coll); /* "self", "gloo" */
+const char *coll_backend(const struct coll *coll); /* "self", "gloo", "loop", "nccl" */
 
 /* `receive` becomes the bytes of rank 0, of rank 1, ...; bytes[r] is what rank r sends, known to
  * all. */
@@ -66,12 +81,45 @@ int coll_broadcast(struct coll *coll,
                    int64_t timeout_ns,
                    struct mlq_err *err);
 int coll_barrier(struct coll *coll, int64_t timeout_ns, struct mlq_err *err);
+/* `send` holds a piece for rank 0, for rank 1, ...; `receive` becomes the pieces that rank 0, rank 1,
+ * ... have for this one. The lengths are known to both sides. The two do not overlap. */
+int coll_alltoall(struct coll *coll,
+                  const void *send,
+                  const uint64_t *send_bytes,
+                  void *receive,
+                  const uint64_t *receive_bytes,
+                  int64_t timeout_ns,
+                  struct mlq_err *err);
+
+/* ---- From another thread, between coll_open and coll_close ---- */
+
+/* Somebody knows better than a time limit (the scheduler saw a rank die): the running call and all
+ * later ones fail, with MLQ_ECANCELED where the backend can be woken, which are loop and NCCL. Else
+ * the watchdog ends the process unless the call came back within COLL_ABORT_NS. */
+#define COLL_ABORT_NS INT64_C(5000000000)
+void coll_abort(struct coll *coll);
+
+/* Who has not begun call n while the others wait in it is to blame for a hang. */
+struct coll_progress {
+    uint64_t calls;   /* begun so far */
+    const char *call; /* the running one, a constant; NULL: none */
+    int64_t since_ns; /* mlq_clock_boot_ns of when the last one began or ended */
+};
+void coll_progress(const struct coll *coll, struct coll_progress *progress);
 
 /* ---- For backends ---- */
 
-/* `state` is the backend's own. `open` gives a ready one or cleans up after itself. */
+#define COLL_MISSING_BYTES (4 * COLL_RANKS_MAX)
+/* "1, 2": the ranks below `size` whose bit in `present` is not set, into text[COLL_MISSING_BYTES];
+ * "" when all are there. */
+void coll_missing_text(uint64_t present, uint32_t size, char *text);
+
+/* `state` is the backend's own. `open` gives a ready one or cleans up after itself. `abort` (NULL:
+ * it cannot be woken) is called by any thread, and makes the running call and all later ones fail
+ * with MLQ_ECANCELED. */
 struct coll_ops {
     const char *name;
+    bool may_stick; /* the library below may not come back: a watchdog stands by */
     int (*open)(const struct coll_gang *gang,
                 int64_t timeout_ns,
                 void **state,
@@ -89,11 +137,20 @@ struct coll_ops {
                      int64_t timeout_ns,
                      struct mlq_err *err);
     int (*barrier)(void *state, int64_t timeout_ns, struct mlq_err *err);
+    int (*alltoall)(void *state,
+                    const void *send,
+                    const uint64_t *send_bytes,
+                    void *receive,
+                    const uint64_t *receive_bytes,
+                    int64_t timeout_ns,
+                    struct mlq_err *err);
+    void (*abort)(void *state);
     void (*close)(void *state);
 };
 
 extern const struct coll_ops coll_self_ops;
 extern const struct coll_ops coll_gloo_ops;
+extern const struct coll_ops coll_loop_ops;
 
 #ifdef __cplusplus
 }

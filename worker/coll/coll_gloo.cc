@@ -15,6 +15,7 @@
 #include <signal.h>
 
 #include <gloo/allgatherv.h>
+#include <gloo/alltoallv.h>
 #include <gloo/barrier.h>
 #include <gloo/broadcast.h>
 #include <gloo/rendezvous/context.h>
@@ -124,19 +125,6 @@ template <typename Body> int guarded(mlq_err *err, Body body)
     }
 }
 
-// Which ranks are missing, for the message of rank 0.
-std::string missing_ranks(const coll_store_server *server, uint32_t size)
-{
-    std::string text;
-    uint64_t present = coll_store_present(server);
-    for (uint32_t rank = 0; rank < size; rank++) {
-        if ((present >> rank & 1) == 0) {
-            text += (text.empty() ? "" : ", ") + std::to_string(rank);
-        }
-    }
-    return text;
-}
-
 int meet(const coll_gang *gang, int64_t deadline_ns, Gloo *gloo_state, mlq_err *err)
 {
     char local[COLL_STORE_ADDRESS_BYTES];
@@ -183,9 +171,10 @@ int gloo_open(const coll_gang *gang, int64_t timeout_ns, void **state, mlq_err *
     auto opened = std::make_unique<Gloo>();
     int rc = meet(gang, deadline_ns, opened.get(), err);
     if (rc != 0 && server != nullptr) {
-        std::string missing = missing_ranks(server, gang->size);
-        if (!missing.empty()) {
-            rc = mlq_wrap(err, rc, "ranks that did not come: %s", missing.c_str());
+        char missing[COLL_MISSING_BYTES];
+        coll_missing_text(coll_store_present(server), gang->size, missing);
+        if (missing[0] != '\0') {
+            rc = mlq_wrap(err, rc, "ranks that did not come: %s", missing);
         }
     }
     coll_store_stop(&server);
@@ -244,6 +233,28 @@ int gloo_barrier(void *state, int64_t timeout_ns, mlq_err *err)
     });
 }
 
+int gloo_alltoall(void *state,
+                  const void *send,
+                  const uint64_t *send_bytes,
+                  void *receive,
+                  const uint64_t *receive_bytes,
+                  int64_t timeout_ns,
+                  mlq_err *err)
+{
+    Gloo *self = static_cast<Gloo *>(state);
+    return guarded(err, [&] {
+        auto size = self->context->size;
+        gloo::AlltoallvOptions options(self->context);
+        options.setInput(static_cast<char *>(const_cast<void *>(send)),
+                         std::vector<int64_t>(send_bytes, send_bytes + size));
+        options.setOutput(static_cast<char *>(receive),
+                          std::vector<int64_t>(receive_bytes, receive_bytes + size));
+        options.setTag(self->tag++);
+        options.setTimeout(to_ms(timeout_ns));
+        gloo::alltoallv(options);
+    });
+}
+
 void gloo_close(void *state)
 {
     Gloo *self = static_cast<Gloo *>(state);
@@ -255,9 +266,12 @@ void gloo_close(void *state)
 
 extern "C" const coll_ops coll_gloo_ops = {
     .name = "gloo",
+    .may_stick = true,
     .open = gloo_open,
     .allgather = gloo_allgather,
     .broadcast = gloo_broadcast,
     .barrier = gloo_barrier,
+    .alltoall = gloo_alltoall,
+    .abort = nullptr, // Gloo's waits end by its own limit only
     .close = gloo_close,
 };

@@ -42,6 +42,18 @@ static int self_barrier(void *state, int64_t timeout_ns, struct mlq_err *err)
     return 0;
 }
 
+static int self_alltoall(void *state,
+                         const void *send,
+                         const uint64_t *send_bytes,
+                         void *receive,
+                         const uint64_t *receive_bytes,
+                         int64_t timeout_ns,
+                         struct mlq_err *err)
+{
+    (void)send_bytes;
+    return self_allgather(state, send, receive, receive_bytes, timeout_ns, err);
+}
+
 static void self_close(void *state)
 {
     (void)state;
@@ -53,5 +65,6 @@ const struct coll_ops coll_self_ops = {
     .allgather = self_allgather,
     .broadcast = self_broadcast,
     .barrier = self_barrier,
+    .alltoall = self_alltoall,
     .close = self_close,
 };

@@ -58,6 +58,7 @@ struct coll_store_server {
     int listen_fd;
     int stop_fd; /* eventfd: readable means leave */
     uint32_t size;
+    uint64_t generation;
     char name[COLL_NAME_BYTES_MAX + 1];
     _Atomic uint64_t present;
     uint32_t entry_count;
@@ -145,8 +146,14 @@ static void serve_hello(struct coll_store_server *server, struct connection *con
     }
     uint32_t rank = store_get_u32(in + STORE_MAGIC_BYTES);
     uint32_t size = store_get_u32(in + STORE_MAGIC_BYTES + 4);
+    uint64_t generation = store_get_u32(in + STORE_MAGIC_BYTES + 8) |
+                          (uint64_t)store_get_u32(in + STORE_MAGIC_BYTES + 12) << 32;
     bool same = name_len == strlen(server->name) &&
                 memcmp(in + STORE_HELLO_BYTES, server->name, name_len) == 0;
+    if (same && generation != server->generation) {
+        reply(connection, STORE_REFUSED_GENERATION, NULL, 0);
+        return;
+    }
     if (!same || size != server->size || rank >= size) {
         reply(connection, STORE_REFUSED_OTHER_GANG, NULL, 0);
         return;
@@ -373,6 +380,7 @@ int coll_store_serve(const struct coll_gang *gang,
     *result = NULL;
     server->listen_fd = -1;
     server->size = gang->size;
+    server->generation = gang->generation;
     (void)snprintf(server->name, sizeof(server->name), "%s", gang->name);
     for (uint32_t i = 0; i < CONNECTIONS_MAX; i++) {
         server->connections[i].fd = -1;

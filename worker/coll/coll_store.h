@@ -6,12 +6,13 @@
  * once and never changed; reading waits for the value.
  *
  * One connection per rank, one request at a time. Integers are little-endian u32:
- *     hello     "mlqkv1\n\0", rank, size, name length, name      -> status, 0
+ *     hello     "mlqkv2\n\0", rank, size, generation (low, high half), name length, name
+                                                             -> status, 0
  *     set       1, key length, value length, key, value          -> status, 0
  *     get       2, key length, 0, key                            -> status, value length, value
  * A status other than 0 is one of STORE_REFUSED_...; the server then closes the connection. A hello
- * with another gang's name is refused, so that a late rank of an older attempt cannot join a newer
- * one.
+ * with another gang's name or generation is refused, so that a late rank of an older attempt or
+ * membership cannot join a newer one.
  * Memory is bounded by the limits below, and a stranger who says nothing is dropped after a while.
  */
 #ifndef MLQ_COLL_COLL_STORE_H

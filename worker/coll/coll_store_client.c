@@ -98,6 +98,7 @@ static int receive_reply(int fd, void *value, size_t *len, int64_t deadline_ns, 
         [STORE_REFUSED_OTHER_GANG] = "this rank belongs to another gang or attempt",
         [STORE_REFUSED_SET_TWICE] = "the key is set already (two processes with one RANK?)",
         [STORE_REFUSED_FULL] = "too many keys",
+        [STORE_REFUSED_GENERATION] = "this rank belongs to another generation of the gang",
     };
     uint8_t head[STORE_REPLY_BYTES];
     int rc = receive_all(fd, head, sizeof(head), deadline_ns, err);
@@ -127,7 +128,9 @@ static int say_hello(const struct coll_gang *gang, int fd, int64_t deadline_ns, 
     memcpy(hello, STORE_MAGIC, STORE_MAGIC_BYTES);
     store_put_u32(hello + STORE_MAGIC_BYTES, gang->rank);
     store_put_u32(hello + STORE_MAGIC_BYTES + 4, gang->size);
-    store_put_u32(hello + STORE_MAGIC_BYTES + 8, (uint32_t)name_len);
+    store_put_u32(hello + STORE_MAGIC_BYTES + 8, (uint32_t)gang->generation);
+    store_put_u32(hello + STORE_MAGIC_BYTES + 12, (uint32_t)(gang->generation >> 32));
+    store_put_u32(hello + STORE_MAGIC_BYTES + 16, (uint32_t)name_len);
     memcpy(hello + STORE_HELLO_BYTES, gang->name, name_len);
     int rc = send_all(fd, hello, STORE_HELLO_BYTES + name_len, deadline_ns, err);
     return rc != 0 ? rc : receive_reply(fd, NULL, NULL, deadline_ns, err);

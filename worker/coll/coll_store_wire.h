@@ -8,9 +8,9 @@
 
 #include <stdint.h>
 
-#define STORE_MAGIC         "mlqkv1\n"
+#define STORE_MAGIC         "mlqkv2\n"
 #define STORE_MAGIC_BYTES   8u  /* its NUL included */
-#define STORE_HELLO_BYTES   20u /* magic, rank, size, name length */
+#define STORE_HELLO_BYTES   28u /* magic, rank, size, generation, name length */
 #define STORE_REQUEST_BYTES 12u
 #define STORE_REPLY_BYTES   8u
 
@@ -22,6 +22,7 @@ enum store_status {
     STORE_REFUSED_OTHER_GANG = 2,
     STORE_REFUSED_SET_TWICE = 3,
     STORE_REFUSED_FULL = 4,
+    STORE_REFUSED_GENERATION = 5,
 };
 
 static inline void store_put_u32(uint8_t *to, uint32_t value)

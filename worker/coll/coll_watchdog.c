@@ -88,3 +88,12 @@ void coll_watchdog_disarm(struct coll_watchdog *watchdog)
 {
     atomic_store(&watchdog->deadline_ns, 0);
 }
+
+void coll_watchdog_hurry(struct coll_watchdog *watchdog, int64_t after_ns)
+{
+    int64_t sooner_ns = mlq_clock_boot_ns() + after_ns;
+    int64_t deadline_ns = atomic_load(&watchdog->deadline_ns);
+    while (deadline_ns > sooner_ns &&
+           !atomic_compare_exchange_weak(&watchdog->deadline_ns, &deadline_ns, sooner_ns)) {
+    }
+}

@@ -24,5 +24,7 @@ void coll_watchdog_stop(struct coll_watchdog **watchdog); /* takes NULL, frees, 
  * the process with _exit(COLL_EXIT_STUCK). */
 void coll_watchdog_arm(struct coll_watchdog *watchdog, const char *what, int64_t timeout_ns);
 void coll_watchdog_disarm(struct coll_watchdog *watchdog);
+/* From another thread: when it is armed, no later than after_ns from now. */
+void coll_watchdog_hurry(struct coll_watchdog *watchdog, int64_t after_ns);
 
 #endif
