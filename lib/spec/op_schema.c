@@ -186,6 +186,8 @@ static const struct op_param train_params[] = {
      .help = "epochs without a better val_loss"},
     {.path = "seed", .type = PARAM_INTEGER, .standard = "0", .min = 0, .max = 9007199254740992.0,
      .help = "of the weights and of the order of rows"},
+    {.path = "collectives", .type = PARAM_CHOICE, .standard = "\"auto\"", .choices = FILES("auto", "gloo", "nccl"),
+     .help = "how bytes move between ranks; nccl: between the GPUs that resources gives to each"},
 };
 static const struct op_input train_inputs[] = {
     {"train", true, FILES("train.safetensors", "table.safetensors"), "rows to fit on"},

@@ -557,6 +557,7 @@ static void bad_parameters_are_refused(void **state)
         {"{\"model\": {\"cnn\": {\"image\": [7, 1, 1], \"residual\": true}}}", "a depth of 2"},
         {"{\"model\": {\"cnn\": {\"image\": [7, 1, 1], \"channels\": []}}}", "at least one stage"},
         {"{\"task\": \"guess\"}", "guess"},
+        {"{\"collectives\": \"mpi\"}", "not one of auto, gloo, nccl"},
         {"{\"task\": \"regression\"}", "category"},
         {"{\"shards\": 512}", "fewer than shards"},
     };
@@ -622,6 +623,12 @@ static void gangs_that_do_not_fit_are_refused(void **state)
     run.with = "{}";
     run.port = 0;
     op_run_expect(&run, 1, "MASTER_PORT");
+    op_run_set("CUDA_VISIBLE_DEVICES", ""); /* as in a task without a GPU, on any machine */
+    run.ranks = 0;
+    run.with = "{\"collectives\": \"nccl\"}";
+    op_run_expect(&run, 1, "{gpus: 1}");
+    assert_false(mlq_fs_exists("out-refused/model.safetensors"));
+    op_run_set("CUDA_VISIBLE_DEVICES", NULL);
 }
 
 static void a_model_is_not_judged_on_what_does_not_fit_it(void **state)

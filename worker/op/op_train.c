@@ -50,7 +50,9 @@ static char *gang_name(void)
 
 static int open_gang(struct op_train *train, struct mlq_err *err)
 {
-    struct coll_gang gang = {.rank = op_rank(train->ctx), .size = op_world_size(train->ctx)};
+    struct coll_gang gang = {.rank = op_rank(train->ctx),
+                             .size = op_world_size(train->ctx),
+                             .kind = train->config.collectives};
     if (gang.size > train->config.shards) {
         return mlq_fail(err, MLQ_EINVAL,
                         "%u ranks, but only %u shards to deal: raise shards or lower ranks",

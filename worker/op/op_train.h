@@ -63,6 +63,7 @@ struct op_train_config {
     bool early_stop;
     uint64_t patience;
     uint64_t seed;
+    enum coll_kind collectives; /* moves bytes only, so a checkpoint may go on with another */
 };
 
 /* `model:` into config->kind and its plan; and the plan into layers. */

@@ -4,6 +4,8 @@
  * The parameters of train.native. lib/spec has checked them against its schema, whose ranges and
  * defaults these are; a task started by hand meets them here.
  */
+#include <string.h>
+
 #include "lib/base/ownership.h"
 #include "worker/ml/tree.h"
 #include "worker/op/op_train.h"
@@ -137,6 +139,26 @@ read_counts(const struct op_context *ctx, struct op_train_config *config, struct
     return 0;
 }
 
+static int
+read_collectives(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+{
+    static const struct {
+        const char *name;
+        enum coll_kind kind;
+    } choices[] = {{"auto", COLL_AUTO}, {"gloo", COLL_GLOO}, {"nccl", COLL_NCCL}};
+    const char *name = NULL;
+    int rc = op_get_text(ctx, "collectives", "auto", &name, err);
+    for (size_t i = 0; i < MLQ_COUNT_OF(choices) && rc == 0; i++) {
+        if (strcmp(name, choices[i].name) == 0) {
+            config->collectives = choices[i].kind;
+            return 0;
+        }
+    }
+    return rc != 0 ? rc
+                   : mlq_fail(err, MLQ_EINVAL, "collectives: '%s' is not one of auto, gloo, nccl",
+                              name);
+}
+
 int op_train_config_read(const struct op_context *ctx,
                          struct op_train_config *config,
                          struct mlq_err *err)
@@ -151,6 +173,9 @@ int op_train_config_read(const struct op_context *ctx,
     }
     if (rc == 0) {
         rc = op_train_options_read(ctx, config, err);
+    }
+    if (rc == 0) {
+        rc = read_collectives(ctx, config, err);
     }
     return rc == 0 ? read_counts(ctx, config, err) : rc;
 }
