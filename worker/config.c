@@ -49,7 +49,7 @@ const char config_usage[] =
     "  --store DIR        the artifact store that all share\n"
     "  --cpus N           CPUs to offer, such as 2 or 500m (default: all that it may use)\n"
     "  --memory SIZE      memory to offer, such as 4Gi (default: all of it)\n"
-    "  --gpus WHICH       auto (default) or none\n"
+    "  --gpus WHICH       auto (default) or none; of several workers on one machine, one may say auto\n"
     "  --address A        where other machines reach the ranks of a gang here (default: "
     "127.0.0.1)\n"
     "  --ports A-B        ports that ranks may listen on (default: a block chosen by the name)\n"

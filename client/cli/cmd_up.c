@@ -53,6 +53,7 @@ const char cmd_up_help[] =
     "evenly)\n"
     "  --check        start nothing; exit code 4 when all of it runs and something is wrong with it\n"
     "\n"
+    "The GPUs of this machine are offered by the first worker, w1.\n"
     "What --workers, --cpus and --memory said is kept for the next time. More machines: see "
     "README.md.\n";
 
@@ -291,6 +292,9 @@ static int start_worker(struct up *up, int number, struct mlq_err *err)
                             up->home.worker_cpus,
                             "--memory",
                             up->home.worker_memory,
+                            "--gpus",
+                            /* Each GPU is offered once, so by one of the workers of this machine. */
+                            number == 1 ? "auto" : "none",
                             NULL};
     int rc = daemon_start(&up->home, name, argv, err);
     mlq_free(key);
