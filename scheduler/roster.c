@@ -23,10 +23,20 @@ struct roster *roster_create(uint32_t workers_max)
     return roster;
 }
 
+static void free_gpus(struct roster_worker *worker)
+{
+    for (uint32_t i = 0; i < worker->gpu_count; i++) {
+        mlq_free(worker->gpus[i].uuid);
+        mlq_free(worker->gpus[i].model);
+    }
+    mlq_free(worker->gpus);
+}
+
 static void worker_destroy(struct roster_worker *worker)
 {
     mlq_free(worker->name);
     mlq_free(worker->public_key);
+    free_gpus(worker);
     mlq_free(worker->host);
     mlq_free(worker->software);
     mlq_free(worker->reachable);
@@ -132,6 +142,22 @@ struct roster_worker *roster_enroll(struct roster *roster, const struct net_peer
     return append(roster, roster->highest + 1, mlq_strdup(peer->name), mlq_strdup(peer->public_key));
 }
 
+static void set_gpus(struct roster_worker *worker, const struct msg_hello *hello)
+{
+    free_gpus(worker);
+    worker->gpu_count = hello->gpu_count;
+    worker->gpus = mlq_alloc_array(hello->gpu_count, sizeof *worker->gpus);
+    for (size_t i = 0; i < hello->gpu_count; i++) {
+        struct msg_gpu detail = {.mem_bytes = 0};
+        if (i < hello->gpu_detail_count) {
+            detail = hello->gpus[i];
+        }
+        worker->gpus[i] = (struct roster_gpu){.uuid = mlq_strndup(hello->gpu_uuids[i]),
+                                              .model = mlq_strndup(detail.model),
+                                              .mem_bytes = detail.mem_bytes};
+    }
+}
+
 void roster_hello(struct roster_worker *worker, const struct net_peer *peer,
                   const struct msg_hello *hello, int64_t now_ns)
 {
@@ -140,7 +166,7 @@ void roster_hello(struct roster_worker *worker, const struct net_peer *peer,
     worker->session = hello->session;
     worker->cpu_milli = hello->cpu_milli;
     worker->mem_bytes = hello->mem_bytes;
-    worker->gpu_count = hello->gpu_count;
+    set_gpus(worker, hello);
     worker->port_first = hello->port_first;
     worker->port_count = hello->port_count;
     worker->heard_ns = now_ns;

@@ -17,6 +17,12 @@
 #include "lib/sys/region.h"
 #include "scheduler/store/store.h"
 
+struct roster_gpu {
+    char *uuid;
+    char *model; /* "" and 0: not said */
+    int64_t mem_bytes;
+};
+
 struct roster_worker {
     uint32_t id;
     char *name;
@@ -27,6 +33,7 @@ struct roster_worker {
     int64_t cpu_milli;
     int64_t mem_bytes;
     uint32_t gpu_count;
+    struct roster_gpu *gpus; /* gpu_count of them */
     char *host;
     char *software;
     char *reachable; /* address for gangs */

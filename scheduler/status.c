@@ -48,6 +48,17 @@ static json_t *vector(const struct rvec *r)
                      (json_int_t)r->gpus);
 }
 
+static json_t *gpus_of(const struct roster_worker *worker)
+{
+    json_t *gpus = json_array();
+    for (uint32_t i = 0; i < worker->gpu_count; i++) {
+        const struct roster_gpu *gpu = &worker->gpus[i];
+        (void)json_array_append_new(gpus, json_pack("{s:s, s:s, s:I}", "uuid", gpu->uuid, "model", gpu->model,
+                                                    "memory", (json_int_t)gpu->mem_bytes));
+    }
+    return gpus;
+}
+
 struct mlq_str status_nodes(struct shell *shell, struct mlq_region *region)
 {
     json_t *nodes = json_array();
@@ -56,11 +67,11 @@ struct mlq_str status_nodes(struct shell *shell, struct mlq_region *region)
         const struct roster_worker *worker = roster_get(shell->roster, i);
         struct core_worker_view view = {0};
         bool known = core_worker(shell->core, worker->id, &view) && view.known;
-        json_t *node = json_pack("{s:I, s:s, s:s, s:s, s:s, s:o, s:o, s:I}", "id", (json_int_t)worker->id, "name",
+        json_t *node = json_pack("{s:I, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I}", "id", (json_int_t)worker->id, "name",
                                  worker->name, "state", known ? "up" : "down", "host",
                                  worker->host == NULL ? "" : worker->host, "software",
                                  worker->software == NULL ? "" : worker->software, "capacity", vector(&view.capacity),
-                                 "free", vector(&view.free), "running", (json_int_t)view.members);
+                                 "free", vector(&view.free), "gpus", gpus_of(worker), "running", (json_int_t)view.members);
         MLQ_ASSERT(node != NULL);
         if (worker->heard_ns != 0) {
             (void)json_object_set_new(node, "heard_s", json_real((double)(now - worker->heard_ns) / 1e9));

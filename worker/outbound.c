@@ -68,6 +68,8 @@ void outbound_hello(struct worker *worker, const struct agent_action *action)
                   .mem_bytes = worker->probe.mem_bytes,
                   .gpu_count = worker->probe.gpu_count,
                   .gpu_uuids = worker->probe.gpu_uuids,
+                  .gpus = worker->probe.gpus,
+                  .gpu_detail_count = worker->probe.gpu_count,
                   .address = mlq_str_from(config->address),
                   .port_first = config->port_first,
                   .port_count = config->port_count,

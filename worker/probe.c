@@ -79,32 +79,38 @@ void probe_machine(struct probe *probe, struct mlq_region *region)
     }
 }
 
-static void add_gpu(struct probe *probe, struct mlq_str uuid, struct mlq_region *region)
+static void add_gpu(struct probe *probe, struct mlq_str uuid, struct msg_gpu gpu,
+                    struct mlq_region *region)
 {
     if (mlq_str_starts(uuid, "GPU-") && uuid.len < 64 && probe->gpu_count < PROBE_GPUS_MAX) {
+        gpu.model = mlq_region_copy(region, gpu.model);
+        probe->gpus[probe->gpu_count] = gpu;
         probe->gpu_uuids[probe->gpu_count++] = mlq_region_copy(region, uuid);
     }
 }
 
 void probe_parse_smi(struct probe *probe, struct mlq_str text, struct mlq_region *region)
 {
-    static const char key[] = "(UUID: ";
     while (text.len > 0) {
-        struct mlq_str line;
-        struct mlq_str rest;
-        (void)mlq_str_cut(text, '\n', &line, &rest);
-        text = rest;
-        const char *at = mlq_str_starts(line, "GPU ") /* MIG lines are indented */
-                             ? memmem(line.ptr, line.len, key, sizeof key - 1)
-                             : NULL;
-        if (at != NULL) {
-            at += sizeof key - 1;
-            struct mlq_str uuid = {.ptr = at, .len = (size_t)(line.ptr + line.len - at)};
-            struct mlq_str after;
-            (void)mlq_str_cut(uuid, ')', &uuid, &after);
-            add_gpu(probe, uuid, region);
+        struct mlq_str line, uuid, mebibytes, model;
+        (void)mlq_str_cut(text, '\n', &line, &text);
+        (void)mlq_str_cut(line, ',', &uuid, &line);
+        (void)mlq_str_cut(line, ',', &mebibytes, &model);
+        int64_t mib = 0; /* "[N/A]" where GPU and machine share their memory */
+        if (!mlq_str_i64(mlq_str_trim(mebibytes), &mib) || mib < 0 || mib > INT32_MAX) {
+            mib = 0;
         }
+        struct msg_gpu gpu = {.model = mlq_str_trim(model), .mem_bytes = mib << 20};
+        add_gpu(probe, mlq_str_trim(uuid), gpu, region);
     }
+}
+
+/* The value of "Key: \t value" among a file's lines, or nothing. */
+static struct mlq_str value_of(const char *data, const char *key)
+{
+    const char *at = strstr(data, key);
+    at = at == NULL ? "" : at + strlen(key);
+    return mlq_str_trim((struct mlq_str){.ptr = at, .len = strcspn(at, "\n")});
 }
 
 /* The driver's own folder, one per GPU, where nvidia-smi is not installed. */
@@ -117,12 +123,8 @@ static void read_driver(struct probe *probe, struct mlq_region *region)
         char *data = NULL;
         size_t len = 0;
         if (mlq_fs_read(path, TEXT_BYTES_MAX, &data, &len, NULL) == MLQ_OK) {
-            const char *at = strstr(data, "GPU UUID:");
-            at = at == NULL ? NULL : at + strlen("GPU UUID:");
-            if (at != NULL) {
-                add_gpu(probe, mlq_str_trim((struct mlq_str){.ptr = at, .len = strcspn(at, "\n")}),
-                        region);
-            }
+            struct msg_gpu gpu = {.model = value_of(data, "Model:")};
+            add_gpu(probe, value_of(data, "GPU UUID:"), gpu, region);
         }
         mlq_free(data);
         mlq_free(path);
@@ -132,11 +134,16 @@ static void read_driver(struct probe *probe, struct mlq_region *region)
     }
 }
 
-/* What `nvidia-smi -L` prints, or nothing when it is absent or fails. It hangs on a broken driver,
- * hence timeout(1). */
+/* What nvidia-smi prints, or nothing when it is absent or fails. It hangs on a broken driver, hence
+ * timeout(1). */
 static size_t run_smi(char *text, size_t room)
 {
-    const char *argv[] = {"timeout", "20", "nvidia-smi", "-L", NULL};
+    const char *argv[] = {"timeout",
+                          "20",
+                          "nvidia-smi",
+                          "--query-gpu=uuid,memory.total,name",
+                          "--format=csv,noheader,nounits",
+                          NULL};
     posix_spawn_file_actions_t actions;
     int ends[2];
     pid_t pid;

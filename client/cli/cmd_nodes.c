@@ -30,6 +30,19 @@ static void add_sizes(struct table *table, const json_t *spare, const json_t *al
     table_cell(table, "%lld/%lld", (long long)doc_int(spare, "gpus"), (long long)doc_int(all, "gpus"));
 }
 
+/* "NVIDIA H200 140 GiB", of the first: a machine's GPUs are mostly alike. */
+static void add_gpu(struct table *table, const json_t *gpus)
+{
+    const json_t *gpu = json_array_get(gpus, 0);
+    char bytes[TEXT_BYTES];
+    if (gpu == NULL || doc_int(gpu, "memory") == 0) {
+        table_cell(table, "%s", gpu == NULL ? "-" : doc_text(gpu, "model"));
+    } else {
+        table_cell(table, "%s, %s", doc_text(gpu, "model"),
+                   text_bytes((uint64_t)doc_int(gpu, "memory"), bytes));
+    }
+}
+
 static void print_table(struct session *session, const json_t *nodes)
 {
     static const struct table_column columns[] = {
@@ -38,6 +51,7 @@ static void print_table(struct session *session, const json_t *nodes)
         {.title = "CPUS FREE", .right = true},
         {.title = "MEMORY FREE", .right = true},
         {.title = "GPUS", .right = true},
+        {.title = "MODEL", .may_cut = true},
         {.title = "RUNNING", .right = true},
         {.title = "HEARD", .right = true},
         {.title = "HOST", .may_cut = true},
@@ -58,6 +72,7 @@ static void print_table(struct session *session, const json_t *nodes)
         } else {
             add_sizes(table, spare, all);
         }
+        add_gpu(table, json_object_get(node, "gpus"));
         table_cell(table, "%lld", (long long)doc_int(node, "running"));
         table_cell(table, "%s%s",
                    json_object_get(node, "heard_s") == NULL

@@ -23,6 +23,7 @@
     T(code) N(cpu_milli) N(mem_bytes) N(gpu_mask) N(timeout_ns) N(grace_ns) N(deadline_wall_us)    \
     T(master_addr) N(local_rank) N(local_ranks) N(group_rank) N(group_count) N(restart_count)      \
     N(restart_limit)
+#define GPU_FIELDS(N, T, P, B) T(model) N(mem_bytes)
 #define KILL_ITEM_FIELDS(N, T, P, B) N(cause) N(grace_ns)
 #define LOG_READ_FIELDS(N, T, P, B) N(request) N(offset) N(bytes_max) N(wait_ns)
 #define LOG_DATA_FIELDS(N, T, P, B) N(request) N(code) N(offset) B(bytes) N(end)
@@ -196,6 +197,17 @@ static void kill_item_put(struct codec_part *part, Mlq__V1__KillItem *to,
     to->member = member_new(part, &from->member);
 }
 
+static void gpu_get(struct codec_part *part, struct msg_gpu *to, const Mlq__V1__Gpu *from)
+{
+    (void)part;
+    CODEC_GET(GPU_FIELDS)
+}
+
+static void gpu_put(struct codec_part *part, Mlq__V1__Gpu *to, const struct msg_gpu *from)
+{
+    CODEC_PUT(GPU_FIELDS)
+}
+
 /* ---- Bodies ---------------------------------------------------------------------------------- */
 
 static void hello_get(struct codec_part *part, struct msg_hello *to, const Mlq__V1__Hello *from)
@@ -205,6 +217,10 @@ static void hello_get(struct codec_part *part, struct msg_hello *to, const Mlq__
     to->port_count = codec_get_port(part, from->port_count);
     to->gpu_uuids = codec_get_texts(part, from->gpu_uuids, from->n_gpu_uuids);
     to->gpu_count = (uint32_t)from->n_gpu_uuids; /* bounded by LIMIT_REPEATED */
+    CODEC_GET_LIST(gpus, gpu_detail_count, gpu);
+    if (to->gpu_detail_count != 0 && to->gpu_detail_count != to->gpu_count) {
+        codec_bad(part, MLQ_ECORRUPT, "gpus", "not as many as gpu_uuids");
+    }
     CODEC_GET_LIST(claims, claim_count, member);
 }
 
@@ -216,6 +232,7 @@ static Mlq__V1__Hello *hello_put(struct codec_part *part, const struct msg_hello
     to->port_count = from->port_count;
     to->gpu_uuids = codec_put_texts(part, from->gpu_uuids, from->gpu_count, "gpu_uuids");
     to->n_gpu_uuids = from->gpu_count;
+    CODEC_PUT_LIST(gpus, gpu_detail_count, gpu, Mlq__V1__Gpu, mlq__v1__gpu__init);
     CODEC_PUT_LIST(claims, claim_count, member, Mlq__V1__Member, mlq__v1__member__init);
     return to;
 }

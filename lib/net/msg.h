@@ -51,6 +51,11 @@ struct msg_member {
     uint32_t rank;
 };
 
+struct msg_gpu {
+    struct mlq_str model; /* "NVIDIA H100 80GB HBM3" */
+    int64_t mem_bytes;    /* 0: not known */
+};
+
 /* First message of a worker on each connection. */
 struct msg_hello {
     uint64_t session; /* grows with each hello of this worker, also across its restarts */
@@ -60,6 +65,8 @@ struct msg_hello {
     int64_t mem_bytes;
     uint32_t gpu_count;
     const struct mlq_str *gpu_uuids; /* gpu_count of them; number = place */
+    const struct msg_gpu *gpus;      /* of the same places, for people; older workers send none */
+    size_t gpu_detail_count;         /* gpu_count or 0 */
     struct mlq_str address; /* where other workers reach tasks on this machine: for gangs */
     uint16_t port_first;    /* ports that ranks may listen on */
     uint16_t port_count;

@@ -29,6 +29,10 @@ static inline struct msg sample_hello(void)
         {"GPU-5e3c9c2f-0000-1111-2222-333344445555", 40},
         {"", 0},
     };
+    static const struct msg_gpu details[] = {
+        {{"NVIDIA H200", 11}, INT64_MAX},
+        {{"", 0}, 0},
+    };
     return (struct msg){.kind = MSG_HELLO,
                         .hello = {.session = UINT64_MAX,
                                   .software = MLQ_STR("mlq 0.1.0"),
@@ -38,6 +42,8 @@ static inline struct msg sample_hello(void)
                                   .mem_bytes = INT64_MIN,
                                   .gpu_count = 2,
                                   .gpu_uuids = gpus,
+                                  .gpus = details,
+                                  .gpu_detail_count = 2,
                                   .address = MLQ_STR("fe80::1"),
                                   .port_first = 65535,
                                   .port_count = 65535,

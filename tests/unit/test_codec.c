@@ -160,6 +160,8 @@ static void test_values_arrive_as_they_were(void **state)
     sent = sample_of(MSG_HELLO);
     assert_int_equal(decode(region, encode(region, &sent), &got), MLQ_OK);
     assert_int_equal(got.hello.gpu_count, 2);
+    assert_true(mlq_str_eq_c(got.hello.gpus[0].model, "NVIDIA H200"));
+    assert_true(got.hello.gpus[0].mem_bytes == INT64_MAX);
     assert_true(mlq_str_eq(got.hello.host, sent.hello.host));
     assert_int_equal(got.hello.port_first, 65535);
 

@@ -259,11 +259,15 @@ static void test_smi(void **state)
     (void)state;
     struct probe probe = {0};
     probe_parse_smi(&probe,
-                    MLQ_STR("GPU 0: NVIDIA H200 (UUID: GPU-5e1f0000-1111-2222-3333-444444444444)\n"
-                            "  MIG 1g.18gb     Device  0: (UUID: MIG-abc)\n"
-                            "GPU 1: Odd (name) (UUID: GPU-aaaa)\nGPU 2: cut (UUID: \nnonsense\n"),
+                    MLQ_STR("GPU-5e1f0000-1111-2222-3333-444444444444, 143771, NVIDIA H200\n"
+                            "MIG-abc, 1, not a whole one\n"
+                            "GPU-aaaa, [N/A], Odd, name\nGPU 2: cut\nnonsense\n"),
                     region);
     assert_int_equal(probe.gpu_count, 2);
+    assert_true(probe.gpus[0].mem_bytes == INT64_C(143771) << 20);
+    assert_true(mlq_str_eq_c(probe.gpus[0].model, "NVIDIA H200"));
+    assert_true(probe.gpus[1].mem_bytes == 0);
+    assert_true(mlq_str_eq_c(probe.gpus[1].model, "Odd, name"));
     assert_true(mlq_str_eq_c(probe.gpu_uuids[1], "GPU-aaaa"));
     struct msg_assignment a = {.ranks = 1, .gpu_mask = 2, .member = {.attempt = 9}};
     const struct taskenv_paths paths = {.dir = "/d",
