@@ -80,6 +80,8 @@ static const struct op_param train_params[] = {
      .choices = FILES("relu", "gelu", "tanh", "identity"), .help = "after each hidden layer"},
     {.path = "model.mlp.dropout", .type = PARAM_NUMBER, .standard = "0", .min = 0, .max = 0.95,
      .help = "share of each hidden layer that is left out in training"},
+    {.path = "model.mlp.embedding", .type = PARAM_INTEGER, .standard = "0", .min = 0, .max = 4096,
+     .help = "categories with more values than this get learned vectors of this width; 0: one-hot"},
     {.path = "model.cnn", .type = PARAM_GROUP, .help = "convolutions over images, then fully connected layers"},
     {.path = "model.cnn.image", .type = PARAM_INTEGERS, .required = true, .min = 1, .max = 65536,
      .help = "[height, width, channels] that the feature columns make, channels last"},

@@ -91,21 +91,45 @@ class Network:
             return F.max_pool2d(x, layer["kernel"], layer["stride"])
         if kind == "average_pool":
             return F.avg_pool2d(x, layer["kernel"], layer["stride"])
+        if kind == "embedding":
+            return self.embed(name, layer["width"], x)
         if kind == "add":
             return x + values[layer["also"]]
         raise ValueError(kind)
+
+
+    def embed(self, name, width, x):
+        """Embedding bags of one index each; -1 is an empty bag, which sums to zeros."""
+        parts, first = [], 0
+        tables = self.parameter(name + "weight", (sum(self.sizes), width), 1.0)
+        for i, size in enumerate(self.sizes):
+            column = x[:, i]
+            if size == 0:
+                parts.append(column.unsqueeze(1))
+                continue
+            known = column >= 0
+            indices = column[known].long()
+            offsets = torch.cumsum(known.long(), 0) - known.long()
+            parts.append(F.embedding_bag(indices, tables[first : first + size], offsets, mode="sum"))
+            first += size
+        return torch.cat(parts, 1)
 
 
 def flat(tensor):
     return [float(f"{v:.9g}") for v in tensor.detach().flatten().tolist()]
 
 
-def write(name, layers, image=None, inputs=5, rows=6, classes=3):
+def write(name, layers, image=None, inputs=5, rows=6, classes=3, sizes=()):
+    """`sizes`: per input the values of an embedded category, or 0 for a number."""
     generator = torch.Generator().manual_seed(sum(name.encode()))
     count = inputs if image is None else image[0] * image[1] * image[2]
     x = ((torch.rand((rows, count), generator=generator) - 0.5) * 4).float().double()
     labels = torch.randint(0, classes, (rows,), generator=generator)
+    for i, size in enumerate(sizes):
+        if size > 0:
+            x[:, i] = torch.randint(-1, size, (rows,), generator=generator).double()
     network = Network(image, layers, generator)
+    network.sizes = sizes
     shaped = x if image is None else x.reshape(rows, *image).permute(0, 3, 1, 2)
     with torch.no_grad():
         network.run(shaped)  # makes the parameters; the statistics are set back
@@ -119,6 +143,10 @@ def write(name, layers, image=None, inputs=5, rows=6, classes=3):
     loss = F.cross_entropy(outputs, labels)
     loss.backward()
     features = [{"name": f"x{i}", "kind": "number", "fill": 0.0, "mean": 0.0, "scale": 1.0} for i in range(count)]
+    for i, size in enumerate(sizes):
+        if size > 0:
+            words = [f"v{k}" for k in range(size)]
+            features[i] = {"name": f"x{i}", "kind": "category", "values": words, "fill": "v0", "encoding": "index"}
     model = {
         "format": "mlq.model/1", "task": "multiclass", "target": "y", "features": features,
         "classes": [f"c{i}" for i in range(classes)],
@@ -160,6 +188,8 @@ def main():
         ],
         image,
     )
+    write("embedding", [{"kind": "embedding", "width": 3, "activation": "identity"}, dense(11, 4, "tanh"), dense(4, 3)],
+          rows=9, sizes=(0, 4, 0, 2, 6))
     write("add_inputs", [conv(2, (3, 3), padding=1), {"kind": "add", "also": 0, "activation": "relu"}, dense(40, 3)], image)
     return 0
 

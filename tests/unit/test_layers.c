@@ -20,7 +20,7 @@
 #include "worker/ml/model.h"
 #include "worker/ml/net.h"
 
-#define CASES_MIN   14
+#define CASES_MIN   15
 #define TENSORS_MAX 64
 #define PADDING     2u /* rows behind the used ones */
 #define CLASSES     3u
@@ -276,6 +276,22 @@ norm_value(const struct reference *r, const struct layer *l, uint32_t row, uint3
            r->arena[l->bias_at + c];
 }
 
+static double
+embedded_value(const struct reference *r, const struct layer *l, uint32_t row, uint32_t at)
+{
+    uint32_t in = 0, out = 0, table = 0, i = 0;
+    for (; at >= out + (l->spans[i].values == 0 ? l->spans[i].inputs : l->width); i++) {
+        out += l->spans[i].values == 0 ? l->spans[i].inputs : l->width;
+        in += l->spans[i].inputs;
+        table += l->spans[i].values;
+    }
+    const double *x = r->values[0] + (size_t)row * l->in.channels + in;
+    if (l->spans[i].values == 0) {
+        return x[at - out];
+    }
+    return *x < 0 ? 0 : r->arena[l->weight_at + (table + (size_t)*x) * l->width + at - out];
+}
+
 static double value_of(const struct reference *r, const struct layer *l, uint32_t row, uint32_t at)
 {
     size_t count = layer_shape_count(l->out);
@@ -291,6 +307,8 @@ static double value_of(const struct reference *r, const struct layer *l, uint32_
         return norm_value(r, l, row, at);
     case LAYER_ADD:
         return r->values[l->from][row * count + at] + r->values[l->also][row * count + at];
+    case LAYER_EMBEDDING:
+        return embedded_value(r, l, row, at);
     case LAYER_DROPOUT:
         break; /* has a test of its own */
     }

@@ -209,6 +209,7 @@ static void any_number_of_ranks_gives_the_same_model(void **state)
         "\"lr\": 0.05}}, "
         "\"l2\": 0.001, \"epochs\": 4, \"batch\": 50, \"shards\": 4, \"seed\": 1}",
         "{" CNN ", \"epochs\": 4}",
+        "{\"model\": {\"mlp\": {\"hidden\": [9], \"embedding\": 2}}, \"epochs\": 4, \"seed\": 6}",
         "{\"model\": {\"mlp\": {\"hidden\": [16], \"activation\": \"gelu\", \"dropout\": 0.3}}, "
         "\"epochs\": 4, \"batch\": 60, \"seed\": 2, \"schedule\": {\"one_cycle\": {}}, "
         "\"clip_norm\": 0.5, "

@@ -8,6 +8,7 @@
 #include "worker/ml/layer_dense.h"
 #include "worker/ml/layer_depthwise.h"
 #include "worker/ml/layer_dropout.h"
+#include "worker/ml/layer_embedding.h"
 #include "worker/ml/layer_norm.h"
 #include "worker/ml/layer_pool.h"
 
@@ -22,6 +23,7 @@ const struct layer_ops *layer_ops(enum layer_kind kind)
         [LAYER_AVERAGE_POOL] = &layer_pool_average_ops,
         [LAYER_ADD] = &layer_add_ops,
         [LAYER_DROPOUT] = &layer_dropout_ops,
+        [LAYER_EMBEDDING] = &layer_embedding_ops,
     };
     return all[kind];
 }
@@ -67,6 +69,11 @@ static void shape_weight(const struct layer *layer, struct layer_tensor *weight)
         weight->shape[0] = layer->kernel_height;
         weight->shape[1] = layer->kernel_width;
         weight->shape[2] = layer->in.channels;
+        break;
+    case LAYER_EMBEDDING:
+        weight->rank = 2;
+        weight->shape[0] = layer->weight_count / layer->width;
+        weight->shape[1] = layer->width;
         break;
     case LAYER_NORM:
     case LAYER_MAX_POOL:

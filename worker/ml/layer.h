@@ -42,8 +42,9 @@ enum layer_kind {
     LAYER_AVERAGE_POOL, /* layer_pool.h */
     LAYER_ADD,          /* layer_add.h: the only kind that reads two values */
     LAYER_DROPOUT,      /* layer_dropout.h */
+    LAYER_EMBEDDING,    /* layer_embedding.h: of categories, the first layer */
 };
-#define LAYER_KINDS 8
+#define LAYER_KINDS 9
 
 /* Applied to what the layer gives. */
 enum layer_activation {
@@ -60,6 +61,12 @@ struct layer_shape {
     uint32_t channels;
 };
 
+/* A feature's part of the inputs. */
+struct layer_span {
+    uint32_t inputs;
+    uint32_t values; /* of an embedded category, which is one input; 0: the inputs pass */
+};
+
 struct layer {
     enum layer_kind kind;
     enum layer_activation activation;
@@ -71,7 +78,10 @@ struct layer {
     uint32_t padding; /* zeros on each side; 0 for pools */
     bool no_bias;     /* CONV, DEPTHWISE: a norm that follows would take it off again */
     double rate;      /* DROPOUT */
+    uint32_t width;   /* EMBEDDING: numbers of a value's vector */
 
+    const struct layer_span *spans; /* EMBEDDING: the model's */
+    uint32_t span_count;
     struct layer_shape in; /* found when it is appended */
     struct layer_shape also_in;
     struct layer_shape out;

@@ -53,6 +53,9 @@ json_t *layer_json_write(const struct layer *layer, uint32_t index)
     case LAYER_DROPOUT:
         (void)json_object_set_new(json, "rate", json_real(layer->rate));
         break;
+    case LAYER_EMBEDDING:
+        set_count(json, "width", layer->width);
+        break;
     case LAYER_NORM:
         break;
     }
@@ -147,6 +150,8 @@ static const char *read_options(const json_t *json, uint32_t index, struct layer
     case LAYER_DROPOUT:
         layer->rate = json_number_value(json_object_get(json, "rate"));
         return json_is_number(json_object_get(json, "rate")) ? NULL : "rate";
+    case LAYER_EMBEDDING:
+        return get_count(json, "width", 1, LAYER_UNITS_MAX, &layer->width) ? NULL : "width";
     case LAYER_NORM:
         return NULL;
     }

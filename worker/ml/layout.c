@@ -40,6 +40,9 @@ static int append_head(struct builder *b, const struct layout_mlp *plan)
 int layout_mlp(struct model *model, const struct layout_mlp *plan, struct mlq_err *err)
 {
     struct builder b = {.model = model, .err = err};
+    if (plan->embedding > 0) {
+        append(&b, (struct layer){.kind = LAYER_EMBEDDING, .width = plan->embedding});
+    }
     return append_head(&b, plan);
 }
 

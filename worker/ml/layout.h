@@ -21,7 +21,8 @@ struct layout_mlp {
     const uint32_t *hidden;
     uint32_t hidden_count;
     enum layer_activation activation;
-    double dropout; /* 0: none */
+    double dropout;     /* 0: none */
+    uint32_t embedding; /* width of the embedding of the embedded categories; 0: there are none */
 };
 int layout_mlp(struct model *model, const struct layout_mlp *plan, struct mlq_err *err);
 

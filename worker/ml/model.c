@@ -62,6 +62,7 @@ void model_destroy(struct model **model)
         mlq_free(m->classes[i]);
     }
     mlq_free(m->features);
+    mlq_free(m->spans);
     mlq_free(m->classes);
     mlq_free(m->target);
     mlq_free(m->parameters);
@@ -70,6 +71,35 @@ void model_destroy(struct model **model)
 }
 
 /* ---- Layers ---- */
+
+uint32_t model_embed_categories(struct model *model, uint32_t width)
+{
+    uint32_t embedded = 0;
+    MLQ_ASSERT(model->layer_count == 0);
+    model->input_count = 0;
+    for (uint32_t i = 0; i < model->feature_count; i++) {
+        struct model_feature *feature = &model->features[i];
+        feature->embedded = feature->kind == MODEL_CATEGORY && feature->value_count > width;
+        feature->width = feature->embedded ? 1 : feature->width;
+        feature->offset = model->input_count;
+        model->input_count += feature->width;
+        embedded += feature->embedded;
+    }
+    return embedded;
+}
+
+static const struct layer_span *list_spans(struct model *model)
+{
+    if (model->spans == NULL) {
+        model->spans = mlq_alloc_array(model->feature_count, sizeof(*model->spans));
+    }
+    for (uint32_t i = 0; i < model->feature_count; i++) {
+        const struct model_feature *feature = &model->features[i];
+        model->spans[i].inputs = feature->width;
+        model->spans[i].values = feature->embedded ? feature->value_count : 0;
+    }
+    return model->spans;
+}
 
 /* The shape of a value that layers may read. */
 static struct layer_shape value_shape(const struct model *model, uint32_t value)
@@ -108,6 +138,10 @@ int model_append(struct model *model, struct layer layer, struct mlq_err *err)
         return rc;
     }
     const char *name = layer_ops(layer.kind)->name;
+    if (layer.kind == LAYER_EMBEDDING) {
+        layer.spans = list_spans(model);
+        layer.span_count = model->feature_count;
+    }
     layer.in = value_shape(model, layer.from);
     layer.also_in = value_shape(model, layer.also);
     rc = layer_ops(layer.kind)->shape(&layer, err);
@@ -174,9 +208,13 @@ static json_t *feature_to_json(const struct model_feature *feature)
         return json_pack("{s:s, s:s, s:f, s:f, s:f}", "name", feature->name, "kind", "number",
                          "fill", feature->fill, "mean", feature->mean, "scale", feature->scale);
     }
-    return json_pack("{s:s, s:s, s:o, s:s}", "name", feature->name, "kind", "category", "values",
-                     texts_to_json(feature->values, feature->value_count), "fill",
-                     feature->values[feature->fill_value]);
+    json_t *json = json_pack("{s:s, s:s, s:o, s:s}", "name", feature->name, "kind", "category",
+                             "values", texts_to_json(feature->values, feature->value_count), "fill",
+                             feature->values[feature->fill_value]);
+    if (feature->embedded) {
+        (void)json_object_set_new(json, "encoding", json_string("index"));
+    }
+    return json;
 }
 
 /* NULL when a text is not UTF-8 or a number is not finite. */
@@ -346,8 +384,14 @@ static int load_feature(struct model_feature *feature, const json_t *json, struc
     if (index < 0) {
         return corrupt(err, "a category feature's fill is not among its values");
     }
+    const json_t *encoding = json_object_get(json, "encoding");
+    static const char *const encodings[] = {"index"};
+    if (encoding != NULL && find_text(encoding, encodings, 1) < 0) {
+        return corrupt(err, "a category feature's encoding");
+    }
     feature->fill_value = (uint32_t)index;
-    feature->width = feature->value_count;
+    feature->embedded = encoding != NULL;
+    feature->width = feature->embedded ? 1 : feature->value_count;
     return 0;
 }
 

@@ -11,6 +11,7 @@
  *        number    x missing (NaN) -> fill; then (x - mean) / scale in double, cast to float
  *        category  missing -> values[fill_value]; then one-hot over `values`; a value that is not
  * in `values` gives all zeros
+ *                  with the encoding "index": one input, the value's index, or -1
  *   2. layers in order, float (layer.h)
  *   3. outputs: regression    1 output z;  prediction = z * target_scale + target_mean
  *               binary        2 outputs;   probabilities = softmax(outputs) over `classes`; or,
@@ -23,6 +24,7 @@
  *   {"format": "mlq.model/1", "task": "regression" | "binary" | "multiclass", "target": NAME,
  *    "features": [{"name": N, "kind": "number", "fill": F, "mean": M, "scale": S},
  *                 {"name": N, "kind": "category", "values": [V, ...], "fill": V}, ...],
+ *                  a category with an embedding has "encoding": "index", too
  *    "classes": [NAME, ...],                            (absent for regression)
  *    "link": "sigmoid",                                 (absent: softmax)
  *    "target_mean": M, "target_scale": S,               (regression only)
@@ -36,6 +38,7 @@
  *   norm                      (layer_norm.h)
  *   add                       "also": V, the second value
  *   dropout                   "rate": R
+ *   embedding                 "width": W
  * Before "layers" stands "image": [height, width, channels] when the inputs are one, channels last.
  * Other tensors: "layers.K.mean" and "layers.K.variance" F32 [channels] of a norm; weights have the
  * shapes that the layers' headers say; layers without bias have none.
@@ -44,6 +47,7 @@
 #ifndef MLQ_ML_MODEL_H
 #define MLQ_ML_MODEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -70,12 +74,13 @@ struct model_feature {
     char *name;
     enum model_feature_kind kind;
     uint32_t offset; /* its first input of the network */
-    uint32_t width;  /* 1, or value_count */
+    uint32_t width;  /* 1, or value_count of a one-hot category */
 
     double fill; /* MODEL_NUMBER */
     double mean;
     double scale; /* > 0 */
 
+    bool embedded;        /* MODEL_CATEGORY: its input is the value's index, not one-hot */
     uint32_t value_count; /* MODEL_CATEGORY, >= 1 */
     uint32_t fill_value;  /* index into values */
     char **values;
@@ -95,6 +100,7 @@ struct model {
     double target_mean; /* regression */
     double target_scale;
 
+    struct layer_span *spans; /* of the features, for an embedding; NULL until there is one */
     struct layer_shape image; /* how the inputs are read; zero: as one row of numbers */
     uint32_t layer_count;
     struct layer layers[MODEL_LAYERS_MAX];
@@ -113,6 +119,10 @@ int model_append(struct model *model, struct layer layer, struct mlq_err *err);
 /* After the last layer: checks that the graph is whole (each value is read, the last layer gives
  * what the task needs) and takes the arena, zeroed. The task and the inputs must be set. */
 int model_seal(struct model *model, struct mlq_err *err);
+
+/* Before there are layers: categories with more than `width` values become indices for an embedding
+ * of this width. Returns how many. */
+uint32_t model_embed_categories(struct model *model, uint32_t width);
 
 /* Zeroed; fill in, append layers (layout.h), and seal. */
 MLQ_OWNED_RETURN struct model *model_create(void);

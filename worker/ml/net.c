@@ -244,7 +244,7 @@ void net_init_parameters(struct model *model, uint64_t seed)
         if (ops->init != NULL) {
             ops->init(layer, model->parameters);
         } else if (layer->weight_count > 0) {
-            init_weights(model, layer, seed);
+            init_weights(model, layer, seed); /* an embedding's tables, too */
             memset(model->parameters + layer->bias_at, 0, layer->bias_count * sizeof(float));
         }
     }

@@ -285,6 +285,10 @@ static void category_rows(const struct model_feature *feature,
     for (uint64_t i = 0; i < row_count; i++) {
         int32_t code = bound->column->codes[row + i];
         int32_t value = code < 0 ? (int32_t)feature->fill_value : bound->value_of_code[code];
+        if (feature->embedded) {
+            inputs[i * stride] = (float)value; /* exact: indices are below 2^24 */
+            continue;
+        }
         memset(inputs + i * stride, 0, feature->width * sizeof(float));
         if (value >= 0) {
             inputs[i * stride + (uint32_t)value] = 1.0f;

@@ -137,6 +137,9 @@ static void write_layer(struct html *h, const struct layer *layer)
     case LAYER_ADD:
         html_addf(h, " → %s", names[layer->kind]);
         break;
+    case LAYER_EMBEDDING:
+        html_addf(h, " → categories embedded in %" PRIu32 " numbers each", layer->width);
+        break;
     case LAYER_DROPOUT:
         html_addf(h, " → dropout %g", layer->rate);
         break;

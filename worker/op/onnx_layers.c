@@ -214,8 +214,9 @@ static const char *add_layer(struct builder *b)
         return add_pool(b);
     case LAYER_ADD:
         return onnx_graph_apply(b->g, "Add", name_of(b, "layer"), b->in, b->values[b->layer->also]);
-    case LAYER_DROPOUT:
-        return b->in; /* nothing is left out in use */
+    case LAYER_DROPOUT:   /* nothing is left out in use */
+    case LAYER_EMBEDDING: /* the inputs are embedded already: onnx_model.c */
+        return b->in;
     }
     MLQ_UNREACHABLE("layer kind");
 }

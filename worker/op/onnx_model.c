@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "lib/base/ownership.h"
+#include "lib/base/panic.h"
 #include "worker/op/onnx_layers.h"
 
 struct builder {
@@ -125,6 +126,31 @@ static void add_number_inputs(struct builder *b, uint32_t first, uint32_t count)
     add_numbers(b, first, count, concat(b, name_of(b, "joined", first), names, count));
 }
 
+/* The rows of the feature's table, and one of zeros for texts that are no value: Gather gives
+ * [N, 1, width] of indices [N, 1]. */
+static void add_embedded(struct builder *b, uint32_t i, const char *indices)
+{
+    const struct layer *layer = &b->model->layers[0];
+    size_t values = b->model->features[i].value_count, width = layer->width, first = 0;
+    static const int64_t axis[] = {1};
+    MLQ_ASSERT(layer->kind == LAYER_EMBEDDING);
+    for (uint32_t k = 0; k < i; k++) {
+        first += layer->spans[k].values;
+    }
+    float *table = mlq_region_array(b->region, (values + 1) * width, sizeof(float));
+    memcpy(table, b->model->parameters + layer->weight_at + first * width,
+           values * width * sizeof(float));
+    const char *table_name = name_of(b, "table", i), *axis_name = name_of(b, "axis", i);
+    onnx_graph_floats(
+        b->g, table_name,
+        (struct onnx_shape){.rows = (int64_t)values + 1, .columns = (int64_t)width}, table);
+    onnx_graph_int64s(b->g, axis_name, (struct onnx_shape){.columns = 1}, axis);
+    const char *found =
+        onnx_graph_apply(b->g, "Gather", name_of(b, "embedded", i), table_name, indices);
+    b->blocks[b->block_count++] =
+        onnx_graph_apply(b->g, "Squeeze", name_of(b, "category", i), found, axis_name);
+}
+
 /* One-hot. A text that is no value gets the index `count`, which OneHot (11) maps to all zeros; a
  * missing one, the empty text, gets the index of the fill value. */
 static void add_category(struct builder *b, uint32_t i)
@@ -151,6 +177,10 @@ static void add_category(struct builder *b, uint32_t i)
     onnx_graph_set_ints(b->g, encoder, "values_int64s", indices, key_count);
     onnx_graph_set_int(b->g, encoder, "default_int64", (int64_t)count);
 
+    if (f->embedded) {
+        add_embedded(b, i, encoded);
+        return;
+    }
     int64_t *depth = mlq_region_alloc(b->region, sizeof(*depth));
     *depth = (int64_t)count;
     static const float off_on[] = {0.0f, 1.0f};

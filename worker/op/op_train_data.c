@@ -162,11 +162,11 @@ static uint64_t hash_config(const struct op_train_config *config)
 
 static uint64_t hash_layer(uint64_t hash, const struct layer *layer)
 {
-    const uint64_t numbers[] = {layer->kind,          layer->activation,   layer->from,
-                                layer->also,          layer->out.height,   layer->out.width,
-                                layer->out.channels,  layer->stride,       layer->padding,
-                                layer->kernel_height, layer->kernel_width, layer->weight_at,
-                                layer->weight_count,  layer->bias_count,   layer->state_count};
+    const uint64_t numbers[] = {
+        layer->kind,         layer->activation,    layer->from,         layer->also,
+        layer->out.height,   layer->out.width,     layer->out.channels, layer->stride,
+        layer->padding,      layer->kernel_height, layer->kernel_width, layer->weight_at,
+        layer->weight_count, layer->width,         layer->bias_count,   layer->state_count};
     hash = hash_bytes(hash, &layer->rate, sizeof(layer->rate));
     return hash_bytes(hash, numbers, sizeof(numbers));
 }

@@ -6,6 +6,8 @@
 #include "lib/base/ownership.h"
 #include "worker/op/op_train.h"
 
+#define EMBEDDING_MAX 4096
+
 struct widths {
     uint32_t *values; /* [OP_TRAIN_WIDTHS_MAX] */
     uint32_t count;   /* the fallback's before, what was read after */
@@ -65,9 +67,15 @@ read_mlp(const struct op_context *ctx, struct op_train_config *config, struct ml
     config->mlp.hidden = config->hidden;
     config->mlp.hidden_count = hidden.count;
     rc = rc != 0 ? rc : read_activation(ctx, "model.mlp.activation", &config->mlp.activation, err);
-    return rc != 0
-               ? rc
-               : op_get_number(ctx, "model.mlp.dropout", dropout_range, &config->mlp.dropout, err);
+    rc = rc != 0
+             ? rc
+             : op_get_number(ctx, "model.mlp.dropout", dropout_range, &config->mlp.dropout, err);
+    int64_t embedding = 0;
+    rc = rc != 0 ? rc
+                 : op_get_int(ctx, "model.mlp.embedding",
+                              (struct op_int_range){0, 0, EMBEDDING_MAX}, &embedding, err);
+    config->mlp.embedding = (uint32_t)embedding;
+    return rc;
 }
 
 static int read_image(const struct op_context *ctx, struct layer_shape *image, struct mlq_err *err)
@@ -169,7 +177,11 @@ int op_train_model_lay_out(const struct op_train_config *config,
                            struct model *model,
                            struct mlq_err *err)
 {
+    struct layout_mlp mlp = config->mlp;
+    if (mlp.embedding > 0 && model_embed_categories(model, mlp.embedding) == 0) {
+        mlp.embedding = 0; /* nothing to embed: one-hot is as small */
+    }
     int rc = config->kind == OP_TRAIN_CNN ? layout_cnn(model, &config->cnn, err)
-                                          : layout_mlp(model, &config->mlp, err);
+                                          : layout_mlp(model, &mlp, err);
     return rc == 0 ? 0 : mlq_wrap(err, rc, "model");
 }

@@ -177,6 +177,12 @@ def odds(source):
     return columns, train, test, {"model": {"mlp": mlp}, "loss": "bce", "class_weights": {"yes": 2.5}, "epochs": 4}
 
 
+def embedded(source):
+    """Categories as learned vectors, among numbers and small categories."""
+    columns, train, test, _ = mixed(source)
+    return columns, train, test, {"model": {"mlp": {"hidden": [8], "embedding": 3}}, "epochs": 4}
+
+
 def prices(_):
     """Regression, with a time stamp that a float cannot hold."""
     chance = random.Random(3)
@@ -295,7 +301,7 @@ def main():
     if pathlib.Path(sys.prefix).resolve() != venv.resolve():
         enter_venv(venv)
     with tempfile.TemporaryDirectory() as scratch:
-        for make in (digits, images, colours, mixed, odds, prices):
+        for make in (digits, images, colours, mixed, odds, embedded, prices):
             check(op, pathlib.Path(scratch), make.__name__, make(source))
 
 
