@@ -32,6 +32,21 @@ static const struct op_output import_outputs[] = {
     {"profile.json", "rows, and per column: type, missing, distinct, distribution"},
 };
 
+/* ---- data.arrays ---- */
+static const struct op_param arrays_params[] = {
+    {.path = "samples", .type = PARAM_FILE, .required = true,
+     .help = "IDX or NPY file; the first dimension counts samples"},
+    {.path = "labels", .type = PARAM_FILE, .required = true, .help = "IDX or NPY file of one dimension"},
+    {.path = "classes", .type = PARAM_TEXTS, .standard = "[]",
+     .help = "names of the labels 0, 1, ...; without them labels name themselves"},
+    {.path = "task", .type = PARAM_CHOICE, .standard = "\"classification\"",
+     .choices = FILES("classification", "regression"), .help = "regression: labels are numbers"},
+};
+static const struct op_output arrays_outputs[] = {
+    {"table.safetensors", "a row per sample: p0, p1, ... and label"},
+    {"profile.json", "rows, and the distribution of the labels"},
+};
+
 /* ---- data.validate ---- */
 static const struct op_param validate_params[] = {
     {.path = "suite", .type = PARAM_FILE, .required = true,
@@ -266,6 +281,9 @@ static const struct op_schema schemas[] = {
     {.name = "data.import", .help = "reads a CSV file into a typed, columnar table",
      .params = import_params, .param_count = MLQ_COUNT_OF(import_params),
      .outputs = import_outputs, .output_count = MLQ_COUNT_OF(import_outputs)},
+    {.name = "data.arrays", .help = "reads arrays of samples and labels (IDX, NPY) into a table",
+     .params = arrays_params, .param_count = MLQ_COUNT_OF(arrays_params),
+     .outputs = arrays_outputs, .output_count = MLQ_COUNT_OF(arrays_outputs)},
     {.name = "data.validate", .help = "checks a table against an expectation suite",
      .params = validate_params, .param_count = MLQ_COUNT_OF(validate_params),
      .inputs = validate_inputs, .input_count = MLQ_COUNT_OF(validate_inputs),
@@ -298,7 +316,7 @@ static const struct op_schema schemas[] = {
 
 static const char *const names[] = {
     "noop",
-    "data.import",  "data.validate", "data.split", "train.native",
+    "data.import",  "data.arrays",  "data.validate", "data.split", "train.native",
     "eval.metrics", "package.onnx",  "gate",       "report",       NULL,
 };
 

@@ -8,6 +8,7 @@
 /* Sorted by name; the row without one ends it. */
 static const struct op ops[] = {
     /* data */
+    {.name = "data.arrays", .run = op_arrays_run},
     {.name = "data.import", .run = op_import_run},
     {.name = "data.split", .run = op_split_run},
     {.name = "data.validate", .run = op_validate_run},

@@ -17,6 +17,7 @@ const struct op *op_table_find(const char *name);
 const struct op *op_table_at(size_t i);
 
 /* data */
+int op_arrays_run(struct op_context *ctx, struct mlq_err *err);
 int op_import_run(struct op_context *ctx, struct mlq_err *err);
 int op_validate_run(struct op_context *ctx, struct mlq_err *err);
 int op_split_run(struct op_context *ctx, struct mlq_err *err);
