@@ -15,7 +15,7 @@ build_packages="build-essential cmake ninja-build pkg-config
     libpq-dev postgresql libopenblas-pthread-dev libgloo-dev
     libfyaml-dev libjansson-dev libssl-dev libpcre2-dev libonnx-dev python3"
 test_packages="libcmocka-dev bats python3-venv ca-certificates clang libclang-rt-14-dev
-    valgrind"
+    valgrind dataset-fashion-mnist"
 
 say() { printf 'install-packages: %s\n' "$*" >&2; }
 

@@ -610,7 +610,7 @@ static void a_loss_that_is_no_number_stops_the_training(void **state)
                          .output = "out-nan",
                          .train = "numbers.safetensors",
                          .with = "{\"optimizer\": {\"sgd\": {\"lr\": 100}}, \"epochs\": 50}"};
-    op_run_expect(&run, 1, "the loss is not a finite number (first in the");
+    op_run_expect(&run, 1, "the loss is not a finite number (first in the weights of layer 0, dense)");
     assert_false(mlq_fs_exists("out-nan/model.safetensors"));
 }
 

@@ -241,7 +241,8 @@ static int refuse_not_finite(const struct loop *loop, const float *gradient, str
     }
     char where[64] = "the outputs overflow";
     if (layer >= 0) {
-        (void)snprintf(where, sizeof(where), "first in the %s of layer %d", what, layer);
+        (void)snprintf(where, sizeof(where), "first in the %s of layer %d, %s", what, layer,
+                       layer_ops(loop->model->layers[layer].kind)->name);
     }
     return mlq_fail(err, MLQ_EINVAL,
                     "epoch %" PRIu64 ", step %" PRIu64 ": the loss is not a finite number "
