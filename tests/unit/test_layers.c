@@ -15,10 +15,12 @@
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 #include "tests/unit/ml_double.h"
+#include "worker/ml/augment.h"
 #include "worker/ml/layer_norm.h"
 #include "worker/ml/loss.h"
 #include "worker/ml/model.h"
 #include "worker/ml/net.h"
+#include "worker/ml/preprocess.h"
 
 #define CASES_MIN   15
 #define TENSORS_MAX 64
@@ -438,6 +440,63 @@ static void dropout_depends_on_the_sample_alone(void **state)
     }
 }
 
+/* ---- Augmentation ---- */
+
+/* The image of one sample under a key. */
+static void augmented(struct augment augment, uint64_t key, uint32_t sample, float to[24])
+{
+    static const struct layer_shape image = {.height = 3, .width = 4, .channels = 2};
+    float from[24];
+    for (size_t i = 0; i < 24; i++) {
+        from[i] = (float)(i + 1);
+    }
+    augment_image(&augment, image, key, sample, from, to);
+}
+
+static void images_are_changed_by_seed_epoch_and_sample(void **state)
+{
+    (void)state;
+    float same[24], image[24], again[24];
+    bool seen[2] = {false}, moved[3] = {false};
+    augmented((struct augment){.crop = 0}, 1, 1, same);
+    for (uint32_t sample = 0; sample < 64; sample++) {
+        augmented((struct augment){.flip = true}, 5, sample, image);
+        bool flipped = image[0] != same[0];
+        for (size_t i = 0; i < 24; i++) {
+            size_t line = i / 8, x = i / 2 % 4, c = i % 2;
+            assert_true(image[i] == same[flipped ? line * 8 + (3 - x) * 2 + c : i]);
+        }
+        seen[flipped] = true;
+        augmented((struct augment){.crop = 1}, 5, sample, image);
+        float middle = image[(1 * 4 + 1) * 2]; /* from inside: line 0 to 2, place 0 to 2 */
+        assert_true(middle >= 1);
+        size_t source = (size_t)(middle - 1) / 2;
+        assert_true(source / 4 <= 2 && source % 4 <= 2);
+        moved[source / 4] = true;
+        augmented((struct augment){.crop = 1}, 5, sample, again);
+        assert_memory_equal(image, again, sizeof(image));
+    }
+    assert_true(seen[0] && seen[1] && moved[0] && moved[1] && moved[2]);
+}
+
+static void pixels_share_the_scale_of_their_channel(void **state)
+{
+    (void)state;
+    const double a[] = {0, 2}, b[] = {10, 20}, c[] = {4, 6}, d[] = {30, 40};
+    const struct preprocess_column columns[] = {{.name = "a", .numbers = a},
+                                                {.name = "b", .numbers = b},
+                                                {.name = "c", .numbers = c},
+                                                {.name = "d", .numbers = d}};
+    struct model *model = model_create();
+    assert_int_equal(preprocess_fit(model, columns, 4, 2, NULL), 0);
+    preprocess_share_channels(model, columns, 2, 2);
+    assert_true(model->features[0].mean == 3 && model->features[2].mean == 3);
+    assert_true(model->features[1].mean == 25 && model->features[3].mean == 25);
+    assert_true(fabs(model->features[2].scale - sqrt((9 + 1 + 1 + 9) / 4.0)) < 1e-12);
+    assert_true(fabs(model->features[1].scale - sqrt((225 + 25 + 25 + 225) / 4.0)) < 1e-12);
+    model_destroy(&model);
+}
+
 /* ---- What does not fit ---- */
 
 static void layers_that_do_not_fit_are_refused(void **state)
@@ -500,6 +559,8 @@ int main(void)
         cmocka_unit_test(layers_compute_what_pytorch_does),
         cmocka_unit_test(gradients_equal_differences),
         cmocka_unit_test(dropout_depends_on_the_sample_alone),
+        cmocka_unit_test(images_are_changed_by_seed_epoch_and_sample),
+        cmocka_unit_test(pixels_share_the_scale_of_their_channel),
         cmocka_unit_test(layers_that_do_not_fit_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,8 @@
 #define CNN                                                                                        \
     "\"model\": {\"cnn\": {\"image\": [7, 1, 1], \"channels\": [6], \"depth\": 2, \"residual\": "  \
     "true, "                                                                                       \
-    "\"depthwise\": true, \"head\": \"mean\", \"hidden\": [8], \"dropout\": 0.2}}, \"batch\": "    \
+    "\"depthwise\": true, \"head\": \"mean\", \"hidden\": [8], \"dropout\": 0.2, \"crop\": 1}}, "  \
+    "\"batch\": "                                                                                  \
     "50, "                                                                                         \
     "\"seed\": 5"
 #define CNN_LONG "{" CNN ", \"epochs\": 120, \"early_stop\": {\"patience\": 1000}}"
@@ -610,7 +611,8 @@ static void a_loss_that_is_no_number_stops_the_training(void **state)
                          .output = "out-nan",
                          .train = "numbers.safetensors",
                          .with = "{\"optimizer\": {\"sgd\": {\"lr\": 100}}, \"epochs\": 50}"};
-    op_run_expect(&run, 1, "the loss is not a finite number (first in the weights of layer 0, dense)");
+    op_run_expect(&run, 1,
+                  "the loss is not a finite number (first in the weights of layer 0, dense)");
     assert_false(mlq_fs_exists("out-nan/model.safetensors"));
 }
 

@@ -139,6 +139,47 @@ int preprocess_fit(struct model *model,
     return 0;
 }
 
+static void share_channel(struct model *model,
+                          const struct preprocess_column *columns,
+                          uint32_t first,
+                          uint32_t channels,
+                          uint64_t rows)
+{
+    double mean = 0, squares = 0, pixels = 0;
+    for (uint32_t i = first; i < model->feature_count; i += channels) {
+        mean += model->features[i].mean;
+        pixels++;
+    }
+    mean /= pixels;
+    for (uint32_t i = first; i < model->feature_count; i += channels) {
+        for (uint64_t row = 0; row < rows; row++) {
+            double x = columns[i].numbers[row];
+            double distance = (isnan(x) ? model->features[i].fill : x) - mean;
+            squares += distance * distance;
+        }
+    }
+    double deviation = sqrt(squares / ((double)rows * pixels));
+    bool constant = deviation <= 1e-14 * fabs(mean) || deviation == 0;
+    for (uint32_t i = first; i < model->feature_count; i += channels) {
+        model->features[i].mean = mean;
+        model->features[i].scale = constant ? 1 : deviation;
+    }
+}
+
+void preprocess_share_channels(struct model *model,
+                               const struct preprocess_column *columns,
+                               uint32_t channels,
+                               uint64_t rows)
+{
+    bool numbers = true;
+    for (uint32_t i = 0; i < model->feature_count; i++) {
+        numbers = numbers && model->features[i].kind == MODEL_NUMBER;
+    }
+    for (uint32_t c = 0; c < channels && c < model->feature_count && numbers; c++) {
+        share_channel(model, columns, c, channels, rows);
+    }
+}
+
 /* ---- Applying ---- */
 
 struct bound_feature {

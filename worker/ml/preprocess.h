@@ -36,6 +36,13 @@ int preprocess_fit(struct model *model,
                    uint64_t rows,
                    struct mlq_err *err);
 
+/* For images, channels last: after preprocess_fit, all pixels of a channel get its common mean and
+ * deviation, so that an image may be moved. Does nothing unless all features are numbers. */
+void preprocess_share_channels(struct model *model,
+                               const struct preprocess_column *columns,
+                               uint32_t channels,
+                               uint64_t rows);
+
 /* A model's features found in a table: which column, and its dictionary mapped to the model's
  * values. */
 struct preprocess;

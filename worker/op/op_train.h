@@ -20,6 +20,7 @@
 
 #include "lib/base/err.h"
 #include "worker/coll/coll.h"
+#include "worker/ml/augment.h"
 #include "worker/ml/gemm.h"
 #include "worker/ml/layout.h"
 #include "worker/ml/loss.h"
@@ -50,6 +51,7 @@ struct op_train_config {
     struct layout_cnn cnn;
     uint32_t hidden[OP_TRAIN_WIDTHS_MAX];
     uint32_t channels[OP_TRAIN_WIDTHS_MAX];
+    struct augment augment; /* OP_TRAIN_CNN */
     enum op_columns_task task;
     struct op_train_loss loss;
     uint64_t epochs;

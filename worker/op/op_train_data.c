@@ -105,6 +105,10 @@ static int fit(struct op_context *ctx,
     if (rc == 0) {
         rc = preprocess_fit(model, features.columns, features.count, table_rows(table), err);
     }
+    if (rc == 0 && config->kind == OP_TRAIN_CNN) {
+        preprocess_share_channels(model, features.columns, config->cnn.image.channels,
+                                  table_rows(table));
+    }
     if (rc == 0) {
         rc = op_train_options_fit(config, model, err);
     }
@@ -152,10 +156,20 @@ static uint64_t hash_config(const struct op_train_config *config)
     const uint64_t counts[] = {config->kind,       config->epochs,   config->batch,  config->shards,
                                config->early_stop, config->patience, config->seed,   optim->kind,
                                optim->nesterov,    schedule->kind,   schedule->every};
-    const double numbers[] = {
-        optim->weight_decay, optim->l2,      optim->momentum,       optim->beta1,
-        optim->beta2,        optim->epsilon, schedule->lr,          schedule->factor,
-        schedule->final,     schedule->rise, config->warmup_epochs, config->clip_norm};
+    const double numbers[] = {optim->weight_decay,
+                              optim->l2,
+                              optim->momentum,
+                              optim->beta1,
+                              optim->beta2,
+                              optim->epsilon,
+                              schedule->lr,
+                              schedule->factor,
+                              schedule->final,
+                              schedule->rise,
+                              config->warmup_epochs,
+                              config->clip_norm,
+                              (double)config->augment.crop,
+                              config->augment.flip};
     uint64_t hash = hash_bytes(1, counts, sizeof(counts));
     return hash_bytes(hash, numbers, sizeof(numbers));
 }

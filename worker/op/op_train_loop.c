@@ -143,15 +143,22 @@ static void loop_fini(struct loop *loop)
 
 /* ---- One step ---- */
 
-/* Rows order[begin..end) into the net, zeros behind them. */
-static void gather(struct loop *loop, uint32_t begin, uint32_t end)
+/* Rows order[begin..end) into the net, changed as this epoch has it, zeros behind them. */
+static void gather(struct loop *loop, uint32_t begin, uint32_t end, uint64_t key)
 {
+    const struct augment *augment = &loop->train->config.augment;
     const struct op_train_set *set = &loop->train->data.train;
     size_t width = loop->model->input_count;
     float *inputs = net_inputs(loop->net);
     for (uint32_t i = begin; i < end; i++) {
         size_t row = loop->order[i];
-        memcpy(inputs + (i - begin) * width, set->inputs + row * width, width * sizeof(float));
+        float *to = inputs + (i - begin) * width;
+        if (augment->flip || augment->crop > 0) {
+            augment_image(augment, loop->model->image, key, (uint32_t)row,
+                          set->inputs + row * width, to);
+        } else {
+            memcpy(to, set->inputs + row * width, width * sizeof(float));
+        }
         if (set->labels != NULL) {
             loop->labels[i - begin] = set->labels[row];
         } else {
@@ -173,11 +180,11 @@ compute_shard(struct loop *loop, uint32_t shard, uint32_t begin, uint32_t count,
         memset(gradient, 0, loop->model->arena_count * sizeof(float));
         return 0;
     }
-    gather(loop, begin + from, begin + to);
     struct net_batch batch = {
         .used = to - from,
         .samples = loop->order + begin + from,
         .key = mlq_hash_keyed(loop->train->config.seed, loop->train->cursor.epoch, EPOCH_KEY)};
+    gather(loop, begin + from, begin + to, batch.key);
     const float *outputs = net_forward_training(loop->net, &batch);
     struct loss_shape shape = {.rows = to - from,
                                .rows_padded = loop->shard_rows,

@@ -128,6 +128,16 @@ read_cnn_choices(const struct op_context *ctx, struct layout_cnn *cnn, struct ml
     return rc != 0 ? rc : read_activation(ctx, "model.cnn.activation", &cnn->head.activation, err);
 }
 
+static int read_augment(const struct op_context *ctx, struct augment *augment, struct mlq_err *err)
+{
+    int64_t crop = 0;
+    int rc = op_get_bool(ctx, "model.cnn.flip", false, &augment->flip, err);
+    rc = rc != 0 ? rc
+                 : op_get_int(ctx, "model.cnn.crop", (struct op_int_range){0, 0, 255}, &crop, err);
+    augment->crop = (uint32_t)crop;
+    return rc;
+}
+
 static int
 read_cnn(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
@@ -142,9 +152,9 @@ read_cnn(const struct op_context *ctx, struct op_train_config *config, struct ml
              : op_get_int(ctx, "model.cnn.kernel", (struct op_int_range){3, 1, 31}, &kernel, err);
     cnn->depth = (uint32_t)depth;
     cnn->kernel = (uint32_t)kernel;
-    return rc != 0
-               ? rc
-               : op_get_number(ctx, "model.cnn.dropout", dropout_range, &cnn->head.dropout, err);
+    rc = rc != 0 ? rc
+                 : op_get_number(ctx, "model.cnn.dropout", dropout_range, &cnn->head.dropout, err);
+    return rc != 0 ? rc : read_augment(ctx, &config->augment, err);
 }
 
 int op_train_model_read(const struct op_context *ctx,
