@@ -55,6 +55,14 @@ def parent_of(pid):
         return 0
 
 
+def kill_all(pids):
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it has just ended
+
+
 class Daemon:
     """A process that is kept running while it is wanted."""
 
@@ -176,8 +184,7 @@ class Cluster:
         self.keeper.join()
         for daemon in self.daemons.values():
             daemon.kill()
-        for pid in self.processes() + self.shims():
-            os.kill(pid, signal.SIGKILL)
+        kill_all(self.processes() + self.shims())
         if self.holder is not None:
             self.holder.kill()
             self.holder.wait()

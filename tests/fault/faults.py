@@ -7,7 +7,7 @@ import heapq
 import os
 import signal
 
-from cluster import LEADER_LEASE_S, LEASE_S, MARGIN_S, SCHEDULERS, WORKERS, now_s, parent_of
+from cluster import LEADER_LEASE_S, LEASE_S, MARGIN_S, SCHEDULERS, WORKERS, kill_all, now_s, parent_of
 
 BEYOND_S = LEASE_S + MARGIN_S  # when a lost worker's tasks are given away
 
@@ -33,21 +33,14 @@ def kill_worker(cluster, rng, target):
 
 def kill_worker_and_shims(cluster, rng, target):
     cluster.shoot(target)
-    for pid in cluster.shims(target):
-        os.kill(pid, signal.SIGKILL)
+    kill_all(cluster.shims(target))
     yield rng.uniform(0, 2)
     cluster.revive(target)
 
 
-def kill_one_of(pids, rng):
-    try:
-        os.kill(rng.choice(pids), signal.SIGKILL)
-    except (IndexError, ProcessLookupError):
-        pass  # there is none, or it has just ended
-
-
 def kill_shim(cluster, rng, target):
-    kill_one_of(cluster.shims(target), rng)
+    shims = cluster.shims(target)
+    kill_all(rng.sample(shims, min(1, len(shims))))
     yield 0
 
 
@@ -74,7 +67,8 @@ def kill_postmaster(cluster, rng, target):
 def kill_backend(cluster, rng, target):
     """Any process of the server: the others then start anew from the journal."""
     server = cluster.daemons[target].process.pid
-    kill_one_of([int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent_of(pid) == server], rng)
+    children = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent_of(pid) == server]
+    kill_all(rng.sample(children, min(1, len(children))))
     yield 0
 
 
