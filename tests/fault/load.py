@@ -130,7 +130,7 @@ class Client(threading.Thread):
     def _submit(self, key, spec, twice=False):
         """The job's id, if it was accepted. `twice`: by two commands at the same time."""
         endpoints = self._endpoints()
-        self.journal.write(at=now_s(), key=key, sends=2 if twice else 1)
+        self.journal.write(at=now_s(), key=key, sends=2 if twice else 1, wall=time.time())
         calls = [self._start(key, endpoint) for endpoint in (endpoints if twice else endpoints[:1])]
         for call in calls:
             call.stdin.write(spec.encode())

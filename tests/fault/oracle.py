@@ -13,13 +13,18 @@ import struct
 QUERIES = {
     "jobs": "SELECT id, name, key, state, cause, retries FROM mlq.job ORDER BY id",
     "stages": "SELECT job, idx, name, array_count, ranks, needs, state FROM mlq.stage ORDER BY job, idx",
-    "submissions": "SELECT key, job FROM mlq.submission",
+    "submissions": "SELECT key, job, extract(epoch FROM at) AS at FROM mlq.submission",
     "facts": "SELECT seq, job, epoch, attempt, worker, stage, index, rank, ranks, round, kind, cause, state"
              "  FROM mlq.fact ORDER BY seq",
     "artifacts": "SELECT job, attempt, bytes, stage, index, rank, is_tree, name, digest FROM mlq.artifact",
 }
 
 Run = collections.namedtuple("Run", "job stage index attempt rank child again start last end")
+
+
+NOT_SENT = {4, 5, 6}  # refused, invalid, unreachable: the exits of mlq submit that say that there is no job
+
+CLOCK_S = 0.25         # a scheduler maps its times to the wall clock once
 
 
 class Claim:
@@ -31,6 +36,8 @@ class Claim:
         self.codes = set()
         self.answers = 0
         self.sends = 0
+        self.sent = None       # wall clock before the latest command
+        self.may_exist = None  # the same of the first that did not say that it was refused, or sent nothing
         self.abandoned = False
         self.cancelled = False
 
@@ -39,7 +46,7 @@ class Claim:
 
     def must_not_exist(self):
         """Each time it was refused, or nothing was sent; and every answer came."""
-        return not self.jobs and self.codes <= {4, 5, 6} and self.answers == self.sends
+        return not self.jobs and self.codes <= NOT_SENT and self.answers == self.sends
 
 
 def read_claims(lines):
@@ -50,11 +57,14 @@ def read_claims(lines):
             continue
         claim = claims[line["key"]]
         claim.sends += line.get("sends", 0)
+        claim.sent = line.get("wall", claim.sent)
         claim.abandoned = claim.abandoned or "abandoned" in line
         claim.cancelled = claim.cancelled or "cancels" in line
         if "code" in line:
             claim.answers += 1
             claim.codes.add(line["code"])
+            if claim.may_exist is None and line["code"] not in NOT_SENT:
+                claim.may_exist = claim.sent
         if "job" in line:
             claim.jobs.add(line["job"])
     return claims
@@ -96,6 +106,11 @@ def check_claims(claims, record, found):
         if job["name"] != job["key"] or job["key"] not in claims:
             found.add("ghost", f"job {job['id']} '{job['name']}' has key '{job['key']}', which nobody sent under that name")
     submissions = {row["key"]: row["job"] for row in record["submissions"]}
+    for row in record["submissions"]:
+        claim = claims.get(row["key"])
+        if claim is not None and claim.may_exist is not None and row["at"] < claim.may_exist - CLOCK_S:
+            found.add("ghost", f"key {row['key']} was recorded {claim.may_exist - row['at']:.2f} s before the first command "
+                               "that did not say that nothing was sent")
     for key, claim in claims.items():
         job = claim.accepted()
         if len(claim.jobs | by_key[key]) > 1:

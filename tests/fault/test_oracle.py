@@ -42,11 +42,11 @@ def put(history, store, name, stage, number, rank):
 def whole(store):
     """A job of two stages: `a` is lost once and then succeeds, `b` is a gang of two."""
     stages = {"a": {"resources": {"cpus": 2}}, "b": {"ranks": 2, "resources": {"cpus": 2}}}
-    lines = [{"key": "k", "shape": "dag", "stages": stages}, {"key": "k", "sends": 2}, {"key": "k", "code": 7},
-             {"key": "k", "code": 0, "job": 1}]
+    lines = [{"key": "k", "shape": "dag", "stages": stages}, {"key": "k", "sends": 2, "wall": 5.0},
+             {"key": "k", "code": 7}, {"key": "k", "code": 0, "job": 1}]
     history = {"lines": lines, "runs": [], "record": {
         "jobs": [{"id": 1, "name": "k", "key": "k", "state": "succeeded", "cause": None, "retries": 0}],
-        "submissions": [{"key": "k", "job": 1}],
+        "submissions": [{"key": "k", "job": 1, "at": 5.5}],
         "stages": [{"job": 1, "idx": 0, "name": "a", "array_count": 1, "ranks": 1, "needs": [], "state": "succeeded"},
                    {"job": 1, "idx": 1, "name": "b", "array_count": 1, "ranks": 2, "needs": [0], "state": "succeeded"}],
         "facts": [], "artifacts": []}}
@@ -88,6 +88,7 @@ def second_job(h): h["record"]["jobs"].append(dict(h["record"]["jobs"][0], id=2)
 def second_answer(h): h["lines"].append({"key": "k", "code": 0, "job": 2})
 def other_key(h): h["record"]["jobs"][0]["key"] = "x"
 def only_refused(h): h["lines"][1:] = [{"key": "k", "sends": 1}, {"key": "k", "code": 6}]
+def sent_before(h): h["lines"][1:1] = [{"key": "k", "sends": 1, "wall": 5.0}, {"key": "k", "code": 6}]; h["lines"][3]["wall"] = 6.0
 def second_success(h): find(h, "ended", 1)["cause"] = "none"
 def no_success(h): find(h, "ended", 2)["cause"] = "exit"
 def short_gang(h): h["record"]["facts"] = [f for f in h["record"]["facts"] if f["rank"] == 0]
@@ -109,7 +110,7 @@ def unfinished_stage(h): h["record"]["stages"][1]["state"] = "running"
 
 
 BREAKS = [(drop_job, "lost"), (fail_job, "failed"), (unfinished_job, "lost"), (second_job, "doubled"), (second_answer, "doubled"), (other_key, "ghost"),
-          (only_refused, "ghost"), (second_success, "doubled"), (no_success, "lost"), (short_gang, "gang"),
+          (only_refused, "ghost"), (sent_before, "ghost"), (second_success, "doubled"), (no_success, "lost"), (short_gang, "gang"),
           (never_ended, "illegal"), (ended_twice, "illegal"), (started_late, "illegal"), (old_epoch, "fence"),
           (early_stage, "order"), (too_much, "room"), (overlap, "overlap"), (child_overlaps, "overlap"),
           (ran_twice, "overlap"), (unknown_run, "fence"), (not_to_its_end, "unrun"), (no_result, "artifact"),
