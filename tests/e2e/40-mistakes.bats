@@ -95,7 +95,7 @@ refused() { # TEXT: of submit, exit 5, and the record stays as it is
     [[ "$output" == "nofile.yaml:6:41: path: ./none.csv: No such file or directory" ]]
     run mlq submit none.yaml
     [ "$status" = 3 ]
-    [[ "$output" == "mlq submit: read none.yaml: No such file or directory" ]]
+    [[ "$output" == "mlq submit: open none.yaml: No such file or directory" ]]
 }
 
 @test "unknown verbs and flags: exit 2" {

@@ -133,7 +133,7 @@ mend() { # NAME: does what is said to mend it
 
 @test "GPUs are told as the worker finds them" {
     mkdir -p gpu
-    printf '#!/bin/sh\necho "GPU 0: NVIDIA H100 (UUID: GPU-11111111-2222-3333-4444-555555555555)"\n' >gpu/nvidia-smi
+    printf '#!/bin/sh\necho "GPU-11111111-2222-3333-4444-555555555555, 81559, NVIDIA H100"\n' >gpu/nvidia-smi
     chmod +x gpu/nvidia-smi
     PATH=$PWD/gpu:$PATH run mlq doctor
     [ "$status" = 0 ]
