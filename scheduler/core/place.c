@@ -10,7 +10,8 @@ static bool worker_fits(const struct core *core, const struct worker *worker,
                         const struct rvec *need)
 {
     struct rvec available = fleet_free(worker);
-    return worker->is_known && worker->closed_at != core->pass_count &&
+    MLQ_ASSERT(worker->is_known); /* the heaps hold no others */
+    return worker->closed_at != core->pass_count &&
            worker->member_count < CORE_MEMBERS_PER_WORKER_MAX && rvec_fits(&available, need);
 }
 
