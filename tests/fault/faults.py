@@ -12,6 +12,11 @@ from cluster import LEADER_LEASE_S, LEASE_S, MARGIN_S, SCHEDULERS, WORKERS, kill
 BEYOND_S = LEASE_S + MARGIN_S  # when a lost worker's tasks are given away
 
 
+def how_long(rng):
+    """For a worker to be away: within the lease, past it, or (half of the time) past when its tasks are given away."""
+    return rng.uniform(*rng.choice(((0, LEASE_S), (LEASE_S, BEYOND_S), (BEYOND_S, BEYOND_S + 3), (BEYOND_S, BEYOND_S + 3))))
+
+
 def kill_scheduler(cluster, rng, target):
     cluster.shoot(target)
     yield rng.uniform(0, 2)
@@ -47,14 +52,14 @@ def kill_shim(cluster, rng, target):
 def stop_worker(cluster, rng, target):
     """Past the lease, and sometimes past the time when its tasks are given away."""
     cluster.signal(target, signal.SIGSTOP)
-    yield rng.choice((rng.uniform(0, LEASE_S), rng.uniform(LEASE_S, BEYOND_S), rng.uniform(BEYOND_S, BEYOND_S + 3)))
+    yield how_long(rng)
     cluster.signal(target, signal.SIGCONT)
 
 
 def cut_network(cluster, rng, target):
     ways = rng.choice(((True, True), (True, False), (False, True)))
     cluster.cut(*ways)
-    yield rng.choice((rng.uniform(0, LEASE_S), rng.uniform(LEASE_S, BEYOND_S), rng.uniform(BEYOND_S, BEYOND_S + 3)))
+    yield how_long(rng)
     cluster.heal()
 
 

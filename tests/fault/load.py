@@ -40,7 +40,7 @@ def stage(work, seconds, child=False, **more):
 
 
 def one_task(work, rng):
-    short, long, longer = (0.05, 1), (3, 7), (11, 15)  # the last goes on when its worker has been given up
+    short, long, longer = (0.05, 1), (3, 7), (14, 20)  # the last goes on when its worker has been given up
     seconds = rng.uniform(*rng.choices((short, long, longer), (8, 2, 1))[0])
     return {"main": stage(work, seconds, child=rng.random() < 0.3)}
 
