@@ -229,7 +229,8 @@ int session_fail(const struct session *session, const char *thing, const struct 
 {
     fprintf(stderr, "mlq %s: %s%s%s\n", session->verb, thing == NULL ? "" : thing,
             thing == NULL ? "" : ": ", err->text);
-    if (err->code == MLQ_ECONN && session->home != NULL) {
+    bool is_silent = err->code == MLQ_ECONN || err->code == MLQ_EUNKNOWN;
+    if (is_silent && session->home != NULL) {
         fprintf(stderr, "  is the cluster up? `mlq status` tells, `mlq up --home %s` starts it\n",
                 session->home);
     }
