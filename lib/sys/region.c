@@ -12,7 +12,9 @@
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
 
-#define BLOCK_BYTES 8192
+/* Small at first, since a scheduler keeps one for each of its jobs; then doubled. */
+#define BLOCK_BYTES_MIN 1024
+#define BLOCK_BYTES_MAX 8192
 
 struct block {
     struct block *older;
@@ -23,6 +25,7 @@ struct block {
 struct mlq_region {
     struct block *newest;
     size_t handed_out;
+    size_t next_bytes; /* of the next block, if what is asked for is not larger */
 };
 
 static struct block *block_create(size_t bytes, struct block *older)
@@ -38,7 +41,8 @@ static struct block *block_create(size_t bytes, struct block *older)
 struct mlq_region *mlq_region_create(void)
 {
     struct mlq_region *region = mlq_alloc(sizeof *region);
-    region->newest = block_create(BLOCK_BYTES, NULL);
+    region->newest = block_create(BLOCK_BYTES_MIN, NULL);
+    region->next_bytes = 2 * BLOCK_BYTES_MIN;
     return region;
 }
 
@@ -75,7 +79,10 @@ void *mlq_region_alloc(struct mlq_region *region, size_t bytes)
     if (memory == NULL) {
         size_t needed = mlq_arena_footprint(bytes);
         MLQ_ASSERT(needed >= bytes);
-        region->newest = block_create(needed > BLOCK_BYTES ? needed : BLOCK_BYTES, region->newest);
+        size_t block_bytes = needed > region->next_bytes ? needed : region->next_bytes;
+        region->newest = block_create(block_bytes, region->newest);
+        region->next_bytes =
+            region->next_bytes < BLOCK_BYTES_MAX ? 2 * region->next_bytes : BLOCK_BYTES_MAX;
         memory = mlq_arena_alloc(&region->newest->arena, bytes);
     }
     region->handed_out += bytes;
