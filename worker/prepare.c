@@ -94,29 +94,37 @@ static int fetch_inputs(struct prepare_job *job, const struct taskenv_paths *pat
 
 /* ---- Checkpoints ---- */
 
-/* In the shared store and named by the task, so that its next attempt finds it, wherever it runs.
- * The fence in it is the highest attempt that was let in, and keeps out a worker that comes late. It
- * is whole and not synced: who could come late does not outlive the loss of power that it would not
- * outlive either (NFS has it on the server's disk once it is closed). */
+/* The highest attempt that was let into a checkpoint folder: it keeps out a worker that comes late.
+ * It is whole and not synced, since who could come late does not outlive the loss of power that it
+ * would not outlive either (NFS has it on the server's disk once it is closed). What such a loss
+ * may leave, an empty file or one of zeros, is no fence. */
+static int read_fence(const char *fence, uint64_t *highest, struct mlq_err *err)
+{
+    char *data = NULL;
+    size_t len;
+    *highest = 0;
+    int rc = mlq_fs_read(fence, FENCE_BYTES_MAX, &data, &len, err);
+    if (rc == MLQ_OK) {
+        struct mlq_str text = mlq_str_trim(mlq_str_from(data));
+        if (text.len > 0 && !mlq_str_u64(text, highest)) {
+            rc = mlq_fail(err, MLQ_ECORRUPT, "%s does not hold an attempt's number", fence);
+        }
+    }
+    mlq_free(data);
+    return rc == MLQ_ENOENT ? MLQ_OK : rc;
+}
+
+/* In the shared store and named by the task: its next attempt finds it, wherever it runs. */
 static int open_checkpoint(struct prepare_job *job)
 {
     const struct msg_assignment *a = job->assignment;
     job->checkpoint = mlq_region_format(job->region, "%s/checkpoints/%llu-%u-%u", job->store,
                                         (unsigned long long)a->job, a->stage, a->index);
     const char *fence = mlq_region_format(job->region, "%s/.fence", job->checkpoint);
-    char *data = NULL;
-    size_t len;
     uint64_t highest = 0;
     int rc = mlq_fs_make_dirs(job->checkpoint, 0700, &job->err);
+    rc = rc == MLQ_OK ? read_fence(fence, &highest, &job->err) : rc;
     if (rc != MLQ_OK) {
-        return rc;
-    }
-    rc = mlq_fs_read(fence, FENCE_BYTES_MAX, &data, &len, &job->err);
-    if (rc == MLQ_OK && !mlq_str_u64(mlq_str_trim(mlq_str_from(data)), &highest)) {
-        rc = mlq_fail(&job->err, MLQ_ECORRUPT, "%s does not hold an attempt's number", fence);
-    }
-    mlq_free(data);
-    if (rc != MLQ_OK && rc != MLQ_ENOENT) {
         return rc;
     }
     if (highest > a->member.attempt) {

@@ -434,6 +434,10 @@ static void test_checkpoint_survives(void **state)
     assign_shell(145, "cat $MLQ_CHECKPOINT/state"); /* superseded: it may not touch them any more */
     assert_int_equal(wait_end(145)->cause, WORKER_CAUSE_NODE);
     assert_non_null(strstr(fake_end(&fake, 145, 0)->detail, "150"));
+    /* What a loss of power leaves of a file that was not synced must not lock the task out. */
+    assert_int_equal(truncate("store/checkpoints/12-0-0/.fence", 0), 0);
+    assign_shell(155, "cat $MLQ_CHECKPOINT/state");
+    expect_artifact(wait_end(155), ".log", "one\n");
     fake_close(&fake);
 }
 
