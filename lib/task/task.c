@@ -9,7 +9,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,8 @@
 #define RECORD_WAIT_S      60 /* the record comes from the scheduler */
 #define NAME_BYTES_MAX     128
 #define ENV_NAME_BYTES_MAX 256
+#define MEMBERS_BYTES_MAX  (TASK_MEMBERS_MAX * (TASK_ADDRESS_BYTES + 16) + 32)
+#define AWAY_MS            100 /* how often a worker that is away is looked for */
 
 struct task {
     char *path; /* of the socket; NULL: run by hand, reports go nowhere */
@@ -178,7 +182,8 @@ static bool exchange(struct task *task, const char *line, size_t len, size_t *re
     return false;
 }
 
-static int request(struct task *task, const char *line, int len, bool *stop, struct mlq_err *err)
+/* MLQ_ECONN: run by hand, or the worker is away. */
+static int ask(struct task *task, const char *line, int len, bool *stop, struct mlq_err *err)
 {
     if (stop != NULL) {
         *stop = false;
@@ -190,7 +195,7 @@ static int request(struct task *task, const char *line, int len, bool *stop, str
     size_t rest_at = 0;
     size_t rest_len = 0;
     if (task->path == NULL || !exchange(task, line, (size_t)len, &rest_at, &rest_len)) {
-        return MLQ_OK; /* run by hand, or the worker is away */
+        return mlq_fail(err, MLQ_ECONN, "no worker answers (MLQ_CONTROL)");
     }
     if (strcmp(task->line, "ok go") == 0) {
         return MLQ_OK;
@@ -206,6 +211,14 @@ static int request(struct task *task, const char *line, int len, bool *stop, str
     }
     disconnect(task);
     return mlq_fail(err, MLQ_EPROTO, "the worker's reply '%.80s' is not understood", task->line);
+}
+
+/* The same, where a report that nobody hears is dropped. */
+static int request(struct task *task, const char *line, int len, bool *stop, struct mlq_err *err)
+{
+    struct mlq_err own = MLQ_ERR_INIT;
+    int rc = ask(task, line, len, stop, &own);
+    return rc == MLQ_OK || rc == MLQ_ECONN ? MLQ_OK : mlq_fail(err, rc, "%s", own.text);
 }
 
 static bool is_metric_name(const char *name)
@@ -281,6 +294,29 @@ static bool receive_body(struct task *task, char *body, size_t len, size_t have)
     return true;
 }
 
+/* The reply "data LENGTH" in task->line, and what follows it, as a terminated text of *len bytes. */
+static int receive_data(struct task *task, size_t rest_at, size_t rest_len, size_t len_max, char **text,
+                        size_t *len, struct mlq_err *err)
+{
+    uint64_t size = 0;
+    if (strncmp(task->line, "data ", 5) != 0 || !mlq_str_u64(mlq_str_from(task->line + 5), &size) ||
+        size > len_max || rest_len > size) {
+        disconnect(task);
+        return mlq_fail(err, MLQ_EPROTO, "the worker's reply '%.80s' is not understood",
+                        task->line);
+    }
+    char *body = mlq_alloc((size_t)size + 1);
+    memcpy(body, task->line + rest_at, rest_len);
+    if (!receive_body(task, body, (size_t)size, rest_len)) {
+        disconnect(task);
+        mlq_free(body);
+        return mlq_fail(err, MLQ_ECONN, "the worker broke off");
+    }
+    *text = body;
+    *len = (size_t)size;
+    return MLQ_OK;
+}
+
 int task_record(struct task *task, char **json, size_t *len, struct mlq_err *err)
 {
     size_t rest_at = 0;
@@ -295,27 +331,122 @@ int task_record(struct task *task, char **json, size_t *len, struct mlq_err *err
     if (!exchange(task, "record\n", 7, &rest_at, &rest_len)) {
         return mlq_fail(err, MLQ_ENOENT, "no record: no worker answers at %.200s", task->path);
     }
-    uint64_t size = 0;
     if (strncmp(task->line, "error ", 6) == 0) {
         return mlq_fail(err, MLQ_ENOENT, "no record: %.400s", task->line + 6);
     }
-    if (strncmp(task->line, "data ", 5) != 0 || !mlq_str_u64(mlq_str_from(task->line + 5), &size) ||
-        size > TASK_RECORD_BYTES_MAX || rest_len > size) {
-        disconnect(task);
-        return mlq_fail(err, MLQ_EPROTO, "the worker's reply '%.80s' is not understood",
-                        task->line);
+    int rc = receive_data(task, rest_at, rest_len, TASK_RECORD_BYTES_MAX, json, len, err);
+    if (rc == MLQ_ECONN) {
+        rc = mlq_fail(err, MLQ_ENOENT, "no record: the worker broke off");
+    } else if (rc == MLQ_OK) {
+        set_wait(task->fd, REPLY_WAIT_S);
     }
-    char *body = mlq_alloc((size_t)size + 1);
-    memcpy(body, task->line + rest_at, rest_len);
-    if (!receive_body(task, body, (size_t)size, rest_len)) {
-        disconnect(task);
-        mlq_free(body);
-        return mlq_fail(err, MLQ_ENOENT, "no record: the worker broke off");
+    return rc;
+}
+
+/* ---- Members ---- */
+
+int task_ready(struct task *task, uint16_t port, uint64_t fingerprint, uint64_t generation, bool *stop,
+               struct mlq_err *err)
+{
+    char line[96];
+    int len = snprintf(line, sizeof line, "ready %u %016" PRIx64, port, fingerprint);
+    if (generation != 0) {
+        len += snprintf(line + len, sizeof line - (size_t)len, " %" PRIu64, generation);
     }
-    set_wait(task->fd, REPLY_WAIT_S);
-    *json = body;
-    *len = (size_t)size;
-    return MLQ_OK;
+    line[len++] = '\n';
+    return ask(task, line, len, stop, err);
+}
+
+static bool parse_member(struct mlq_str line, struct task_member *member)
+{
+    struct mlq_str number;
+    struct mlq_str address;
+    struct mlq_str port;
+    uint64_t number_value = 0;
+    uint64_t port_value = 0;
+    if (!mlq_str_cut(line, ' ', &number, &line) || !mlq_str_cut(line, ' ', &address, &port) ||
+        !mlq_str_u64(number, &number_value) || number_value > TASK_MEMBER_NUMBER_MAX ||
+        !mlq_str_u64(port, &port_value) || port_value == 0 || port_value > UINT16_MAX ||
+        address.len == 0 || address.len >= sizeof member->address) {
+        return false;
+    }
+    *member = (struct task_member){.number = (uint32_t)number_value, .port = (uint16_t)port_value};
+    memcpy(member->address, address.ptr, address.len);
+    return true;
+}
+
+static int parse_members(struct mlq_str text, uint64_t after, struct task_members *members,
+                         struct mlq_err *err)
+{
+    struct mlq_str line;
+    (void)mlq_str_cut(text, '\n', &line, &text);
+    *members = (struct task_members){.count = 0};
+    bool sane = mlq_str_u64(line, &members->generation) && members->generation > after;
+    while (sane && text.len > 0) {
+        (void)mlq_str_cut(text, '\n', &line, &text);
+        struct task_member *member = &members->list[members->count];
+        sane = members->count < TASK_MEMBERS_MAX && parse_member(line, member) &&
+               (members->count == 0 || member->number > member[-1].number);
+        members->count += sane;
+    }
+    return sane ? MLQ_OK
+                : mlq_fail(err, MLQ_EPROTO, "the worker's list of members is not understood, at '%.*s'",
+                           line.len > 80 ? 80 : (int)line.len, line.ptr);
+}
+
+/* True when it may be tried; false: cancel_fd is readable. */
+static bool wait_readable(int fd, int cancel_fd, int timeout_ms)
+{
+    struct pollfd waiting[] = {{.fd = cancel_fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    while (poll(waiting, 2, timeout_ms) < 0 && errno == EINTR) {
+    }
+    return waiting[0].revents == 0;
+}
+
+/* One try: MLQ_ECONN when the worker is away, or goes. */
+static int ask_members(struct task *task, uint64_t after, int cancel_fd, struct task_members *members,
+                       struct mlq_err *err)
+{
+    char line[40];
+    char *text = NULL;
+    size_t rest_at = 0;
+    size_t rest_len = 0;
+    int len = snprintf(line, sizeof line, "members %" PRIu64 "\n", after);
+    bool asked = ensure_connected(task) && send_line(task, line, (size_t)len);
+    if (asked && !wait_readable(task->fd, cancel_fd, -1)) {
+        disconnect(task); /* the reply would be taken for another one */
+        return mlq_fail(err, MLQ_ECANCELED, "members: cancelled");
+    }
+    if (!asked || !receive_line(task, &rest_at, &rest_len)) {
+        disconnect(task);
+        return mlq_fail(err, MLQ_ECONN, "members: no worker answers");
+    }
+    if (strncmp(task->line, "error ", 6) == 0) {
+        return mlq_fail(err, MLQ_EINVAL, "members: %.400s", task->line + 6);
+    }
+    size_t size = 0;
+    int rc = receive_data(task, rest_at, rest_len, MEMBERS_BYTES_MAX, &text, &size, err);
+    if (rc == MLQ_OK) {
+        rc = parse_members((struct mlq_str){.ptr = text, .len = size}, after, members, err);
+    }
+    mlq_free(text);
+    return rc;
+}
+
+int task_members(struct task *task, uint64_t after, int cancel_fd, struct task_members *members,
+                 struct mlq_err *err)
+{
+    if (task->path == NULL) {
+        return mlq_fail(err, MLQ_EINVAL,
+                        "an elastic gang (MLQ_ELASTIC) needs a worker: MLQ_CONTROL is not set");
+    }
+    int rc = ask_members(task, after, cancel_fd, members, err);
+    while (rc == MLQ_ECONN) {
+        rc = wait_readable(-1, cancel_fd, AWAY_MS)
+                 ? ask_members(task, after, cancel_fd, members, err)
+                 : mlq_fail(err, MLQ_ECANCELED, "members: cancelled");
+    }
+    return rc;
 }
 
 const char *task_env(const char *name)

@@ -13,11 +13,14 @@
  *     checkpoint PATH               PATH lies in MLQ_CHECKPOINT and is complete and fsynced
  *     status                        nothing but the reply
  *     record                        the job's record so far
+ *     ready PORT FINGERPRINT [GENERATION]    a member of an elastic gang may be counted in
+ *     members AFTER                 the membership that follows generation AFTER; the reply waits for it
  *
  *     ok go            and go on
  *     ok stop          stop within the grace: save, then exit 75 (or 0 when done)
  *     data LENGTH      and LENGTH bytes follow (reply to record: the JSON of `mlq show --json`, plus
- *                      "history": {stage: {metric: [[step, value], ...]}})
+ *                      "history": {stage: {metric: [[step, value], ...]}}; reply to members: a line
+ *                      GENERATION, and for each member, sorted by number, NUMBER ADDRESS PORT)
  *     error TEXT       the request was refused; the connection stays open
  *
  * A line is at most TASK_LINE_BYTES_MAX long. Metric names: [A-Za-z0-9_.:/@-]{1,128}.
@@ -52,6 +55,39 @@ int task_status(struct task *task, bool *stop, struct mlq_err *err);
 
 /* The record as JSON text; MLQ_ENOENT without a worker. */
 int task_record(struct task *task, MLQ_OWNED_RETURN char **json, size_t *len, struct mlq_err *err);
+
+/* ---- A member of an elastic gang (MLQ_ELASTIC=MIN..MAX) ----
+ *
+ * RANK is its number, which nobody else ever has within the attempt. A membership is the numbers of
+ * those that live and said ready; each has a generation of its own, which only grows. */
+
+#define TASK_MEMBERS_MAX       64u
+#define TASK_MEMBER_NUMBER_MAX 255u
+#define TASK_ADDRESS_BYTES     64
+
+struct task_member {
+    uint32_t number;
+    uint16_t port; /* where it meets the others while it leads */
+    char address[TASK_ADDRESS_BYTES];
+};
+
+struct task_members {
+    uint64_t generation; /* from 1 on */
+    uint32_t count;      /* 0: the attempt is over */
+    struct task_member list[TASK_MEMBERS_MAX]; /* the lowest number, which leads, first */
+};
+
+/* This member has loaded all it needs and listens on `port`. Members with another `fingerprint` would
+ * not compute the same bits. `generation` != 0: that one broke, and no newer one came; saying either
+ * again does no harm. MLQ_ECONN: no worker answers, so nobody has heard it. */
+int task_ready(struct task *task, uint16_t port, uint64_t fingerprint, uint64_t generation, bool *stop,
+               struct mlq_err *err);
+
+/* Waits for a membership that is newer than `after`, however long and however often the worker is
+ * away, until cancel_fd is readable (MLQ_ECANCELED). The connection is of no other use meanwhile.
+ * MLQ_EINVAL, MLQ_EPROTO: the worker refuses, or says what is not understood. */
+int task_members(struct task *task, uint64_t after, int cancel_fd, struct task_members *members,
+                 struct mlq_err *err);
 
 /* Environment of the contract; NULL when unset. Names without the MLQ_ prefix: task_env("OUTPUT"). */
 const char *task_env(const char *name);

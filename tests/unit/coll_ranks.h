@@ -225,8 +225,7 @@ static inline void *abort_when_it_waits(void *argument)
 }
 
 /* Rank 0 waits for one that does not call, and is aborted by a thread that knows better: 10 when
- * its call ends with MLQ_ECANCELED, and so does the next. Where the backend cannot be woken, the
- * watchdog leaves with COLL_EXIT_STUCK. */
+ * its call ends with MLQ_ECANCELED, and so does the next. */
 static inline int wait_and_be_aborted(struct coll_gang gang)
 {
     struct coll *coll = NULL;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -273,6 +274,109 @@ static void test_tool(void **state)
     stop(&server);
 }
 
+struct asking {
+    struct task *task;
+    int cancel_fd;
+    struct task_members *members;
+    int rc;
+};
+
+static void *ask_for_members(void *context)
+{
+    struct asking *asking = context;
+    asking->rc = task_members(asking->task, 7, asking->cancel_fd, asking->members, NULL);
+    return NULL;
+}
+
+static void test_ready(void **state)
+{
+    (void)state;
+    struct server server;
+    struct task *task;
+    struct mlq_err err = MLQ_ERR_INIT;
+    bool wish = false;
+    start(&server, "ok stop\n", LINES_MAX, 1);
+    assert_int_equal(task_open(&task, &err), 0);
+    assert_int_equal(task_ready(task, 65535, 0xabc, 0, &wish, &err), 0);
+    assert_true(wish);
+    assert_int_equal(task_ready(task, 1, UINT64_MAX, UINT64_MAX, &wish, &err), 0);
+    task_close(&task);
+    stop(&server);
+    assert_string_equal(server.lines[0], "ready 65535 0000000000000abc\n");
+    assert_string_equal(server.lines[1], "ready 1 ffffffffffffffff 18446744073709551615\n");
+    assert_int_equal(task_open(&task, &err), 0); /* by hand */
+    assert_int_equal(task_ready(task, 1, 1, 0, &wish, &err), MLQ_ECONN);
+    task_close(&task);
+}
+
+/* The worker that was asked first goes without an answer. */
+static void test_members(void **state)
+{
+    (void)state;
+    struct server server;
+    struct task *task;
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct task_members members;
+    int cancel = eventfd(0, EFD_CLOEXEC);
+    start(&server, "", 1, 1);
+    assert_int_equal(task_open(&task, &err), 0);
+    pthread_t asking;
+    struct asking question = {task, cancel, &members, 1};
+    assert_int_equal(pthread_create(&asking, NULL, ask_for_members, &question), 0);
+    stop(&server);
+    assert_string_equal(server.lines[0], "members 7\n");
+    start(&server, "data 45\n12345678901\n0 10.0.0.1 1\n255 some.host 65535\n", 1, 1);
+    assert_int_equal(pthread_join(asking, NULL), 0);
+    assert_int_equal(question.rc, 0);
+    stop(&server);
+    assert_string_equal(server.lines[0], "members 7\n");
+    assert_true(members.generation == 12345678901 && members.count == 2);
+    assert_int_equal(members.list[0].number, 0);
+    assert_string_equal(members.list[0].address, "10.0.0.1");
+    assert_int_equal(members.list[1].number, 255);
+    assert_int_equal(members.list[1].port, 65535);
+    assert_int_equal(pthread_create(&asking, NULL, ask_for_members, &question), 0);
+    assert_int_equal(eventfd_write(cancel, 1), 0); /* while nobody is there */
+    assert_int_equal(pthread_join(asking, NULL), 0);
+    assert_int_equal(question.rc, MLQ_ECANCELED);
+    task_close(&task);
+    (void)close(cancel);
+}
+
+static void test_members_that_make_no_sense(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *reply;
+        int rc;
+    } cases[] = {
+        {"data 3\n10\n", MLQ_OK}, /* nobody: the attempt is over */
+        {"data 2\n7\n", MLQ_EPROTO},
+        {"data 2\nx\n", MLQ_EPROTO},
+        {"data 13\n10\n256 a.b 1\n", MLQ_EPROTO},
+        {"data 11\n10\n0 a.b 0\n", MLQ_EPROTO},
+        {"data 15\n10\n0 a.b 65536\n", MLQ_EPROTO},
+        {"data 9\n10\n0 a.b\n", MLQ_EPROTO},
+        {"data 19\n10\n1 a.b 1\n1 a.b 1\n", MLQ_EPROTO},
+        {"data 9999999\n", MLQ_EPROTO},
+        {"error no elastic stage\n", MLQ_EINVAL},
+        {"ok go\n", MLQ_EPROTO},
+    };
+    int cancel = eventfd(0, EFD_CLOEXEC);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct server server;
+        struct task *task;
+        struct task_members members;
+        start(&server, cases[i].reply, 1, 1);
+        assert_int_equal(task_open(&task, NULL), 0);
+        assert_int_equal(task_members(task, 7, cancel, &members, NULL), cases[i].rc);
+        assert_true(cases[i].rc != MLQ_OK || (members.generation == 10 && members.count == 0));
+        task_close(&task);
+        stop(&server);
+    }
+    (void)close(cancel);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +384,9 @@ int main(void)
         cmocka_unit_test(test_reconnect), cmocka_unit_test(test_refusal_and_nonsense),
         cmocka_unit_test(test_record),    cmocka_unit_test(test_env),
         cmocka_unit_test(test_long_path), cmocka_unit_test(test_tool),
+        cmocka_unit_test(test_ready),
+        cmocka_unit_test(test_members),
+        cmocka_unit_test(test_members_that_make_no_sense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

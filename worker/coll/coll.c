@@ -3,8 +3,11 @@
  */
 #include "worker/coll/coll.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "lib/base/panic.h"
 #include "lib/sys/clock.h"
@@ -16,10 +19,10 @@ struct coll {
     const struct coll_ops *ops;
     void *state;
     struct coll_watchdog *watchdog; /* NULL where nothing can get stuck */
-    uint32_t rank;
-    uint32_t size;
+    struct coll_gang gang;          /* with this gang's cancel_fd */
     /* Read and written by other threads: */
     atomic_bool aborted;
+    atomic_bool is_open;
     _Atomic uint64_t calls;
     _Atomic(const char *) call;
     _Atomic int64_t since_ns;
@@ -68,10 +71,7 @@ static int choose_ops(const struct coll_gang *gang, const struct coll_ops **ops,
     return rc;
 }
 
-int coll_open(const struct coll_gang *gang,
-              int64_t timeout_ns,
-              struct coll **coll,
-              struct mlq_err *err)
+int coll_create(const struct coll_gang *gang, struct coll **coll, struct mlq_err *err)
 {
     const struct coll_ops *ops = NULL;
     *coll = NULL;
@@ -80,69 +80,29 @@ int coll_open(const struct coll_gang *gang,
         rc = choose_ops(gang, &ops, err);
     }
     if (rc != 0) {
-        return rc;
-    }
-    struct coll *opened = mlq_alloc(sizeof(*opened));
-    opened->ops = ops;
-    opened->rank = gang->rank;
-    opened->size = gang->size;
-    opened->since_ns = mlq_clock_boot_ns();
-    if (ops->may_stick) {
-        rc = coll_watchdog_start(&opened->watchdog, err);
-    }
-    if (rc == 0 && opened->watchdog != NULL) {
-        coll_watchdog_arm(opened->watchdog, "open", timeout_ns);
-    }
-    if (rc == 0) {
-        rc = opened->ops->open(gang, timeout_ns, &opened->state, err);
-    }
-    if (opened->watchdog != NULL) {
-        coll_watchdog_disarm(opened->watchdog);
-    }
-    if (rc != 0) {
-        coll_watchdog_stop(&opened->watchdog);
-        mlq_free(opened);
         return mlq_wrap(err, rc, "rank %u of %u", gang->rank, gang->size);
     }
-    *coll = opened;
-    return 0;
-}
-
-void coll_close(struct coll **coll)
-{
-    struct coll *c = *coll;
-    if (c == NULL) {
-        return;
+    struct coll *created = mlq_alloc(sizeof(*created));
+    created->ops = ops;
+    created->gang = *gang;
+    created->since_ns = mlq_clock_boot_ns();
+    created->gang.cancel_fd = eventfd(0, EFD_CLOEXEC);
+    if (created->gang.cancel_fd < 0) {
+        rc = mlq_fail(err, MLQ_EIO, "collectives: eventfd: %s", strerror(errno));
+    } else if (ops->may_stick) {
+        rc = coll_watchdog_start(&created->watchdog, err);
     }
-    if (c->watchdog != NULL) {
-        coll_watchdog_arm(c->watchdog, "close", 0);
+    if (rc != 0) {
+        coll_close(&created);
     }
-    c->ops->close(c->state);
-    coll_watchdog_stop(&c->watchdog);
-    mlq_free(c);
-    *coll = NULL;
-}
-
-uint32_t coll_rank(const struct coll *coll)
-{
-    return coll->rank;
-}
-
-uint32_t coll_size(const struct coll *coll)
-{
-    return coll->size;
-}
-
-const char *coll_backend(const struct coll *coll)
-{
-    return coll->ops->name;
+    *coll = created;
+    return rc;
 }
 
 static int begin_call(struct coll *coll, const char *what, int64_t timeout_ns, struct mlq_err *err)
 {
     atomic_store(&coll->since_ns, mlq_clock_boot_ns());
     atomic_store(&coll->call, what);
-    atomic_fetch_add(&coll->calls, 1);
     if (coll->watchdog != NULL) {
         coll_watchdog_arm(coll->watchdog, what, timeout_ns);
     }
@@ -157,7 +117,71 @@ static int end_call(struct coll *coll, const char *what, int rc, struct mlq_err 
     }
     atomic_store(&coll->since_ns, mlq_clock_boot_ns());
     atomic_store(&coll->call, NULL);
-    return rc == 0 ? 0 : mlq_wrap(err, rc, "%s of rank %u among %u", what, coll->rank, coll->size);
+    return rc == 0 ? 0
+                   : mlq_wrap(err, rc, "%s of rank %u among %u", what, coll->gang.rank,
+                              coll->gang.size);
+}
+
+int coll_meet(struct coll *coll, int64_t timeout_ns, struct mlq_err *err)
+{
+    MLQ_ASSERT(!atomic_load(&coll->is_open));
+    int rc = begin_call(coll, "open", timeout_ns, err);
+    if (rc == 0) {
+        rc = coll->ops->open(&coll->gang, timeout_ns, &coll->state, err);
+    }
+    /* An abort during `open` was for cancel_fd; one from now on may also use the state. */
+    atomic_store(&coll->is_open, rc == 0);
+    return end_call(coll, "open", rc, err);
+}
+
+int coll_open(const struct coll_gang *gang,
+              int64_t timeout_ns,
+              struct coll **coll,
+              struct mlq_err *err)
+{
+    int rc = coll_create(gang, coll, err);
+    if (rc == 0) {
+        rc = coll_meet(*coll, timeout_ns, err);
+    }
+    if (rc != 0) {
+        coll_close(coll);
+    }
+    return rc;
+}
+
+void coll_close(struct coll **coll)
+{
+    struct coll *c = *coll;
+    if (c == NULL) {
+        return;
+    }
+    if (c->watchdog != NULL) {
+        coll_watchdog_arm(c->watchdog, "close", 0);
+    }
+    if (atomic_load(&c->is_open)) {
+        c->ops->close(c->state);
+    }
+    coll_watchdog_stop(&c->watchdog);
+    if (c->gang.cancel_fd >= 0) {
+        (void)close(c->gang.cancel_fd);
+    }
+    mlq_free(c);
+    *coll = NULL;
+}
+
+uint32_t coll_rank(const struct coll *coll)
+{
+    return coll->gang.rank;
+}
+
+uint32_t coll_size(const struct coll *coll)
+{
+    return coll->gang.size;
+}
+
+const char *coll_backend(const struct coll *coll)
+{
+    return coll->ops->name;
 }
 
 int coll_allgather(struct coll *coll,
@@ -167,6 +191,7 @@ int coll_allgather(struct coll *coll,
                    int64_t timeout_ns,
                    struct mlq_err *err)
 {
+    atomic_fetch_add(&coll->calls, 1);
     int rc = begin_call(coll, "allgather", timeout_ns, err);
     if (rc == 0) {
         rc = coll->ops->allgather(coll->state, send, receive, bytes, timeout_ns, err);
@@ -181,7 +206,8 @@ int coll_broadcast(struct coll *coll,
                    int64_t timeout_ns,
                    struct mlq_err *err)
 {
-    MLQ_ASSERT(root < coll->size);
+    MLQ_ASSERT(root < coll->gang.size);
+    atomic_fetch_add(&coll->calls, 1);
     int rc = begin_call(coll, "broadcast", timeout_ns, err);
     if (rc == 0) {
         rc = coll->ops->broadcast(coll->state, data, bytes, root, timeout_ns, err);
@@ -191,6 +217,7 @@ int coll_broadcast(struct coll *coll,
 
 int coll_barrier(struct coll *coll, int64_t timeout_ns, struct mlq_err *err)
 {
+    atomic_fetch_add(&coll->calls, 1);
     int rc = begin_call(coll, "barrier", timeout_ns, err);
     if (rc == 0) {
         rc = coll->ops->barrier(coll->state, timeout_ns, err);
@@ -206,7 +233,8 @@ int coll_alltoall(struct coll *coll,
                   int64_t timeout_ns,
                   struct mlq_err *err)
 {
-    MLQ_ASSERT(send_bytes[coll->rank] == receive_bytes[coll->rank]);
+    MLQ_ASSERT(send_bytes[coll->gang.rank] == receive_bytes[coll->gang.rank]);
+    atomic_fetch_add(&coll->calls, 1);
     int rc = begin_call(coll, "alltoall", timeout_ns, err);
     if (rc == 0) {
         rc = coll->ops->alltoall(coll->state, send, send_bytes, receive, receive_bytes, timeout_ns,
@@ -217,11 +245,14 @@ int coll_alltoall(struct coll *coll,
 
 void coll_abort(struct coll *coll)
 {
+    uint64_t one = 1;
     atomic_store(&coll->aborted, true);
     if (coll->watchdog != NULL) {
         coll_watchdog_hurry(coll->watchdog, COLL_ABORT_NS);
     }
-    if (coll->ops->abort != NULL) {
+    ssize_t written = write(coll->gang.cancel_fd, &one, sizeof(one));
+    MLQ_ASSERT(written == (ssize_t)sizeof(one));
+    if (coll->ops->abort != NULL && atomic_load(&coll->is_open)) {
         coll->ops->abort(coll->state);
     }
 }

@@ -8,9 +8,8 @@
  * Every call takes a time limit. When a peer is dead or late, or somebody said coll_abort, the call
  * fails (MLQ_ECONN, MLQ_ETIMEOUT, MLQ_ECANCELED), the gang cannot be used again, and the caller
  * closes it; then it opens the next generation with whoever is left, or leaves with exit status 75,
- * to be run again from its checkpoint. Should the library below stay stuck past the limit (seen
- * with Gloo when a peer is killed), a watchdog ends the process with _exit(75): a stuck rank is
- * never waited for.
+ * to be run again from its checkpoint. Should the library below stay stuck past the limit, a
+ * watchdog ends the process with _exit(75): a stuck rank is never waited for.
  *
  * All ranks make the same calls in the same order, from one thread. Only coll_abort and
  * coll_progress may be called from another.
@@ -49,18 +48,31 @@ struct coll_gang {
      * twice. Who says another one is refused. */
     uint64_t generation;
     enum coll_kind kind;
+    /* Rank 0: a socket that listens at `port` already, on which one generation after the other is
+     * met; it stays the caller's. 0: one is bound to address and port for this gang alone. */
+    int listen_fd;
+    int cancel_fd; /* for backends: readable once the gang is aborted; 0: never */
 };
 
 struct coll;
 
 /* Meets the others. From now on the process ignores SIGPIPE: a peer's death is an error of a call,
  * not a signal. MLQ_ETIMEOUT names the ranks that did not come, as far as rank 0 knows them.
- * MLQ_ENOTSUP: what the kind needs is not on this machine; the text says what to install. */
+ * MLQ_ENOTSUP: what the kind needs is not on this machine; the text says what to install.
+ * MLQ_EFENCED: the gang is at a newer generation. Whoever is ahead of rank 0 waits for it. */
 int coll_open(const struct coll_gang *gang,
               int64_t timeout_ns,
               MLQ_OWNED_RETURN struct coll **coll,
               struct mlq_err *err);
 void coll_close(struct coll **coll); /* takes NULL, frees, nulls; does not wait for the others */
+
+/* The same in two steps, so that another thread can end the second one with coll_abort (not the
+ * loop's, which waits out its time). The gang's texts must live until then. After a coll_meet that
+ * failed there is nothing to do but coll_close. */
+int coll_create(const struct coll_gang *gang,
+                MLQ_OWNED_RETURN struct coll **coll,
+                struct mlq_err *err);
+int coll_meet(struct coll *coll, int64_t timeout_ns, struct mlq_err *err);
 
 uint32_t coll_rank(const struct coll *coll);
 uint32_t coll_size(const struct coll *coll);
@@ -91,11 +103,11 @@ int coll_alltoall(struct coll *coll,
                   int64_t timeout_ns,
                   struct mlq_err *err);
 
-/* ---- From another thread, between coll_open and coll_close ---- */
+/* ---- From another thread, between coll_create or coll_open and coll_close ---- */
 
 /* Somebody knows better than a time limit (the scheduler saw a rank die): the running call and all
- * later ones fail, with MLQ_ECANCELED where the backend can be woken, which are loop and NCCL. Else
- * the watchdog ends the process unless the call came back within COLL_ABORT_NS. */
+ * later ones fail at once with MLQ_ECANCELED. Should the library below not let go of it within
+ * COLL_ABORT_NS, the watchdog ends the process. */
 #define COLL_ABORT_NS INT64_C(5000000000)
 void coll_abort(struct coll *coll);
 
@@ -114,9 +126,10 @@ void coll_progress(const struct coll *coll, struct coll_progress *progress);
  * "" when all are there. */
 void coll_missing_text(uint64_t present, uint32_t size, char *text);
 
-/* `state` is the backend's own. `open` gives a ready one or cleans up after itself. `abort` (NULL:
- * it cannot be woken) is called by any thread, and makes the running call and all later ones fail
- * with MLQ_ECANCELED. */
+/* `state` is the backend's own. `open` gives a ready one or cleans up after itself; it gives up with
+ * MLQ_ECANCELED when gang->cancel_fd becomes readable. `abort` is called by any thread once open has
+ * returned, and makes the running call and all later ones fail with MLQ_ECANCELED; NULL: the backend
+ * goes on looking at cancel_fd. */
 struct coll_ops {
     const char *name;
     bool may_stick; /* the library below may not come back: a watchdog stands by */

@@ -3,24 +3,35 @@
 //
 // Gloo (Debian's libgloo-dev, 2022-05-18), the only C++ of mlq: a full mesh of TCP connections that
 // moves bytes. Nothing but the table at the end is visible outside, and no exception leaves this
-// file. Gloo poisons a context after the first failure; so does coll.h. The calls' time limits are
-// Gloo's own; coll.c's watchdog covers the cases where it does not keep them.
+// file. Gloo poisons a mesh after the first failure; so does coll.h.
+//
+// Gloo's own rendezvous and collectives cannot be ended by another thread, start their time limit
+// anew with each round, and miss the death of a peer in the middle of a message: its error goes to
+// the operations that wait for their turn, not to the one that is under way. So the mesh is
+// connected and the bytes are moved here, with Gloo's pairs and buffers: each call has one limit,
+// and a thread that listens to coll_abort closes the pairs and wakes the waits. What still gets
+// stuck is the watchdog's.
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
-#include <gloo/allgatherv.h>
-#include <gloo/alltoallv.h>
-#include <gloo/barrier.h>
-#include <gloo/broadcast.h>
-#include <gloo/rendezvous/context.h>
-#include <gloo/rendezvous/store.h>
+#include <gloo/transport/context.h>
+#include <gloo/transport/device.h>
+#include <gloo/transport/pair.h>
 #include <gloo/transport/tcp/device.h>
+#include <gloo/transport/unbound_buffer.h>
 
 extern "C" {
 #include "lib/base/err.h"
@@ -44,68 +55,18 @@ struct Failure : public std::exception {
     mlq_err err;
 };
 
-// Gloo's view of the meeting point.
-class MeetingPoint : public gloo::rendezvous::Store
+void check(int rc, const mlq_err &err)
 {
-  public:
-    MeetingPoint(coll_store_client *store, int64_t deadline_ns)
-        : store_(store), deadline_ns_(deadline_ns)
-    {
+    if (rc != 0) {
+        throw Failure(err);
     }
+}
 
-    void set(const std::string &key, const std::vector<char> &data) override
-    {
-        mlq_err err = {};
-        check(coll_store_client_set(store_, key.c_str(), data.data(), data.size(), deadline_ns_,
-                                    &err),
-              err);
-    }
-
-    std::vector<char> get(const std::string &key) override
-    {
-        mlq_err err = {};
-        std::vector<char> value(COLL_STORE_VALUE_BYTES_MAX);
-        size_t len = 0;
-        check(coll_store_client_get(store_, key.c_str(), value.data(), &len, deadline_ns_, &err),
-              err);
-        value.resize(len);
-        return value;
-    }
-
-    void wait(const std::vector<std::string> &keys) override
-    {
-        for (const std::string &key : keys) {
-            (void)get(key);
-        }
-    }
-
-    void wait(const std::vector<std::string> &keys, const std::chrono::milliseconds &) override
-    {
-        wait(keys); // our deadline is the stricter one
-    }
-
-  private:
-    static void check(int rc, const mlq_err &err)
-    {
-        if (rc != 0) {
-            throw Failure(err);
-        }
-    }
-
-    coll_store_client *store_;
-    int64_t deadline_ns_;
-};
-
-struct Gloo {
-    std::shared_ptr<gloo::transport::Device> device;
-    std::shared_ptr<gloo::rendezvous::Context> context;
-    uint32_t tag = 0;
-};
-
-std::chrono::milliseconds to_ms(int64_t timeout_ns)
+Failure failure(int code, const char *text)
 {
-    int64_t ms = timeout_ns / MLQ_NS_PER_MS;
-    return std::chrono::milliseconds(ms < 1 ? 1 : ms); // Gloo takes 0 for "no limit"
+    mlq_err err = {};
+    (void)mlq_fail(&err, code, "%s", text);
+    return Failure(err);
 }
 
 // Runs `body` and turns an exception into an error. Gloo says "Timed out" in its texts, not in its
@@ -125,7 +86,276 @@ template <typename Body> int guarded(mlq_err *err, Body body)
     }
 }
 
-int meet(const coll_gang *gang, int64_t deadline_ns, Gloo *gloo_state, mlq_err *err)
+std::chrono::milliseconds left_ms(int64_t deadline_ns)
+{
+    int64_t ms = (deadline_ns - mlq_clock_boot_ns()) / MLQ_NS_PER_MS;
+    return std::chrono::milliseconds(ms < 1 ? 1 : ms); // Gloo takes 0 for "no limit"
+}
+
+// ---- The mesh ----
+
+using Buffer = gloo::transport::UnboundBuffer;
+
+class Event
+{
+  public:
+    Event() : fd(eventfd(0, EFD_CLOEXEC))
+    {
+        if (fd < 0) {
+            throw failure(MLQ_EIO, "no eventfd");
+        }
+    }
+    ~Event()
+    {
+        (void)close(fd);
+    }
+    Event(const Event &) = delete;
+    Event &operator=(const Event &) = delete;
+    void set() const
+    {
+        eventfd_t one = 1;
+        (void)eventfd_write(fd, one);
+    }
+    const int fd;
+};
+
+// What is sent to, or received from, one rank.
+struct Piece {
+    size_t at;
+    size_t bytes;
+};
+
+class Mesh
+{
+  public:
+    Mesh(const coll_gang *gang, const char *local, int64_t deadline_ns);
+    ~Mesh();
+    Mesh(const Mesh &) = delete;
+    Mesh &operator=(const Mesh &) = delete;
+
+    // Returns when all ranks have found each other's pairs.
+    void connect(coll_store_client *store, int64_t deadline_ns);
+    // Sends a piece of `in` to each other rank and receives one of `out` from each. Pieces of no
+    // bytes do not travel, and a rank's own is not touched.
+    void exchange(const void *in,
+                  const std::vector<Piece> &send,
+                  void *out,
+                  const std::vector<Piece> &receive,
+                  int64_t deadline_ns);
+
+    const size_t rank;
+    const size_t size;
+
+  private:
+    struct Traffic; // the buffers of the running exchange, known to listen()
+
+    void listen(int cancel_fd);
+    void close_pairs();
+    void check_alive() const;
+    void start(Buffer *out, const std::vector<Piece> &pieces, bool is_send);
+    void wait(Buffer *buffer, const std::vector<Piece> &pieces, bool is_send, int64_t deadline_ns);
+
+    std::shared_ptr<gloo::transport::Device> device_;
+    std::shared_ptr<gloo::transport::Context> context_;
+    uint64_t slot_ = 0;
+    Event stop_;
+    std::thread listener_;
+    mutable std::mutex lock_; // guards what follows
+    bool aborted_ = false;
+    Buffer *sending_ = nullptr;
+    Buffer *receiving_ = nullptr;
+};
+
+Mesh::Mesh(const coll_gang *gang, const char *local, int64_t deadline_ns)
+    : rank(gang->rank), size(gang->size)
+{
+    // The address by which this machine reaches rank 0 is the one that the gang can use.
+    gloo::transport::tcp::attr attributes(local);
+    device_ = gloo::transport::tcp::CreateDevice(attributes);
+    context_ = device_->createContext(int(rank), int(size));
+    context_->setTimeout(left_ms(deadline_ns));
+    for (size_t peer = 0; peer < size; peer++) {
+        if (peer != rank) {
+            context_->createPair(int(peer));
+        }
+    }
+    listener_ = std::thread(&Mesh::listen, this, gang->cancel_fd);
+}
+
+Mesh::~Mesh()
+{
+    stop_.set();
+    listener_.join();
+    // The pairs close softly, as their destructor does: what is on its way to a slower peer arrives.
+}
+
+// The listener's thread: until the mesh is aborted or goes.
+void Mesh::listen(int cancel_fd)
+{
+    struct pollfd waiting[] = {{stop_.fd, POLLIN, 0}, {cancel_fd, POLLIN, 0}};
+    while (poll(waiting, 2, -1) < 0 && errno == EINTR) {
+    }
+    if (waiting[1].revents == 0) {
+        return;
+    }
+    {
+        std::lock_guard<std::mutex> guard(lock_);
+        aborted_ = true;
+        if (sending_ != nullptr) {
+            sending_->abortWaitSend();
+        }
+        if (receiving_ != nullptr) {
+            receiving_->abortWaitRecv();
+        }
+    }
+    close_pairs(); // which wakes whoever waits for a connection
+}
+
+// The first that closes a pair wins; Gloo holds a lock per pair.
+void Mesh::close_pairs()
+{
+    for (size_t peer = 0; peer < size; peer++) {
+        if (peer != rank) {
+            context_->getPair(int(peer))->close();
+        }
+    }
+}
+
+void Mesh::check_alive() const
+{
+    std::lock_guard<std::mutex> guard(lock_);
+    if (aborted_) {
+        throw failure(MLQ_ECANCELED, "the gang was aborted");
+    }
+}
+
+void Mesh::connect(coll_store_client *store, int64_t deadline_ns)
+{
+    // A pair has an address of its own: what rank r publishes are its addresses for rank 0, 1, ...
+    mlq_err err = {};
+    size_t width = context_->getPair(rank == 0 ? 1 : 0)->address().bytes().size();
+    std::vector<char> own(size * width), theirs(COLL_STORE_VALUE_BYTES_MAX);
+    for (size_t peer = 0; peer < size; peer++) {
+        if (peer != rank) {
+            std::vector<char> address = context_->getPair(int(peer))->address().bytes();
+            std::copy(address.begin(), address.end(), own.begin() + ssize_t(peer * width));
+        }
+    }
+    check(coll_store_client_set(store, std::to_string(rank).c_str(), own.data(), own.size(),
+                                deadline_ns, &err),
+          err);
+    for (size_t peer = 0; peer < size; peer++) {
+        if (peer == rank) {
+            continue;
+        }
+        size_t len = 0;
+        check(coll_store_client_get(store, std::to_string(peer).c_str(), theirs.data(), &len,
+                                    deadline_ns, &err),
+              err);
+        if (len != own.size()) {
+            throw failure(MLQ_EPROTO, "a rank has published something else than its addresses");
+        }
+        check_alive();
+        auto from = theirs.begin() + ssize_t(rank * width);
+        context_->getPair(int(peer))->connect(std::vector<char>(from, from + ssize_t(width)));
+        check_alive();
+    }
+}
+
+void Mesh::start(Buffer *buffer, const std::vector<Piece> &pieces, bool is_send)
+{
+    // Each begins with its neighbour, so that not all of them send to the same one first.
+    for (size_t step = 1; step < size; step++) {
+        size_t peer = is_send ? (rank + step) % size : (rank + size - step) % size;
+        const Piece &piece = pieces[peer];
+        if (piece.bytes > 0 && is_send) {
+            buffer->send(int(peer), slot_, piece.at, piece.bytes);
+        } else if (piece.bytes > 0) {
+            buffer->recv(int(peer), slot_, piece.at, piece.bytes);
+        }
+    }
+}
+
+void Mesh::wait(Buffer *buffer, const std::vector<Piece> &pieces, bool is_send, int64_t deadline_ns)
+{
+    for (size_t peer = 0; peer < size; peer++) {
+        if (peer == rank || pieces[peer].bytes == 0) {
+            continue;
+        }
+        bool done = is_send ? buffer->waitSend(left_ms(deadline_ns))
+                            : buffer->waitRecv(left_ms(deadline_ns));
+        if (!done) {
+            throw failure(MLQ_ECANCELED, "the gang was aborted");
+        }
+    }
+}
+
+// Makes the buffers of one exchange known to the listener, and takes them back.
+struct Mesh::Traffic {
+    Traffic(Mesh *owner, Buffer *in, Buffer *out) : mesh(owner)
+    {
+        mesh->check_alive();
+        set(in, out);
+    }
+    ~Traffic()
+    {
+        set(nullptr, nullptr);
+    }
+    void set(Buffer *in, Buffer *out) const
+    {
+        std::lock_guard<std::mutex> guard(mesh->lock_);
+        mesh->sending_ = in;
+        mesh->receiving_ = out;
+        if (mesh->aborted_ && in != nullptr) {
+            in->abortWaitSend();
+            out->abortWaitRecv();
+        }
+    }
+    Mesh *mesh;
+};
+
+void Mesh::exchange(const void *in,
+                    const std::vector<Piece> &send,
+                    void *out,
+                    const std::vector<Piece> &receive,
+                    int64_t deadline_ns)
+{
+    size_t in_bytes = 0, out_bytes = 0;
+    for (size_t peer = 0; peer < size; peer++) {
+        in_bytes = std::max(in_bytes, send[peer].at + send[peer].bytes);
+        out_bytes = std::max(out_bytes, receive[peer].at + receive[peer].bytes);
+    }
+    // Gloo's signature wants a mutable input, which it only reads.
+    auto from = context_->createUnboundBuffer(const_cast<void *>(in), in_bytes);
+    auto to = context_->createUnboundBuffer(out, out_bytes);
+    try {
+        Traffic traffic(this, from.get(), to.get());
+        start(to.get(), receive, false);
+        start(from.get(), send, true);
+        wait(to.get(), receive, false, deadline_ns);
+        wait(from.get(), send, true, deadline_ns);
+    } catch (...) {
+        // Before the memory goes: a pair in the middle of a message would look for it for ever.
+        close_pairs();
+        check_alive();
+        throw;
+    }
+    slot_++;
+}
+
+// ---- Open ----
+
+void barrier(Mesh *mesh, int64_t deadline_ns)
+{
+    std::vector<char> in(mesh->size), out(mesh->size);
+    std::vector<Piece> pieces;
+    for (size_t peer = 0; peer < mesh->size; peer++) {
+        pieces.push_back({peer, 1});
+    }
+    mesh->exchange(in.data(), pieces, out.data(), pieces, deadline_ns);
+}
+
+int meet(const coll_gang *gang, int64_t deadline_ns, std::unique_ptr<Mesh> *mesh, mlq_err *err)
 {
     char local[COLL_STORE_ADDRESS_BYTES];
     coll_store_client *store = nullptr;
@@ -134,21 +364,10 @@ int meet(const coll_gang *gang, int64_t deadline_ns, Gloo *gloo_state, mlq_err *
         return rc;
     }
     rc = guarded(err, [&] {
-        // The address by which this machine reaches rank 0 is the one that the gang can use.
-        gloo::transport::tcp::attr attributes(local);
-        gloo_state->device = gloo::transport::tcp::CreateDevice(attributes);
-        auto context =
-            std::make_shared<gloo::rendezvous::Context>(int(gang->rank), int(gang->size));
-        int64_t left_ns = deadline_ns - mlq_clock_boot_ns();
-        context->setTimeout(to_ms(left_ns));
-        MeetingPoint point(store, deadline_ns);
-        context->connectFullMesh(point, gloo_state->device);
-        gloo_state->context = context;
+        *mesh = std::make_unique<Mesh>(gang, local, deadline_ns);
+        (*mesh)->connect(store, deadline_ns);
         // Nobody leaves before all are connected: rank 0 takes the meeting point down after this.
-        gloo::BarrierOptions options(gloo_state->context);
-        options.setTimeout(to_ms(deadline_ns - mlq_clock_boot_ns()));
-        options.setTag(gloo_state->tag++);
-        gloo::barrier(options);
+        barrier(mesh->get(), deadline_ns);
     });
     coll_store_client_close(&store);
     return rc;
@@ -168,8 +387,8 @@ int gloo_open(const coll_gang *gang, int64_t timeout_ns, void **state, mlq_err *
             return rc;
         }
     }
-    auto opened = std::make_unique<Gloo>();
-    int rc = meet(gang, deadline_ns, opened.get(), err);
+    std::unique_ptr<Mesh> mesh;
+    int rc = meet(gang, deadline_ns, &mesh, err);
     if (rc != 0 && server != nullptr) {
         char missing[COLL_MISSING_BYTES];
         coll_missing_text(coll_store_present(server), gang->size, missing);
@@ -179,9 +398,30 @@ int gloo_open(const coll_gang *gang, int64_t timeout_ns, void **state, mlq_err *
     }
     coll_store_stop(&server);
     if (rc == 0) {
-        *state = opened.release();
+        *state = mesh.release();
     }
     return rc;
+}
+
+// ---- Moves ----
+
+std::vector<Piece> pieces_of(const Mesh *mesh, const uint64_t *bytes)
+{
+    std::vector<Piece> pieces;
+    size_t at = 0;
+    for (size_t peer = 0; peer < mesh->size; peer++) {
+        pieces.push_back({at, bytes[peer]});
+        at += bytes[peer];
+    }
+    return pieces;
+}
+
+void copy(void *to, const void *from, const Piece &to_piece, const Piece &from_piece)
+{
+    if (to_piece.bytes > 0) {
+        std::memcpy(static_cast<char *>(to) + to_piece.at,
+                    static_cast<const char *>(from) + from_piece.at, to_piece.bytes);
+    }
 }
 
 int gloo_allgather(void *state,
@@ -191,46 +431,36 @@ int gloo_allgather(void *state,
                    int64_t timeout_ns,
                    mlq_err *err)
 {
-    Gloo *self = static_cast<Gloo *>(state);
+    Mesh *mesh = static_cast<Mesh *>(state);
+    int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
     return guarded(err, [&] {
-        std::vector<size_t> counts(bytes, bytes + self->context->size);
-        gloo::AllgathervOptions options(self->context);
-        // Gloo's signature wants a mutable input, which it only reads.
-        options.setInput(static_cast<char *>(const_cast<void *>(send)),
-                         counts[size_t(self->context->rank)]);
-        options.setOutput(static_cast<char *>(receive), counts);
-        options.setTag(self->tag++);
-        options.setTimeout(to_ms(timeout_ns));
-        gloo::allgatherv(options);
+        std::vector<Piece> in(mesh->size, Piece{0, bytes[mesh->rank]});
+        std::vector<Piece> out = pieces_of(mesh, bytes);
+        mesh->exchange(send, in, receive, out, deadline_ns);
+        copy(receive, send, out[mesh->rank], in[mesh->rank]);
     });
 }
 
 int gloo_broadcast(
     void *state, void *data, uint64_t bytes, uint32_t root, int64_t timeout_ns, mlq_err *err)
 {
-    Gloo *self = static_cast<Gloo *>(state);
-    if (bytes == 0) {
-        return 0;
-    }
+    Mesh *mesh = static_cast<Mesh *>(state);
+    int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
     return guarded(err, [&] {
-        gloo::BroadcastOptions options(self->context);
-        options.setOutput(static_cast<char *>(data), bytes);
-        options.setRoot(int(root));
-        options.setTag(self->tag++);
-        options.setTimeout(to_ms(timeout_ns));
-        gloo::broadcast(options);
+        std::vector<Piece> in(mesh->size), out(mesh->size);
+        if (mesh->rank == root) {
+            in.assign(mesh->size, Piece{0, bytes});
+        } else {
+            out[root] = Piece{0, bytes};
+        }
+        mesh->exchange(data, in, data, out, deadline_ns);
     });
 }
 
 int gloo_barrier(void *state, int64_t timeout_ns, mlq_err *err)
 {
-    Gloo *self = static_cast<Gloo *>(state);
-    return guarded(err, [&] {
-        gloo::BarrierOptions options(self->context);
-        options.setTag(self->tag++);
-        options.setTimeout(to_ms(timeout_ns));
-        gloo::barrier(options);
-    });
+    int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
+    return guarded(err, [&] { barrier(static_cast<Mesh *>(state), deadline_ns); });
 }
 
 int gloo_alltoall(void *state,
@@ -241,25 +471,18 @@ int gloo_alltoall(void *state,
                   int64_t timeout_ns,
                   mlq_err *err)
 {
-    Gloo *self = static_cast<Gloo *>(state);
+    Mesh *mesh = static_cast<Mesh *>(state);
+    int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
     return guarded(err, [&] {
-        auto size = self->context->size;
-        gloo::AlltoallvOptions options(self->context);
-        options.setInput(static_cast<char *>(const_cast<void *>(send)),
-                         std::vector<int64_t>(send_bytes, send_bytes + size));
-        options.setOutput(static_cast<char *>(receive),
-                          std::vector<int64_t>(receive_bytes, receive_bytes + size));
-        options.setTag(self->tag++);
-        options.setTimeout(to_ms(timeout_ns));
-        gloo::alltoallv(options);
+        std::vector<Piece> in = pieces_of(mesh, send_bytes), out = pieces_of(mesh, receive_bytes);
+        mesh->exchange(send, in, receive, out, deadline_ns);
+        copy(receive, send, out[mesh->rank], in[mesh->rank]);
     });
 }
 
 void gloo_close(void *state)
 {
-    Gloo *self = static_cast<Gloo *>(state);
-    (void)guarded(nullptr, [&] { self->context->closeConnections(); });
-    (void)guarded(nullptr, [&] { delete self; });
+    (void)guarded(nullptr, [&] { delete static_cast<Mesh *>(state); });
 }
 
 } // namespace
@@ -272,6 +495,6 @@ extern "C" const coll_ops coll_gloo_ops = {
     .broadcast = gloo_broadcast,
     .barrier = gloo_barrier,
     .alltoall = gloo_alltoall,
-    .abort = nullptr, // Gloo's waits end by its own limit only
+    .abort = nullptr, // the mesh listens to cancel_fd
     .close = gloo_close,
 };

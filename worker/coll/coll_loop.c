@@ -122,7 +122,7 @@ static int join_hub(const struct coll_gang *gang, struct hub **joined, struct ml
             continue;
         }
         if (hub->generation > gang->generation) {
-            return mlq_fail(err, MLQ_EPERM,
+            return mlq_fail(err, MLQ_EFENCED,
                             "this rank belongs to generation %" PRIu64 ", the gang is at %" PRIu64,
                             gang->generation, hub->generation);
         }

@@ -56,7 +56,8 @@ struct connection {
 struct coll_store_server {
     pthread_t thread;
     int listen_fd;
-    int stop_fd; /* eventfd: readable means leave */
+    bool listens_for_caller; /* who gave the socket, and closes it */
+    int stop_fd;             /* eventfd: readable means leave */
     uint32_t size;
     uint64_t generation;
     char name[COLL_NAME_BYTES_MAX + 1];
@@ -151,7 +152,8 @@ static void serve_hello(struct coll_store_server *server, struct connection *con
     bool same = name_len == strlen(server->name) &&
                 memcmp(in + STORE_HELLO_BYTES, server->name, name_len) == 0;
     if (same && generation != server->generation) {
-        reply(connection, STORE_REFUSED_GENERATION, NULL, 0);
+        bool early = generation > server->generation;
+        reply(connection, early ? STORE_REFUSED_EARLY : STORE_REFUSED_GENERATION, NULL, 0);
         return;
     }
     if (!same || size != server->size || rank >= size) {
@@ -363,7 +365,7 @@ static void destroy(struct coll_store_server *server)
     for (uint32_t i = 0; i < server->entry_count; i++) {
         mlq_free(server->entries[i].value);
     }
-    if (server->listen_fd >= 0) {
+    if (server->listen_fd >= 0 && !server->listens_for_caller) {
         (void)close(server->listen_fd);
     }
     if (server->stop_fd >= 0) {
@@ -387,7 +389,10 @@ int coll_store_serve(const struct coll_gang *gang,
     }
     server->stop_fd = eventfd(0, EFD_CLOEXEC);
     int rc = server->stop_fd >= 0 ? 0 : mlq_fail(err, MLQ_EIO, "eventfd: %s", strerror(errno));
-    if (rc == 0) {
+    if (rc == 0 && gang->listen_fd > 0) {
+        server->listen_fd = gang->listen_fd;
+        server->listens_for_caller = true;
+    } else if (rc == 0) {
         rc = listen_on(gang, &server->listen_fd, err);
     }
     if (rc == 0) {

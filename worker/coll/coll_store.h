@@ -12,7 +12,7 @@
  *     get       2, key length, 0, key                            -> status, value length, value
  * A status other than 0 is one of STORE_REFUSED_...; the server then closes the connection. A hello
  * with another gang's name or generation is refused, so that a late rank of an older attempt or
- * membership cannot join a newer one.
+ * membership cannot join a newer one; a rank that is ahead of rank 0 asks again until it has come.
  * Memory is bounded by the limits below, and a stranger who says nothing is dropped after a while.
  */
 #ifndef MLQ_COLL_COLL_STORE_H
@@ -39,7 +39,7 @@ extern "C" {
 /* ---- Rank 0: the server ---- */
 struct coll_store_server;
 
-/* Binds to gang->address and gang->port. */
+/* On gang->listen_fd, which must not block, or else bound to gang->address and gang->port. */
 int coll_store_serve(const struct coll_gang *gang,
                      MLQ_OWNED_RETURN struct coll_store_server **server,
                      struct mlq_err *err);
@@ -52,7 +52,7 @@ struct coll_store_client;
 
 /* Tries until the deadline (mlq_clock_boot_ns), since rank 0 may start later. `local_address`
  * [COLL_STORE_ADDRESS_BYTES] becomes this machine's numeric address on the way to rank 0: the one
- * for the gang to use. */
+ * for the gang to use. All three calls give up with MLQ_ECANCELED once gang->cancel_fd is readable. */
 int coll_store_client_open(const struct coll_gang *gang,
                            int64_t deadline_ns,
                            MLQ_OWNED_RETURN struct coll_store_client **store,

@@ -22,7 +22,8 @@ enum store_status {
     STORE_REFUSED_OTHER_GANG = 2,
     STORE_REFUSED_SET_TWICE = 3,
     STORE_REFUSED_FULL = 4,
-    STORE_REFUSED_GENERATION = 5,
+    STORE_REFUSED_GENERATION = 5, /* the gang is at a newer one */
+    STORE_REFUSED_EARLY = 6,      /* rank 0 is still at an older one: ask again */
 };
 
 static inline void store_put_u32(uint8_t *to, uint32_t value)
