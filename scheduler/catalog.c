@@ -61,62 +61,20 @@ void catalog_destroy(struct catalog **catalog)
     *catalog = NULL;
 }
 
-static uint32_t cause_mask(const struct spec_retry *retry)
+struct catalog_job *catalog_job_create(struct specbook *book, struct mlq_str canonical, struct mlq_err *err)
 {
-    uint32_t mask = 0;
-    for (size_t i = 0; i < retry->on_count; i++) {
-        for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++) {
-            if (mlq_str_eq_c(retry->on[i], core_cause_text((enum core_cause)cause))) {
-                mask |= UINT32_C(1) << cause;
-            }
-        }
-    }
-    return mask;
-}
-
-static void describe_stage(const struct spec_stage *stage, struct core_stage_desc *desc)
-{
-    *desc = (struct core_stage_desc){
-        .array_count = stage->array_count,
-        .array_parallel = stage->array_parallel,
-        .failures_max = stage->array_max_failures,
-        .ranks = stage->ranks,
-        .per_rank = {.cpu_milli = stage->cpu_milli, .mem_bytes = stage->mem_bytes, .gpus = stage->gpus},
-        .retry = {.limit = stage->retry.limit,
-                  .cause_mask = cause_mask(&stage->retry),
-                  .backoff_ns = stage->retry.backoff_ns,
-                  .backoff_max_ns = stage->retry.backoff_max_ns},
-        .grace_ns = stage->grace_ns,
-        .needs = stage->needs,
-        .needs_count = stage->needs_count,
-    };
-}
-
-struct catalog_job *catalog_job_create(struct mlq_str canonical, struct mlq_err *err)
-{
-    struct mlq_region *region = mlq_region_create();
-    struct diag_list diags;
-    diag_init(&diags, region, "spec");
-    struct spec *spec = spec_parse(canonical, &(struct spec_options){.canonical = true}, region, &diags);
-    if (spec == NULL) {
-        (void)mlq_fail(err, MLQ_EINVAL, "%.400s", diag_text(&diags));
-        mlq_region_destroy(&region);
+    const struct specbook_spec *shared = specbook_take(book, canonical, err);
+    if (shared == NULL) {
         return NULL;
     }
-    struct catalog_job *job = mlq_region_alloc(region, sizeof *job);
-    struct core_stage_desc *stages = mlq_region_array(region, spec->stage_count, sizeof *stages);
-    *job = (struct catalog_job){
-        .region = region,
-        .spec = spec,
-        .desc = {.priority = spec->priority,
-                 .deadline_ns = spec->deadline_ns,
-                 .stage_count = spec->stage_count,
-                 .stages = stages},
-        .stages = mlq_region_array(region, spec->stage_count, sizeof *job->stages),
-        .state = STATE_PENDING,
-    };
-    for (uint16_t i = 0; i < spec->stage_count; i++) {
-        describe_stage(&spec->stages[i], &stages[i]);
+    uint16_t stage_count = shared->spec->stage_count;
+    struct catalog_job *job = mlq_alloc(sizeof *job + stage_count * sizeof job->stages[0]);
+    job->book = book;
+    job->shared = shared;
+    job->spec = shared->spec;
+    job->desc = shared->desc;
+    job->state = STATE_PENDING;
+    for (uint16_t i = 0; i < stage_count; i++) {
         job->stages[i].fraction = -1;
     }
     return job;
@@ -125,10 +83,20 @@ struct catalog_job *catalog_job_create(struct mlq_str canonical, struct mlq_err 
 void catalog_job_destroy(struct catalog_job **job)
 {
     if (*job != NULL) {
-        struct mlq_region *region = (*job)->region; /* the job lies in it */
-        mlq_region_destroy(&region);
+        specbook_give((*job)->book, (*job)->shared);
+        mlq_region_destroy(&(*job)->region);
+        mlq_free(*job);
         *job = NULL;
     }
+}
+
+/* Most jobs never need one. */
+static struct mlq_region *region_of(struct catalog_job *job)
+{
+    if (job->region == NULL) {
+        job->region = mlq_region_create();
+    }
+    return job->region;
 }
 
 bool catalog_is_full(const struct catalog *catalog)
@@ -163,13 +131,13 @@ void catalog_remove(struct catalog *catalog, uint64_t id)
 }
 
 /* Double *room when it is full; the old array stays in the region until the job ends. */
-static void *grown(struct mlq_region *region, void *items, size_t count, size_t *room, size_t bytes)
+static void *grown(struct catalog_job *job, void *items, size_t count, size_t *room, size_t bytes)
 {
     if (count < *room) {
         return items;
     }
     *room = *room == 0 ? 8 : *room * 2;
-    void *larger = mlq_region_array(region, *room, bytes);
+    void *larger = mlq_region_array(region_of(job), *room, bytes);
     if (count > 0) {
         memcpy(larger, items, count * bytes);
     }
@@ -200,7 +168,7 @@ static struct catalog_restart *add_restart(struct catalog_job *job, uint32_t sta
 {
     if ((job->restart_count + 1) * 2 > job->restart_room) {
         size_t room = job->restart_room == 0 ? 8 : job->restart_room * 2;
-        struct catalog_restart *table = mlq_region_array(job->region, room, sizeof *table);
+        struct catalog_restart *table = mlq_region_array(region_of(job), room, sizeof *table);
         for (size_t i = 0; i < job->restart_room; i++) {
             const struct catalog_restart *old = &job->restarts[i];
             if (old->count != 0) {
@@ -262,7 +230,7 @@ static void add_gang(struct catalog_job *job, const struct core_fact *fact)
 {
     struct catalog_gang *gang = find_gang(job, 0);
     if (gang == NULL) {
-        job->gangs = grown(job->region, job->gangs, job->gang_count, &job->gang_room, sizeof *job->gangs);
+        job->gangs = grown(job, job->gangs, job->gang_count, &job->gang_room, sizeof *job->gangs);
         gang = &job->gangs[job->gang_count++];
     }
     *gang = (struct catalog_gang){.attempt = fact->attempt, .open = fact->ranks};
@@ -380,11 +348,11 @@ void catalog_put_artifact(struct catalog_job *job, const struct catalog_artifact
 {
     /* Only what succeeded is put here, and a task succeeds once: no search for an older one. */
     job->artifacts =
-        grown(job->region, job->artifacts, job->artifact_count, &job->artifact_room, sizeof *job->artifacts);
+        grown(job, job->artifacts, job->artifact_count, &job->artifact_room, sizeof *job->artifacts);
     struct catalog_artifact *place = &job->artifacts[job->artifact_count++];
     *place = *artifact;
-    place->name = mlq_region_copy(job->region, artifact->name);
-    place->digest = mlq_region_copy(job->region, artifact->digest);
+    place->name = mlq_region_copy(region_of(job), artifact->name);
+    place->digest = mlq_region_copy(region_of(job), artifact->digest);
 }
 
 void catalog_put_metric(struct catalog_job *job, const struct catalog_metric *metric)
@@ -403,9 +371,9 @@ void catalog_put_metric(struct catalog_job *job, const struct catalog_metric *me
     if (job->metric_count == METRICS_MAX) {
         return;
     }
-    job->metrics = grown(job->region, job->metrics, job->metric_count, &job->metric_room, sizeof *job->metrics);
+    job->metrics = grown(job, job->metrics, job->metric_count, &job->metric_room, sizeof *job->metrics);
     job->metrics[job->metric_count] = *metric;
-    job->metrics[job->metric_count++].name = mlq_region_copy(job->region, metric->name);
+    job->metrics[job->metric_count++].name = mlq_region_copy(region_of(job), metric->name);
 }
 
 /* Not cut in the middle of a character. */
@@ -428,8 +396,8 @@ void catalog_set_progress(struct catalog *catalog, struct catalog_job *job, uint
     entry->fraction = fraction >= 0 && fraction <= 1 ? fraction : -1;
     if (shown.len > 0 && (entry->text == NULL || !mlq_str_eq_c(shown, entry->text))) {
         /* Texts of progress are kept until the job ends: bound what a talkative task may take. */
-        if (mlq_region_bytes(job->region) < (16u << 20)) {
-            entry->text = mlq_region_strndup(job->region, shown);
+        if (mlq_region_bytes(region_of(job)) < (16u << 20)) {
+            entry->text = mlq_region_strndup(region_of(job), shown);
         }
     }
     job->version = ++catalog->version;
@@ -475,6 +443,9 @@ struct mlq_str catalog_watch_json(const struct catalog_job *job, struct mlq_regi
 
 static struct mlq_str labels_json(const struct spec *spec, struct mlq_region *region)
 {
+    if (spec->label_count == 0) {
+        return (struct mlq_str){0};
+    }
     json_t *labels = json_object();
     for (size_t i = 0; i < spec->label_count; i++) {
         const char *name = mlq_region_strndup(region, spec->labels[i].name);
@@ -506,6 +477,7 @@ struct store_job catalog_store_job(const struct catalog_job *job, struct mlq_reg
         .id = job->id,
         .name = spec->name,
         .kind = mlq_str_eq_c(spec->kind, "Job") ? MLQ_STR("job") : MLQ_STR("pipeline"),
+        .spec = job->shared->text,
         .labels = labels_json(spec, region),
         .priority = spec->priority,
         .stages = stages,

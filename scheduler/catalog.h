@@ -18,6 +18,7 @@
 #include "lib/base/str.h"
 #include "lib/spec/spec.h"
 #include "scheduler/core/core.h"
+#include "scheduler/specbook.h"
 #include "scheduler/store/store.h"
 
 struct catalog_artifact {
@@ -64,10 +65,11 @@ struct catalog_gang {
 
 struct catalog_job {
     uint64_t id;
-    struct mlq_region *region; /* owns all below */
-    struct spec *spec;
-    struct core_job_desc desc; /* for the core */
-    struct catalog_stage *stages;
+    struct specbook *book;
+    const struct specbook_spec *shared; /* with all jobs of the same spec */
+    const struct spec *spec;            /* in it */
+    struct core_job_desc desc;          /* for the core */
+    struct mlq_region *region;          /* of what the arrays and texts below hold; NULL: nothing yet */
     struct catalog_artifact *artifacts;
     size_t artifact_count;
     size_t artifact_room;
@@ -83,6 +85,7 @@ struct catalog_job {
     int64_t since_ns; /* submitted, or retried: its deadline counts from here; on the core's line of time */
     enum core_state state;
     uint64_t version; /* grows with each change that a watcher may want to see, over all jobs and leaderships */
+    struct catalog_stage stages[];
 };
 
 struct catalog;
@@ -90,9 +93,10 @@ struct catalog;
 MLQ_OWNED_RETURN struct catalog *catalog_create(uint32_t jobs_max, uint32_t epoch);
 void catalog_destroy(struct catalog **catalog);
 
-/* Parse a canonical spec into a job that is not yet in the catalog. NULL: `err` holds
+/* A job of this canonical spec that is not yet in the catalog; the book must outlive it. NULL: `err` holds
  * the diagnostics. */
-MLQ_OWNED_RETURN struct catalog_job *catalog_job_create(struct mlq_str canonical, struct mlq_err *err);
+MLQ_OWNED_RETURN struct catalog_job *catalog_job_create(MLQ_BORROWS struct specbook *book, struct mlq_str canonical,
+                                                        struct mlq_err *err);
 void catalog_job_destroy(struct catalog_job **job);
 
 bool catalog_is_full(const struct catalog *catalog);

@@ -84,7 +84,7 @@ static void submit(struct shell *shell, const struct net_peer *peer, const struc
         return;
     }
     struct mlq_err err = MLQ_ERR_INIT;
-    struct catalog_job *job = catalog_job_create(request->spec, &err);
+    struct catalog_job *job = catalog_job_create(shell->specs, request->spec, &err);
     if (job == NULL) {
         refuse(shell, peer, request, err.code, err.text);
         return;

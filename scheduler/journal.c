@@ -77,7 +77,6 @@ static void record_job(struct shell *shell, const struct core_fact *fact)
     shell->submitting = NULL; /* the catalog owns it from here */
     catalog_add(shell->catalog, job, fact->job);
     struct store_job row = catalog_store_job(job, turn->region);
-    row.spec = spec_canonical(job->spec, turn->region);
     row.idempotency_key = mlq_region_copy(turn->region, shell->request->key);
     row.submitter = mlq_region_copy(turn->region, shell->submitter);
     row.submitted_us = shell_wall_us(shell, fact->at_ns);

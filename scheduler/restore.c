@@ -49,7 +49,7 @@ static void on_job(void *context, const struct store_job *row)
 {
     struct election *e = context;
     struct mlq_err err = MLQ_ERR_INIT;
-    struct catalog_job *job = catalog_is_full(e->shell->catalog) ? NULL : catalog_job_create(row->spec, &err);
+    struct catalog_job *job = catalog_is_full(e->shell->catalog) ? NULL : catalog_job_create(e->shell->specs, row->spec, &err);
     if (job == NULL) {
         (void)mlq_fail(&e->err, MLQ_ECORRUPT,
                        "job %" PRIu64 " of the record cannot be taken up: %.200s (a newer version wrote it, or the limits are too small)",
@@ -205,7 +205,7 @@ static void revive_key(void *context, struct mlq_str key, uint64_t job)
 static void revive_job(void *context, const struct store_job *row)
 {
     struct revival *r = context;
-    r->job = catalog_job_create(row->spec, NULL);
+    r->job = catalog_job_create(r->shell->specs, row->spec, NULL);
     if (r->job != NULL) {
         r->job->desc.retries = row->retries;
     }

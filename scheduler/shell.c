@@ -408,6 +408,7 @@ struct shell *shell_create(struct uv_loop_s *loop, const struct shell_options *o
     shell->parcel = outbound_create(shell);
     mlq_list_init(&shell->errands);
     shell->old_keys = keybook_create();
+    shell->specs = specbook_create();
     shell->actions.items = mlq_alloc_array(CORE_ACTIONS_PER_EVENT, sizeof *shell->actions.items);
     (void)uv_timer_init(loop, &shell->tick);
     (void)uv_timer_init(loop, &shell->campaign);
@@ -496,6 +497,7 @@ void shell_destroy(struct shell **shell)
     }
     outbound_destroy(&(*shell)->parcel);
     keybook_destroy(&(*shell)->old_keys);
+    specbook_destroy(&(*shell)->specs);
     mlq_free((*shell)->endpoint);
     mlq_free((*shell)->actions.items);
     mlq_free(*shell);

@@ -68,6 +68,7 @@ struct shell {
     struct keybook *old_keys;  /* of jobs older than those whose keys are loaded: learnt when a commit failed */
     size_t old_key_count;
     struct parcel *parcel;     /* outbound.c */
+    struct specbook *specs;    /* of the catalog's jobs, and of those that are being restored */
     /* The state of this leadership, dropped as a whole: */
     void *core_memory;
     struct core *core;

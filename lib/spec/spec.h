@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "lib/base/err.h"
+#include "lib/base/ownership.h"
 #include "lib/base/str.h"
 #include "lib/spec/diag.h"
 #include "lib/spec/op_schema.h"
@@ -128,6 +129,10 @@ struct spec *spec_parse(struct mlq_str text,
 
 /* Canonical JSON. All files must have digests. */
 struct mlq_str spec_canonical(const struct spec *spec, struct mlq_region *region);
+
+/* A copy in one block of memory, for who keeps it longer than the region that it was parsed into. mlq_free
+ * ends it. */
+MLQ_OWNED_RETURN struct spec *spec_pack(const struct spec *spec);
 
 /* A job of one command, as `mlq submit [flags] -- CMD…` makes it: YAML text to be parsed. */
 struct spec_command {

@@ -3,10 +3,10 @@
  *
  * Loads a cluster that `mlq up` has started, as a client does, and judges by its record:
  *     bench_mlq HOME latency N            one job at a time: from submission to its start
- *     bench_mlq HOME jobs N WINDOW        N separate jobs, at most WINDOW of them unanswered
+ *     bench_mlq HOME jobs N WINDOW [each] N separate jobs, at most WINDOW of them unanswered
  *     bench_mlq HOME array N [COMMAND…]   one job of N tasks: the operator noop, or a command
- *     bench_mlq HOME queue N              N separate jobs that no worker can take
- * prints "name=value" words on one line.
+ *     bench_mlq HOME queue N [each]       N separate jobs that no worker can take
+ * prints "name=value" words on one line. The jobs are all of one spec, or with `each` no two are alike.
  *
  * A start is dated by the scheduler when the worker's report of it arrives, so a latency holds that
  * way back, too. Jobs of `jobs` carry no idempotency key: the rivals have none.
@@ -32,6 +32,7 @@
 #define WARM_JOBS  20
 #define PAUSE_MS   3 /* between two jobs of `latency`: the last one's end is recorded meanwhile */
 #define SPEC_BYTES 4096
+#define JOB_NAME   "bench-00000000"
 #define STARTED_US "(extract(epoch FROM at) * 1e6)::bigint FROM mlq.fact WHERE kind = 'started' AND job ="
 #define ENDED_US   "(extract(epoch FROM max(ended_at)) * 1e6)::bigint FROM mlq.job WHERE id >="
 
@@ -91,7 +92,7 @@ static void set_spec(struct bench *bench, const char *stage)
     struct diag_list diags;
     char text[SPEC_BYTES];
     (void)snprintf(text, sizeof text,
-                   "apiVersion: mlq/v1\nkind: Job\nmetadata: {name: bench}\nspec: {%s}\n", stage);
+                   "apiVersion: mlq/v1\nkind: Job\nmetadata: {name: " JOB_NAME "}\nspec: {%s}\n", stage);
     diag_init(&diags, bench->region, "bench");
     struct spec *spec = spec_parse(mlq_str_from(text), NULL, bench->region, &diags);
     check(spec == NULL ? MLQ_EINVAL : MLQ_OK, spec == NULL ? diag_text(&diags) : "");
@@ -207,6 +208,7 @@ struct flood {
     uint64_t sent;
     uint64_t answered;
     uint64_t first; /* job */
+    char *number;   /* in the spec's text, where its name counts; NULL: all are of one spec */
     int64_t began_us;
 };
 
@@ -217,6 +219,11 @@ static void fill(struct flood *flood)
                           .request = {.id = flood->sent + 1,
                                       .op = MSG_OP_SUBMIT,
                                       .spec = flood->bench->spec}};
+        if (flood->number != NULL) {
+            char digits[16];
+            (void)snprintf(digits, sizeof digits, "%08u", (unsigned)(flood->sent % 100000000));
+            memcpy(flood->number, digits, 8);
+        }
         if (net_link_send(flood->link, &msg, NULL) != MLQ_OK) {
             return;
         }
@@ -252,9 +259,16 @@ static void on_answer(void *context, const struct msg *msg)
 }
 
 /* Returns the first job's id. */
-static uint64_t flood_jobs(const struct bench *bench, uint64_t count, uint64_t window, int64_t *began_us)
+static uint64_t flood_jobs(struct bench *bench, uint64_t count, uint64_t window, bool each, int64_t *began_us)
 {
-    struct flood flood = {.bench = bench, .count = count, .window = window};
+    char *text = mlq_region_strndup(bench->region, bench->spec);
+    bench->spec.ptr = text;
+    char *name = strstr(text, JOB_NAME);
+    check(name == NULL ? MLQ_EINVAL : MLQ_OK, "the spec has lost its name");
+    struct flood flood = {.bench = bench,
+                          .count = count,
+                          .window = window,
+                          .number = each ? name + strlen(JOB_NAME) - 8 : NULL};
     struct mlq_err err = MLQ_ERR_INIT;
     const struct net_link_callbacks callbacks = {.context = &flood,
                                                  .connected = on_connected,
@@ -270,10 +284,10 @@ static uint64_t flood_jobs(const struct bench *bench, uint64_t count, uint64_t w
     return flood.first;
 }
 
-static void run_jobs(const struct bench *bench, uint64_t count, uint64_t window)
+static void run_jobs(struct bench *bench, uint64_t count, uint64_t window, bool each)
 {
     int64_t began_us;
-    uint64_t first = flood_jobs(bench, count, window, &began_us);
+    uint64_t first = flood_jobs(bench, count, window, each, &began_us);
     int64_t accepted_us = mlq_clock_wall_us();
     struct net_caller *caller;
     struct mlq_err err = MLQ_ERR_INIT;
@@ -289,7 +303,8 @@ int main(int argc, char **argv)
 {
     struct bench bench = {.region = NULL};
     check(argc >= 4 ? MLQ_OK : MLQ_EINVAL,
-          "usage: bench_mlq HOME latency N | jobs N WINDOW | array N [COMMAND…] | queue N");
+          "usage: bench_mlq HOME latency N | jobs N WINDOW [each] | array N [COMMAND…] | queue N [each]");
+    bool each = argc > 4 && strcmp(argv[argc - 1], "each") == 0;
     mlq_log_set_level(MLQ_LOG_WARN);
     open_home(&bench, argv[1]);
     uint64_t count = number(argv[3]);
@@ -298,7 +313,8 @@ int main(int argc, char **argv)
         run_latency(&bench, count);
     } else if (strcmp(argv[2], "jobs") == 0) {
         set_spec(&bench, "uses: noop");
-        run_jobs(&bench, count, number(argv[4]));
+        check(argc > 4 ? MLQ_OK : MLQ_EINVAL, "jobs N WINDOW");
+        run_jobs(&bench, count, number(argv[4]), each);
     } else if (strcmp(argv[2], "array") == 0) {
         char stage[SPEC_BYTES / 2];
         if (argc > 4) {
@@ -311,7 +327,7 @@ int main(int argc, char **argv)
     } else {
         int64_t began_us;
         set_spec(&bench, "run: [\"true\"], resources: {gpus: 64}");
-        (void)flood_jobs(&bench, count, 1000, &began_us);
+        (void)flood_jobs(&bench, count, 1000, each, &began_us);
         printf("accepted_per_s=%.0f\n", (double)count * 1e6 / (double)(mlq_clock_wall_us() - began_us));
     }
     mlq_region_destroy(&bench.region);

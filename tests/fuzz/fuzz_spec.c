@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/spec/spec.h"
+#include "lib/sys/mem.h"
 #include "tests/fuzz/fuzz.h"
 
 /* libfyaml 0.7.12 loses the buffer of a quoted scalar that does not end. A scheduler never gives it
@@ -48,6 +49,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct mlq_str once = spec_canonical(spec, region);
         const struct spec *again = read(once, true, region);
         MLQ_ASSERT(again != NULL && mlq_str_eq(once, spec_canonical(again, region)));
+        struct spec *packed = spec_pack(again);
+        MLQ_ASSERT(mlq_str_eq(once, spec_canonical(packed, region)));
+        mlq_free(packed);
     }
     mlq_region_destroy(&region);
     return 0;

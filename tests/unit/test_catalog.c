@@ -20,6 +20,7 @@ static const char spec[] = "apiVersion: mlq/v1\nkind: Pipeline\nmetadata: {name:
                            "    many: {run: [echo, hi], array: 4}\n";
 
 struct rig {
+    struct specbook *book;
     struct catalog *catalog;
     struct catalog_job *job;
     struct mlq_region *region;
@@ -29,9 +30,10 @@ static int setup(void **state)
 {
     struct rig *rig = mlq_alloc(sizeof *rig);
     struct mlq_err err = MLQ_ERR_INIT;
+    rig->book = specbook_create();
     rig->catalog = catalog_create(2, 1);
     rig->region = mlq_region_create();
-    rig->job = catalog_job_create(spec_text_canonical(spec), &err);
+    rig->job = catalog_job_create(rig->book, spec_text_canonical(spec), &err);
     if (rig->job == NULL) {
         print_message("%s\n", err.text);
         return -1;
@@ -45,6 +47,7 @@ static int teardown(void **state)
 {
     struct rig *rig = *state;
     catalog_destroy(&rig->catalog);
+    specbook_destroy(&rig->book);
     mlq_region_destroy(&rig->region);
     mlq_free(rig);
     return 0;
@@ -91,9 +94,9 @@ static void test_places(void **state)
     assert_null(catalog_find(rig->catalog, 6));
     assert_null(catalog_find(rig->catalog, 0));
     assert_false(catalog_is_full(rig->catalog));
-    catalog_add(rig->catalog, catalog_job_create(spec_text_canonical(spec), NULL), 6);
+    catalog_add(rig->catalog, catalog_job_create(rig->book, spec_text_canonical(spec), NULL), 6);
     assert_true(catalog_is_full(rig->catalog));
-    struct catalog_job *extra = catalog_job_create(spec_text_canonical(spec), NULL);
+    struct catalog_job *extra = catalog_job_create(rig->book, spec_text_canonical(spec), NULL);
     assert_panics(catalog_add(rig->catalog, extra, 7));
     catalog_remove(rig->catalog, 6);
     catalog_remove(rig->catalog, 6);
@@ -101,7 +104,7 @@ static void test_places(void **state)
     assert_false(catalog_is_full(rig->catalog));
     catalog_add(rig->catalog, extra, 7);
     assert_ptr_equal(catalog_find(rig->catalog, 7), extra);
-    assert_null(catalog_job_create(MLQ_STR("nonsense"), NULL));
+    assert_null(catalog_job_create(rig->book, MLQ_STR("nonsense"), NULL));
 }
 
 /* A retried task is not counted twice. */
@@ -243,10 +246,10 @@ static void test_versions(void **state)
     uint64_t last = rig->job->version;
     assert_true(last > first);
     catalog_remove(rig->catalog, 5);
-    catalog_add(rig->catalog, catalog_job_create(spec_text_canonical(spec), NULL), 5);
+    catalog_add(rig->catalog, catalog_job_create(rig->book, spec_text_canonical(spec), NULL), 5);
     assert_true(catalog_find(rig->catalog, 5)->version > last);
     struct catalog *next = catalog_create(1, 2);
-    catalog_add(next, catalog_job_create(spec_text_canonical(spec), NULL), 5);
+    catalog_add(next, catalog_job_create(rig->book, spec_text_canonical(spec), NULL), 5);
     assert_true(catalog_find(next, 5)->version > catalog_find(rig->catalog, 5)->version);
     catalog_destroy(&next);
 }

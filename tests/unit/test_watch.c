@@ -20,11 +20,12 @@ static const struct net_address to = {.len = 5};
 static int setup(void **state)
 {
     struct shell *shell = mlq_alloc(sizeof *shell);
+    shell->specs = specbook_create();
     shell->catalog = catalog_create(8, 1);
     shell->watch = watch_create();
     shell->open = turn_create();
     for (uint64_t id = 1; id <= 2; id++) {
-        catalog_add(shell->catalog, catalog_job_create(spec_text_canonical(spec), NULL), id);
+        catalog_add(shell->catalog, catalog_job_create(shell->specs, spec_text_canonical(spec), NULL), id);
     }
     *state = shell;
     return 0;
@@ -36,6 +37,7 @@ static int teardown(void **state)
     catalog_destroy(&shell->catalog);
     watch_destroy(&shell->watch);
     watch_destroy(&shell->watch);
+    specbook_destroy(&shell->specs);
     turn_destroy(&shell->open);
     mlq_free(shell);
     return 0;
