@@ -67,6 +67,16 @@ def save(model, optimizer, epoch, path):
     os.replace(path + ".tmp", path)  # whole or not there
 
 
+def leave(status):
+    """Ends this process and spares it the interpreter's end: gloo's threads outlive destroy_process_group, and one that
+    lets go of a tensor only while Python is taken down aborts (pytorch/pytorch#190489). On a busy machine a rank that
+    had done all its work then died of SIGABRT now and then, and all ran again."""
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def main():
     signal.signal(signal.SIGTERM, ask_stop)
     dist.init_process_group("gloo")  # MASTER_ADDR, MASTER_PORT, RANK and WORLD_SIZE
@@ -99,8 +109,7 @@ def main():
             report(train_loss=loss.item(), step=epoch)
             print("epoch %d loss %.4f" % (epoch, loss.item()), flush=True)
         if all_agree_to_stop():
-            dist.destroy_process_group()
-            sys.exit(REQUEUE)
+            leave(REQUEUE)
     if rank == 0:
         score = accuracy(model.module, make_data(2048, seed=2))
         out = os.environ.get("MLQ_OUTPUT", ".")
@@ -108,7 +117,7 @@ def main():
         with open(os.path.join(out, "metrics.json"), "w", encoding="utf-8") as file:
             json.dump({"accuracy": score, "ranks": dist.get_world_size()}, file)
         print("accuracy %.4f on %d ranks" % (score, dist.get_world_size()))
-    dist.destroy_process_group()
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -13,20 +13,20 @@ teardown_file() { cluster_down; }
     mlq submit --wait -- true
     run mlq submit --wait -- false
     [ "$status" = 1 ]
-    [ "$(field last "stages['main']['attempts'][0]['cause'], stages['main']['attempts'][0]['exit']")" = "('exit', 1)" ]
+    expect last "stages['main']['attempts'][0]['cause'], stages['main']['attempts'][0]['exit']" "('exit', 1)"
 }
 
 @test "a command that does not exist says so" {
     run mlq submit --wait -- no-such-command-here
     [ "$status" = 1 ]
-    [ "$(field last "stages['main']['attempts'][0]['cause']")" = spawn ]
+    expect last "stages['main']['attempts'][0]['cause']" spawn
     mlq show last | grep -q no-such-command-here
 }
 
 @test "a signal is told apart from an exit" {
     run mlq submit --wait -- sh -c 'kill -SEGV $$'
     [ "$status" = 1 ]
-    [ "$(field last "stages['main']['attempts'][0]['cause']")" = signal ]
+    expect last "stages['main']['attempts'][0]['cause']" signal
 }
 
 @test "a running task is asked to save, and goes on" {
@@ -59,7 +59,7 @@ Y
 @test "a time limit ends the whole tree" {
     run mlq submit --wait --timeout 1s -- sh -c 'sleep 1000.017 & sleep 1000.017'
     [ "$status" = 1 ]
-    [ "$(field last "stages['main']['attempts'][0]['cause']")" = timeout ]
+    expect last "stages['main']['attempts'][0]['cause']" timeout
     ! pgrep -f 'sleep 1000.017'
 }
 
@@ -138,7 +138,7 @@ Y
     job=$(mlq submit -q -- sh -c 'if [ -e $MLQ_CHECKPOINT/n ]; then echo resumed; else touch $MLQ_CHECKPOINT/n; exit 75; fi')
     mlq wait "$job"
     [ "$(state_of "$job")" = succeeded ]
-    [ "$(field "$job" "len(stages['main']['attempts'])")" = 2 ]
+    expect "$job" "len(stages['main']['attempts'])" 2
     mlq logs "$job" | grep -q resumed
 }
 
@@ -151,7 +151,7 @@ spec: {run: [sh, -c, 'exit 3'], retry: {limit: 2, on: [exit], backoff: 100ms}}
 Y
     run mlq submit retry.yaml --wait
     [ "$status" = 1 ]
-    [ "$(field last "len(stages['main']['attempts'])")" = 3 ]
+    expect last "len(stages['main']['attempts'])" 3
 }
 
 @test "a failed job can be retried, and only its failed stages run again" {
@@ -175,7 +175,7 @@ Y
     touch "$mark"
     mlq retry "$job"
     mlq wait "$job"
-    [ "$(field "$job" "job['state'], len(stages['good']['attempts']), len(stages['bad']['attempts'])")" = "('succeeded', 1, 2)" ]
+    expect "$job" "job['state'], len(stages['good']['attempts']), len(stages['bad']['attempts'])" "('succeeded', 1, 2)"
 }
 
 @test "cancel stops a running job and its tree" {
@@ -200,7 +200,7 @@ Y
     if ! grep -q 'by cgroup' "$MLQ_HOME"/logs/w1.log; then skip "no writable cgroup here: memory is limited by rlimits"; fi
     run mlq submit --wait --memory 64Mi -- python3 -c 'x = bytearray(512 << 20); print(len(x))'
     [ "$status" = 1 ]
-    [ "$(field last "stages['main']['attempts'][0]['cause']")" = oom ]
+    expect last "stages['main']['attempts'][0]['cause']" oom
 }
 
 @test "the environment of the contract is there" {

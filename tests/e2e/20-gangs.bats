@@ -19,14 +19,14 @@ teardown_file() { cluster_down; }
     job=$(mlq submit -q --ranks 3 --cpus 4 -- true)
     other=$(mlq submit -q -- true)
     mlq wait "$other"
-    [ "$(field "$job" "job['state'], len(stages['main']['attempts'])")" = "('pending', 0)" ]
+    expect "$job" "job['state'], len(stages['main']['attempts'])" "('pending', 0)"
     mlq cancel "$job"
 }
 
 @test "a rank that fails takes its gang along, and is blamed" {
     run mlq submit --wait --ranks 2 -- sh -c 'if [ "$RANK" = 1 ]; then exit 9; fi; sleep 600'
     [ "$status" = 1 ]
-    [ "$(field last "sorted((a['rank'], a['cause']) for a in stages['main']['attempts'])")" = "[(0, 'peer'), (1, 'exit')]" ]
+    expect last "sorted((a['rank'], a['cause']) for a in stages['main']['attempts'])" "[(0, 'peer'), (1, 'exit')]"
 }
 
 @test "the torchrun variables are complete" {

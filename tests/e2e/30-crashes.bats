@@ -23,7 +23,7 @@ finished_once() {
     mlq wait "$job" --timeout 90s
     [ "$(state_of "$job")" = succeeded ]
     [ "$(wc -l <"$gate.starts")" = 1 ]
-    [ "$(field "$job" "len(stages['main']['attempts'])")" = 1 ]
+    expect "$job" "len(stages['main']['attempts'])" 1
 }
 
 @test "promise 3: a task survives kill -9 of the scheduler and is adopted" {
@@ -76,7 +76,7 @@ finished_once() {
     mlq up
     mlq wait "$job" --timeout 240s
     [ "$(state_of "$job")" = succeeded ]
-    [ "$(field "$job" "max(sum(a['state']=='succeeded' and a['rank']==0 for a in s['attempts']) for s in job['stages'])")" = 1 ]
+    expect "$job" "max(sum(a['state']=='succeeded' and a['rank']==0 for a in s['attempts']) for s in job['stages'])" 1
 }
 
 @test "a killed task is told as what it was" {
@@ -84,7 +84,7 @@ finished_once() {
     kill -9 "$(cat "$gate.starts")"
     run mlq wait "$job" --timeout 60s
     [ "$status" = 1 ]
-    [ "$(field "$job" "stages['main']['attempts'][0]['cause']")" = signal ]
+    expect "$job" "stages['main']['attempts'][0]['cause']" signal
 }
 
 @test "mlq down and up: what ran is run again, and no retry is used up" {
@@ -96,7 +96,7 @@ finished_once() {
     mlq up
     touch "$gate"
     mlq wait "$job" --timeout 60s
-    [ "$(field "$job" "job['state'], job['labels']['owner'], [a['cause'] for a in stages['main']['attempts']]")" = "('succeeded', 'me', ['requeue', None])" ]
+    expect "$job" "job['state'], job['labels']['owner'], [a['cause'] for a in stages['main']['attempts']]" "('succeeded', 'me', ['requeue', None])"
 }
 
 backend_of() { # CONNECTION of the scheduler

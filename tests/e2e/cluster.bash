@@ -35,6 +35,20 @@ field() { # JOB EXPRESSION of python over `job`
     mlq show "$1" --json | python3 -c "import json,sys; job=json.load(sys.stdin)['job']; stages={s['name']:s for s in job['stages']}; print(($2))"
 }
 
+# What a job shall be like. When it is not, what became of it is shown: each failed attempt and its log.
+expect() { # JOB EXPRESSION WANTED
+    local got
+    got=$(field "$1" "$2")
+    [ "$got" = "$3" ] && return
+    echo "job $1: $2"
+    echo "is      $got"
+    echo "and not $3"
+    mlq show "$1" --full
+    field "$1" "'\n'.join(s['name'] + ' ' + str(a) for s in job['stages'] for a in s['attempts'])"
+    mlq logs "$1" 2>&1 | tail -n 40
+    return 1
+}
+
 # Wait until a command succeeds: a condition, not a time.
 await() { # SECONDS COMMAND...
     local deadline=$(($(date +%s) + $1))
