@@ -82,6 +82,8 @@ CREATE TABLE mlq.stage (
     uses        text NOT NULL,
     array_count int NOT NULL CHECK (array_count BETWEEN 1 AND 1000000),
     ranks       int NOT NULL CHECK (ranks BETWEEN 1 AND 256),
+    ranks_min   int NOT NULL CHECK (ranks_min BETWEEN 1 AND ranks),  -- what it takes to start
+    resize      text NOT NULL CHECK (resize IN ('never', 'restart', 'live')),
     needs       int[] NOT NULL,
     state       mlq.state NOT NULL DEFAULT 'pending',
     started_at  timestamptz,

@@ -217,6 +217,38 @@ static int add_inputs(struct composer *c, struct mlq_err *err)
 
 /* ---- Gangs ---- */
 
+/* Ranks of an elastic attempt learn of each other from its memberships. */
+static void add_elastic(const struct composer *c)
+{
+    c->out->ranks = c->fact->ranks;
+    c->out->ranks_min = c->stage->ranks_min;
+    c->out->ranks_max = c->stage->ranks;
+}
+
+int assign_membership(struct shell *shell, const struct core_action *action, struct mlq_region *region,
+                      struct msg_membership *membership)
+{
+    struct core_member_view members[CORE_RANKS_MAX];
+    struct core_membership now = core_attempt_members(shell->core, action->attempt, members, CORE_RANKS_MAX);
+    struct msg_peer *peers = mlq_region_array(region, now.count + 1, sizeof *peers);
+    *membership = (struct msg_membership){
+        .member = {.attempt = action->attempt, .rank = action->rank},
+        .generation = now.generation,
+        .peers = peers,
+        .peer_count = now.count,
+    };
+    for (uint32_t i = 0; i < now.count; i++) {
+        const struct roster_worker *worker = roster_find(shell->roster, members[i].worker);
+        if (worker == NULL || worker->reachable == NULL) {
+            return MLQ_ENOENT;
+        }
+        peers[i] = (struct msg_peer){.rank = members[i].rank,
+                                     .address = mlq_str_from(mlq_region_strdup(region, worker->reachable)),
+                                     .port = members[i].port};
+    }
+    return now.generation != 0 ? MLQ_OK : MLQ_ENOENT;
+}
+
 /* A port of the worker's range, from the attempt's number alone: every rank computes the same, and another
  * attempt most likely another one. */
 static uint16_t port_of(const struct roster_worker *worker, uint64_t attempt, uint32_t rank)
@@ -294,7 +326,11 @@ int assign_compose(struct shell *shell, const struct core_fact *fact, struct mlq
     if (rc == MLQ_OK) {
         rc = add_inputs(&c, err);
     }
-    rc = rc == MLQ_OK ? add_gang(&c, err) : rc;
+    if (rc == MLQ_OK && stage->is_live_resize) {
+        add_elastic(&c);
+    } else if (rc == MLQ_OK) {
+        rc = add_gang(&c, err);
+    }
     size_t bytes = assign_bytes(assignment);
     if (rc == MLQ_OK && bytes > ASSIGNMENT_BYTES_MAX) {
         rc = mlq_fail(err, MLQ_EFULL, "what starts the task takes %zu bytes: %d are possible", bytes, ASSIGNMENT_BYTES_MAX);

@@ -233,7 +233,7 @@ static void add_gang(struct catalog_job *job, const struct core_fact *fact)
         job->gangs = grown(job, job->gangs, job->gang_count, &job->gang_room, sizeof *job->gangs);
         gang = &job->gangs[job->gang_count++];
     }
-    *gang = (struct catalog_gang){.attempt = fact->attempt, .open = fact->ranks};
+    *gang = (struct catalog_gang){.attempt = fact->attempt, .ranks = fact->ranks, .open = fact->ranks};
 }
 
 static void begin_attempt(struct catalog_job *job, struct catalog_stage *stage, const struct core_fact *fact)
@@ -246,12 +246,23 @@ static void begin_attempt(struct catalog_job *job, struct catalog_stage *stage, 
         restart->is_down = false;
         stage->failed -= stage->failed > 0 ? 1 : 0;
     }
-    if (fact->ranks > 1) {
+    bool is_gang = job->spec->stages[fact->stage].ranks > 1;
+    if (is_gang) {
         add_gang(job, fact);
     }
     /* A task of an array has no metrics here and, unless it is a gang, outputs only if it is not run again. */
-    if (restart != NULL && (fact->ranks > 1 || job->spec->stages[fact->stage].array_count == 1)) {
+    if (restart != NULL && (is_gang || job->spec->stages[fact->stage].array_count == 1)) {
         drop_older(job, fact);
+    }
+}
+
+/* A rank more of an attempt that runs. */
+static void join_attempt(const struct catalog_job *job, const struct core_fact *fact)
+{
+    struct catalog_gang *gang = find_gang(job, fact->attempt);
+    if (gang != NULL && fact->rank >= gang->ranks) {
+        gang->ranks++;
+        gang->open++;
     }
 }
 
@@ -278,13 +289,15 @@ static void end_attempt(struct catalog_job *job, struct catalog_stage *stage, co
 static void end_rank(struct catalog_job *job, struct catalog_stage *stage, const struct core_fact *fact)
 {
     bool has_failed = fact->cause != CAUSE_NONE;
-    if (fact->ranks > 1) {
+    const struct spec_stage *said = &job->spec->stages[fact->stage];
+    if (said->ranks > 1) {
         struct catalog_gang *gang = find_gang(job, fact->attempt);
         if (gang == NULL) {
             return;
         }
         gang->has_failed = gang->has_failed || has_failed;
-        has_failed = gang->has_failed;
+        gang->has_succeeded = gang->has_succeeded || !has_failed;
+        has_failed = said->is_live_resize ? !gang->has_succeeded : gang->has_failed;
         if (--gang->open > 0) {
             return;
         }
@@ -320,6 +333,8 @@ void catalog_apply(struct catalog *catalog, const struct core_fact *fact)
     case FACT_ASSIGNED:
         if (fact->rank == 0) {
             begin_attempt(job, stage, fact);
+        } else {
+            join_attempt(job, fact);
         }
         return;
     case FACT_ENDED:
@@ -416,7 +431,7 @@ struct mlq_str catalog_watch_json(const struct catalog_job *job, struct mlq_regi
             (json_int_t)stage->failed, "running", (json_int_t)stage->running);
         MLQ_ASSERT(entry != NULL);
         (void)json_object_set_new(entry, "wants",
-                                  json_pack("{s:I, s:f, s:I, s:I}", "ranks", (json_int_t)said->ranks, "cpus",
+                                  json_pack("{s:I, s:f, s:I, s:I}", "ranks", (json_int_t)said->ranks_min, "cpus",
                                             (double)said->cpu_milli / 1000, "memory", (json_int_t)said->mem_bytes,
                                             "gpus", (json_int_t)said->gpus));
         if (stage->fraction >= 0) {
@@ -469,6 +484,8 @@ struct store_job catalog_store_job(const struct catalog_job *job, struct mlq_reg
             .uses = stage->op == NULL ? MLQ_STR("run") : mlq_str_from(stage->op->name),
             .array_count = stage->array_count,
             .ranks = stage->ranks,
+            .ranks_min = stage->ranks_min,
+            .resize = job->desc.stages[i].resize,
             .needs = stage->needs,
             .needs_count = stage->needs_count,
         };

@@ -59,8 +59,10 @@ struct catalog_restart {
 /* An attempt of a gang that has not ended on all ranks. */
 struct catalog_gang {
     uint64_t attempt; /* 0: a free place */
+    uint32_t ranks;   /* assigned so far */
     uint32_t open;
-    bool has_failed;
+    bool has_failed;    /* a rank has */
+    bool has_succeeded; /* a rank has, which is enough where ranks go and come */
 };
 
 struct catalog_job {

@@ -60,7 +60,8 @@ static struct mlq_str too_large(struct shell *shell, const struct catalog_job *j
     return mlq_str_from(mlq_region_format(shell->open->region,
                                           "stage '%.*s' asks for %u x (%s), more than the workers that are connected "
                                           "now have (%s)",
-                                          MLQ_STR_ARG(job->spec->stages[number].name), stage->ranks,
+                                          MLQ_STR_ARG(job->spec->stages[number].name),
+                                          stage->ranks_min > 0 ? stage->ranks_min : stage->ranks,
                                           amounts(shell, &stage->per_rank), have));
 }
 

@@ -189,6 +189,16 @@ static void on_report_item(struct shell *shell, const struct roster_worker *work
     case MSG_REPORT_STARTED:
         event.kind = EV_STARTED;
         break;
+    case MSG_REPORT_READY:
+        if (item->port == 0 || item->fingerprint == 0) {
+            doubt(shell, worker->name, "a rank is ready without a port or a fingerprint");
+            return;
+        }
+        event.kind = EV_READY;
+        event.port = item->port;
+        event.fingerprint = item->fingerprint;
+        event.generation = item->generation;
+        break;
     case MSG_REPORT_NOTE:
         if (report_problem(item) != NULL) {
             doubt(shell, worker->name, report_problem(item));

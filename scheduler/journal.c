@@ -3,8 +3,10 @@
  *
  * Facts and reports as rows of the open turn, and into the catalog.
  *
- * Metrics and outputs of a gang are those of its rank 0, as in every data-parallel framework; what the
- * other ranks leave is recorded with their number, and feeds nothing.
+ * Metrics and outputs of a gang are those of the rank that speaks for it: its rank 0, as in every
+ * data-parallel framework; where ranks go and come, the lowest that is there, and of outputs the one that
+ * ended the work. They are recorded as those of rank 0. What the other ranks of a gang leave is recorded
+ * with their number, and feeds nothing; where ranks go and come only their logs are kept.
  */
 #include <string.h>
 
@@ -19,10 +21,15 @@ static int64_t sane_time(int64_t at_us)
     return at_us > 0 && at_us < TIME_US_MAX ? at_us : mlq_clock_wall_us();
 }
 
+static bool is_hidden(const struct msg_artifact *artifact)
+{
+    return mlq_str_starts(artifact->name, ".");
+}
+
 static void record_metrics(struct shell *shell, const struct core_fact *member, const struct msg_report_item *item)
 {
     struct catalog_job *job = catalog_find(shell->catalog, member->job);
-    for (size_t i = 0; member->rank == 0 && i < item->metric_count; i++) {
+    for (size_t i = 0; i < item->metric_count; i++) {
         const struct msg_metric *metric = &item->metrics[i];
         turn_add_metric(shell->open, &(struct store_metric){.job = member->job,
                                                             .attempt = member->attempt,
@@ -42,21 +49,26 @@ static void record_metrics(struct shell *shell, const struct core_fact *member, 
     }
 }
 
-static void record_artifacts(struct shell *shell, const struct core_fact *fact, const struct msg_report_item *item)
+static void record_artifacts(struct shell *shell, const struct core_fact *fact, bool speaks,
+                             const struct msg_report_item *item)
 {
     struct catalog_job *job = catalog_find(shell->catalog, fact->job);
+    bool is_elastic = job != NULL && job->spec->stages[fact->stage].is_live_resize;
     for (size_t i = 0; i < item->artifact_count; i++) {
         const struct msg_artifact *artifact = &item->artifacts[i];
+        if (is_elastic && !speaks && !is_hidden(artifact)) {
+            continue;
+        }
         turn_add_artifact(shell->open, &(struct store_artifact){.job = fact->job,
                                                                 .attempt = fact->attempt,
                                                                 .stage = fact->stage,
                                                                 .index = fact->index,
-                                                                .rank = fact->rank,
+                                                                .rank = speaks && !is_hidden(artifact) ? 0 : fact->rank,
                                                                 .name = artifact->name,
                                                                 .digest = artifact->digest,
                                                                 .bytes = artifact->bytes,
                                                                 .is_tree = artifact->is_tree});
-        bool is_output = fact->cause == CAUSE_NONE && fact->rank == 0 && !mlq_str_starts(artifact->name, ".");
+        bool is_output = fact->cause == CAUSE_NONE && speaks && !is_hidden(artifact);
         if (job != NULL && is_output) {
             catalog_put_artifact(job, &(struct catalog_artifact){.stage = fact->stage,
                                                                  .index = fact->index,
@@ -86,9 +98,10 @@ static void record_job(struct shell *shell, const struct core_fact *fact)
     }
 }
 
-void journal_fact(struct shell *shell, const struct core_fact *fact, uint32_t payload)
+void journal_fact(struct shell *shell, const struct core_action *action)
 {
-    const struct turn_payload *report = turn_payload_at(shell->open, payload);
+    const struct core_fact *fact = &action->fact;
+    const struct turn_payload *report = turn_payload_at(shell->open, action->payload);
     struct store_fact row = {.fact = *fact, .at_us = shell_wall_us(shell, fact->at_ns)};
     if (report != NULL) {
         row.detail = report->detail;
@@ -98,8 +111,10 @@ void journal_fact(struct shell *shell, const struct core_fact *fact, uint32_t pa
     }
     turn_add_fact(shell->open, &row);
     if (fact->kind == FACT_ENDED && report != NULL && report->item != NULL) {
-        record_metrics(shell, fact, report->item);
-        record_artifacts(shell, fact, report->item);
+        if (action->speaks) {
+            record_metrics(shell, fact, report->item);
+        }
+        record_artifacts(shell, fact, action->speaks, report->item);
     }
     catalog_apply(shell->catalog, fact);
     if (fact->kind == FACT_JOB_ENDED) {
@@ -107,10 +122,11 @@ void journal_fact(struct shell *shell, const struct core_fact *fact, uint32_t pa
     }
 }
 
-void journal_note(struct shell *shell, const struct core_fact *member, uint32_t payload)
+void journal_note(struct shell *shell, const struct core_action *action)
 {
-    const struct turn_payload *note = turn_payload_at(shell->open, payload);
-    if (note == NULL) {
+    const struct core_fact *member = &action->fact;
+    const struct turn_payload *note = turn_payload_at(shell->open, action->payload);
+    if (note == NULL || !action->speaks) {
         return;
     }
     if (note->item != NULL) {
@@ -118,7 +134,7 @@ void journal_note(struct shell *shell, const struct core_fact *member, uint32_t 
         return;
     }
     struct catalog_job *job = catalog_find(shell->catalog, member->job);
-    if (job != NULL && member->rank == 0) {
+    if (job != NULL) {
         catalog_set_progress(shell->catalog, job, member->stage, note->fraction, note->detail);
     }
 }

@@ -34,6 +34,7 @@ struct parcel {
     struct msg_assignment assignments[ITEMS_MAX];
     struct msg_kill_item kills[ITEMS_MAX];
     struct msg_member fenced[ITEMS_MAX];
+    struct msg_membership memberships[ITEMS_MAX];
 };
 
 void outbound_worker(struct shell *shell, struct roster_worker *worker, const struct msg *msg)
@@ -90,6 +91,10 @@ static void flush(struct parcel *parcel)
     case ACT_FENCED:
         msg.kind = MSG_FENCED;
         msg.fenced = (struct msg_members){.items = parcel->fenced, .count = parcel->count};
+        break;
+    case ACT_MEMBERS:
+        msg.kind = MSG_MEMBERSHIPS;
+        msg.memberships = (struct msg_memberships){.items = parcel->memberships, .count = parcel->count};
         break;
     case ACT_ACK:
     case ACT_WELCOME:
@@ -189,6 +194,13 @@ static void collect(struct parcel *parcel, const struct core_action *action)
     case ACT_FENCED:
         begin(parcel, action);
         parcel->fenced[parcel->count++] = member;
+        return;
+    case ACT_MEMBERS:
+        begin(parcel, action);
+        /* One whose attempt has ended meanwhile is told nothing. */
+        if (assign_membership(parcel->shell, action, parcel->region, &parcel->memberships[parcel->count]) == MLQ_OK) {
+            parcel->count++;
+        }
         return;
     case ACT_PERSIST:
     case ACT_REPLY:

@@ -63,10 +63,10 @@ static void take_action(struct shell *shell, const struct core_action *action)
 {
     switch (action->kind) {
     case ACT_PERSIST:
-        journal_fact(shell, &action->fact, action->payload);
+        journal_fact(shell, action);
         return;
     case ACT_RECORD:
-        journal_note(shell, &action->fact, action->payload);
+        journal_note(shell, action);
         return;
     case ACT_REPLY:
         clients_on_reply(shell, action);
@@ -76,6 +76,7 @@ static void take_action(struct shell *shell, const struct core_action *action)
     case ACT_KILL:
     case ACT_ACK:
     case ACT_FENCED:
+    case ACT_MEMBERS:
         turn_hold_action(shell->open, action);
         return;
     }

@@ -123,8 +123,9 @@ void clients_on_reply(struct shell *shell, const struct core_action *action);
 /* checkpoint.c */
 void checkpoint_ask(struct shell *shell, const struct net_address *to, const struct msg_request *request);
 /* journal.c */
-void journal_fact(struct shell *shell, const struct core_fact *fact, uint32_t payload);
-void journal_note(struct shell *shell, const struct core_fact *member, uint32_t payload);
+/* ACT_PERSIST and ACT_RECORD. */
+void journal_fact(struct shell *shell, const struct core_action *action);
+void journal_note(struct shell *shell, const struct core_action *action);
 /* outbound.c */
 MLQ_OWNED_RETURN struct parcel *outbound_create(struct shell *shell);
 void outbound_destroy(struct parcel **parcel); /* takes NULL */
@@ -134,6 +135,9 @@ void outbound_worker(struct shell *shell, struct roster_worker *worker, const st
 /* assign.c */
 int assign_compose(struct shell *shell, const struct core_fact *fact, struct mlq_region *region,
                    struct msg_assignment *assignment, struct mlq_err *err);
+/* For the rank of an ACT_MEMBERS. MLQ_ENOENT: it has ended, or a member's worker is not known. */
+int assign_membership(struct shell *shell, const struct core_action *action, struct mlq_region *region,
+                      struct msg_membership *membership);
 /* About what it takes in a message. */
 size_t assign_bytes(const struct msg_assignment *assignment);
 /* status.c */

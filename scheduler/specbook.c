@@ -105,6 +105,14 @@ static uint32_t cause_mask(const struct spec_retry *retry)
     return mask;
 }
 
+static enum core_resize resize_of(const struct spec_stage *stage)
+{
+    if (stage->is_live_resize) {
+        return RESIZE_LIVE;
+    }
+    return stage->ranks_min < stage->ranks ? RESIZE_RESTART : RESIZE_NEVER;
+}
+
 static struct core_stage_desc describe(const struct spec_stage *stage)
 {
     return (struct core_stage_desc){
@@ -112,6 +120,8 @@ static struct core_stage_desc describe(const struct spec_stage *stage)
         .array_parallel = stage->array_parallel,
         .failures_max = stage->array_max_failures,
         .ranks = stage->ranks,
+        .ranks_min = stage->ranks_min,
+        .resize = resize_of(stage),
         .per_rank = {.cpu_milli = stage->cpu_milli, .mem_bytes = stage->mem_bytes, .gpus = stage->gpus},
         .retry = {.limit = stage->retry.limit,
                   .cause_mask = cause_mask(&stage->retry),

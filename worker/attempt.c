@@ -230,6 +230,20 @@ static int on_record(void *context, uint64_t request, struct mlq_err *err)
     return MLQ_OK;
 }
 
+static int on_ready(void *context, uint16_t port, uint64_t fingerprint, uint64_t generation,
+                    struct mlq_err *err)
+{
+    const struct attempt *attempt = context;
+    (void)err;
+    worker_feed(attempt->worker, (struct agent_event){.kind = AGENT_EV_READY,
+                                                      .attempt = attempt->attempt,
+                                                      .rank = attempt->rank,
+                                                      .port = port,
+                                                      .fingerprint = fingerprint,
+                                                      .generation = generation});
+    return MLQ_OK;
+}
+
 static int open_control(struct attempt *attempt, struct mlq_err *err)
 {
     const struct control_callbacks callbacks = {
@@ -238,10 +252,35 @@ static int open_control(struct attempt *attempt, struct mlq_err *err)
         .progress = on_progress,
         .checkpoint = on_checkpoint,
         .must_stop = on_must_stop,
+        .ready = on_ready,
         .record = on_record,
     };
     return control_create(attempt->worker->loop, attempt->control_path, &callbacks,
                           &attempt->control, err);
+}
+
+/* As the task reads it: the generation, then a line for each member. */
+void attempt_membership(struct worker *worker, const struct agent_action *action)
+{
+    const struct attempt *attempt = must_find(worker, action);
+    const struct msg_membership *membership = worker->membership;
+    MLQ_ASSERT(membership != NULL && membership->member.attempt == action->attempt);
+    if (attempt->control == NULL) {
+        return;
+    }
+    char *text = mlq_format("%llu\n", (unsigned long long)membership->generation);
+    for (size_t i = 0; i < membership->peer_count; i++) {
+        const struct msg_peer *peer = &membership->peers[i];
+        char *longer = mlq_format("%s%u %.*s %u\n", text, peer->rank, MLQ_STR_ARG(peer->address),
+                                  (unsigned)peer->port);
+        mlq_free(text);
+        text = longer;
+    }
+    log_info("attempt.members", "attempt=%llu rank=%u generation=%llu members=%zu",
+             (unsigned long long)attempt->attempt, attempt->rank,
+             (unsigned long long)membership->generation, membership->peer_count);
+    control_set_members(attempt->control, membership->generation, mlq_str_from(text));
+    mlq_free(text);
 }
 
 /* ---- Running ---- */

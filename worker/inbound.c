@@ -37,6 +37,20 @@ static void take_assign(struct worker *worker, const struct msg *msg)
     }
 }
 
+static void take_memberships(struct worker *worker, const struct msg *msg)
+{
+    for (size_t i = 0; i < msg->memberships.count; i++) {
+        const struct msg_membership *item = &msg->memberships.items[i];
+        worker->membership = item;
+        worker_feed(worker, (struct agent_event){.kind = AGENT_EV_MEMBERSHIP,
+                                                 .epoch = msg->epoch,
+                                                 .attempt = item->member.attempt,
+                                                 .rank = item->member.rank,
+                                                 .generation = item->generation});
+        worker->membership = NULL;
+    }
+}
+
 static void take_kill(struct worker *worker, const struct msg *msg)
 {
     for (size_t i = 0; i < msg->kill.count; i++) {
@@ -107,6 +121,9 @@ void inbound_message(struct worker *worker, const struct msg *msg)
         break;
     case MSG_CHECKPOINT:
         feed_members(worker, msg, &msg->checkpoint, AGENT_EV_CHECKPOINT);
+        break;
+    case MSG_MEMBERSHIPS:
+        take_memberships(worker, msg);
         break;
     case MSG_LOG_READ:
         logs_read(worker, &msg->log_read);

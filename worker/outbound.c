@@ -211,6 +211,12 @@ void outbound_report(struct worker *worker, const struct agent_action *action)
     };
     if (action->kind == AGENT_ACT_REPORT_STARTED) {
         add_item(worker, &item);
+    } else if (action->kind == AGENT_ACT_REPORT_READY) {
+        item.kind = MSG_REPORT_READY;
+        item.port = action->port;
+        item.fingerprint = action->fingerprint;
+        item.generation = action->generation;
+        add_item(worker, &item);
     } else {
         report_ended(worker, action, &item);
     }

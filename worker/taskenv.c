@@ -200,7 +200,10 @@ const char **taskenv_build(const struct msg_assignment *assignment,
     set_inputs(&env, assignment, paths->in);
     set_deadline(&env, assignment, now_wall_us);
     set_gpus(&env, assignment, probe);
-    if (assignment->ranks > 1) {
+    if (assignment->ranks_max > 0) {
+        set(&env, "RANK=%u", assignment->member.rank);
+        set(&env, "MLQ_ELASTIC=%u..%u", assignment->ranks_min, assignment->ranks_max);
+    } else if (assignment->ranks > 1) {
         set_gang(&env, assignment, paths);
     }
     set_users(&env, assignment, paths->bin_dir);

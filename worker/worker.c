@@ -83,11 +83,15 @@ static void perform(struct worker *worker, const struct agent_action *action)
     case AGENT_ACT_CHECKPOINT:
         attempt_checkpoint(worker, action);
         break;
+    case AGENT_ACT_MEMBERSHIP:
+        attempt_membership(worker, action);
+        break;
     case AGENT_ACT_COLLECT:
         attempt_collect(worker, action);
         break;
     case AGENT_ACT_REFUSE:
     case AGENT_ACT_REPORT_STARTED:
+    case AGENT_ACT_REPORT_READY:
     case AGENT_ACT_REPORT_ENDED:
         outbound_report(worker, action);
         break;

@@ -100,6 +100,7 @@ struct worker {
     bool is_in_turn;
     bool is_in_message; /* the turn ends with the message */
     const struct msg_assignment *assigning; /* of the event that the agent sees now */
+    const struct msg_membership *membership;
     struct mlq_list attempts;
     struct attempt *buckets[WORKER_BUCKETS]; /* by attempt and rank */
     unsigned jobs; /* on the pool */
@@ -145,6 +146,9 @@ void attempt_lease_all(struct worker *worker, int64_t deadline_ns);
 
 /* A folder that was there when the worker started. */
 void attempt_adopt(struct worker *worker, uint64_t attempt, uint32_t rank);
+
+/* Hands it who works with it. */
+void attempt_membership(struct worker *worker, const struct agent_action *action);
 
 /* Lets go of all of them, without touching what runs. For the end of the worker. */
 void attempt_release_all(struct worker *worker);

@@ -301,6 +301,7 @@ const char *codec_kind_text(enum msg_kind kind)
         [MSG_FENCED] = "fenced",
         [MSG_ACK] = "acknowledgement",
         [MSG_CHECKPOINT] = "checkpoint",
+        [MSG_MEMBERSHIPS] = "memberships",
         [MSG_LOG_READ] = "log read",
         [MSG_RECORD_REPLY] = "record reply",
         [MSG_REFUSED] = "refused",

@@ -12,7 +12,8 @@
     N(session) T(software) T(host) N(cpu_milli) N(mem_bytes) T(address)
 #define METRIC_FIELDS(N, T, P, B) T(name) N(step) N(at_us)
 #define ARTIFACT_FIELDS(N, T, P, B) T(name) T(digest) N(bytes) N(is_tree)
-#define REPORT_ITEM_FIELDS(N, T, P, B) N(cause) N(exit_code) N(signal) P(detail) N(at_us)
+#define REPORT_ITEM_FIELDS(N, T, P, B)                                                             \
+    N(cause) N(exit_code) N(signal) P(detail) N(at_us) N(fingerprint) N(generation)
 #define PROGRESS_FIELDS(N, T, P, B) N(fraction) P(text)
 #define HEARTBEAT_FIELDS(N, T, P, B) N(session) N(sent_ns)
 #define WELCOME_FIELDS(N, T, P, B) T(cluster) N(session) N(worker) N(lease_ns) N(heartbeat_ns)
@@ -22,7 +23,8 @@
     N(job) N(stage) N(index) N(array_count) N(ranks) T(job_name) T(stage_name) T(uses) B(with)     \
     T(code) N(cpu_milli) N(mem_bytes) N(gpu_mask) N(timeout_ns) N(grace_ns) N(deadline_wall_us)    \
     T(master_addr) N(local_rank) N(local_ranks) N(group_rank) N(group_count) N(restart_count)      \
-    N(restart_limit)
+    N(restart_limit) N(ranks_min) N(ranks_max)
+#define PEER_FIELDS(N, T, P, B) N(rank) T(address)
 #define GPU_FIELDS(N, T, P, B) T(model) N(mem_bytes)
 #define KILL_ITEM_FIELDS(N, T, P, B) N(cause) N(grace_ns)
 #define LOG_READ_FIELDS(N, T, P, B) N(request) N(offset) N(bytes_max) N(wait_ns)
@@ -31,7 +33,8 @@
 
 _Static_assert((int)MSG_REPORT_STARTED == MLQ__V1__REPORT_KIND__STARTED &&
                    (int)MSG_REPORT_NOTE == MLQ__V1__REPORT_KIND__NOTE &&
-                   (int)MSG_REPORT_ENDED == MLQ__V1__REPORT_KIND__ENDED,
+                   (int)MSG_REPORT_ENDED == MLQ__V1__REPORT_KIND__ENDED &&
+                   (int)MSG_REPORT_READY == MLQ__V1__REPORT_KIND__READY,
                "enum msg_report_kind and mlq.v1.ReportKind have the same numbers");
 _Static_assert(sizeof(double) == sizeof(uint64_t), "value_bits holds a double");
 
@@ -109,11 +112,12 @@ static void report_item_get(struct codec_part *part, struct msg_report_item *to,
                             const Mlq__V1__ReportItem *from)
 {
     CODEC_GET(REPORT_ITEM_FIELDS)
-    if ((int)from->kind < (int)MSG_REPORT_STARTED || (int)from->kind > (int)MSG_REPORT_ENDED) {
+    if ((int)from->kind < (int)MSG_REPORT_STARTED || (int)from->kind > (int)MSG_REPORT_READY) {
         codec_bad(part, MLQ_ECORRUPT, "kind", "no such kind of report");
         return;
     }
     to->kind = (enum msg_report_kind)from->kind;
+    to->port = codec_get_port(part, from->port);
     member_get(part, &to->member, from->member);
     CODEC_GET_LIST(metrics, metric_count, metric);
     CODEC_GET_LIST(artifacts, artifact_count, artifact);
@@ -124,6 +128,7 @@ static void report_item_put(struct codec_part *part, Mlq__V1__ReportItem *to,
 {
     CODEC_PUT(REPORT_ITEM_FIELDS)
     to->kind = (Mlq__V1__ReportKind)from->kind;
+    to->port = from->port;
     to->member = member_new(part, &from->member);
     CODEC_PUT_LIST(metrics, metric_count, metric, Mlq__V1__Metric, mlq__v1__metric__init);
     CODEC_PUT_LIST(artifacts, artifact_count, artifact, Mlq__V1__Artifact,
@@ -195,6 +200,34 @@ static void kill_item_put(struct codec_part *part, Mlq__V1__KillItem *to,
 {
     CODEC_PUT(KILL_ITEM_FIELDS)
     to->member = member_new(part, &from->member);
+}
+
+static void peer_get(struct codec_part *part, struct msg_peer *to, const Mlq__V1__Peer *from)
+{
+    CODEC_GET(PEER_FIELDS)
+    to->port = codec_get_port(part, from->port);
+}
+
+static void peer_put(struct codec_part *part, Mlq__V1__Peer *to, const struct msg_peer *from)
+{
+    CODEC_PUT(PEER_FIELDS)
+    to->port = from->port;
+}
+
+static void membership_get(struct codec_part *part, struct msg_membership *to,
+                           const Mlq__V1__Membership *from)
+{
+    to->generation = from->generation;
+    member_get(part, &to->member, from->member);
+    CODEC_GET_LIST(peers, peer_count, peer);
+}
+
+static void membership_put(struct codec_part *part, Mlq__V1__Membership *to,
+                           const struct msg_membership *from)
+{
+    to->generation = from->generation;
+    to->member = member_new(part, &from->member);
+    CODEC_PUT_LIST(peers, peer_count, peer, Mlq__V1__Peer, mlq__v1__peer__init);
 }
 
 static void gpu_get(struct codec_part *part, struct msg_gpu *to, const Mlq__V1__Gpu *from)
@@ -362,6 +395,20 @@ static Mlq__V1__Members *members_put(struct codec_part *part, const struct msg_m
     return to;
 }
 
+static void memberships_get(struct codec_part *part, struct msg_memberships *to,
+                            const Mlq__V1__Memberships *from)
+{
+    CODEC_GET_LIST(items, count, membership);
+}
+
+static Mlq__V1__Memberships *memberships_put(struct codec_part *part,
+                                             const struct msg_memberships *from)
+{
+    NEW(Mlq__V1__Memberships, mlq__v1__memberships__init);
+    CODEC_PUT_LIST(items, count, membership, Mlq__V1__Membership, mlq__v1__membership__init);
+    return to;
+}
+
 static void log_read_get(struct codec_part *part, struct msg_log_read *to,
                          const Mlq__V1__LogRead *from)
 {
@@ -430,6 +477,8 @@ bool codec_worker_put(struct codec_part *part, Mlq__V1__Envelope *to, const stru
         PUT_BODY(ACK, ack, members_put(part, &msg->ack));
     case MSG_CHECKPOINT:
         PUT_BODY(CHECKPOINT, checkpoint, members_put(part, &msg->checkpoint));
+    case MSG_MEMBERSHIPS:
+        PUT_BODY(MEMBERSHIPS, memberships, memberships_put(part, &msg->memberships));
     case MSG_LOG_READ:
         PUT_BODY(LOG_READ, log_read, log_read_put(part, &msg->log_read));
     case MSG_RECORD_REPLY:
@@ -478,6 +527,8 @@ bool codec_worker_get(struct codec_part *part, struct msg *to, const Mlq__V1__En
         GET_BODY(ACK, members_get(part, &to->ack, from->ack));
     case MLQ__V1__ENVELOPE__BODY_CHECKPOINT:
         GET_BODY(CHECKPOINT, members_get(part, &to->checkpoint, from->checkpoint));
+    case MLQ__V1__ENVELOPE__BODY_MEMBERSHIPS:
+        GET_BODY(MEMBERSHIPS, memberships_get(part, &to->memberships, from->memberships));
     case MLQ__V1__ENVELOPE__BODY_LOG_READ:
         GET_BODY(LOG_READ, log_read_get(part, &to->log_read, from->log_read));
     case MLQ__V1__ENVELOPE__BODY_RECORD_REPLY:

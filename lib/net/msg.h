@@ -36,6 +36,7 @@ enum msg_kind {
     MSG_FENCED,
     MSG_ACK,
     MSG_CHECKPOINT,
+    MSG_MEMBERSHIPS,
     MSG_LOG_READ,
     MSG_RECORD_REPLY,
     /* scheduler to either */
@@ -106,7 +107,7 @@ struct msg_artifact {
     bool is_tree;
 };
 
-enum msg_report_kind { MSG_REPORT_STARTED, MSG_REPORT_NOTE, MSG_REPORT_ENDED };
+enum msg_report_kind { MSG_REPORT_STARTED, MSG_REPORT_NOTE, MSG_REPORT_ENDED, MSG_REPORT_READY };
 
 struct msg_report_item {
     enum msg_report_kind kind;
@@ -120,6 +121,10 @@ struct msg_report_item {
     const struct msg_artifact *artifacts; /* ENDED */
     size_t artifact_count;
     int64_t at_us; /* the worker's wall clock, for the record only */
+    /* READY, of a rank of an elastic attempt: */
+    uint16_t port;        /* where it can be met */
+    uint64_t fingerprint; /* what all members must have; not 0 */
+    uint64_t generation;  /* of the membership that broke; 0: none did */
 };
 
 struct msg_report {
@@ -175,6 +180,9 @@ struct msg_assignment {
     uint32_t restart_limit;
     const struct mlq_str *rank_addresses; /* "host:port" for each rank (TF_CONFIG) */
     size_t rank_address_count;
+    /* Elastic: ranks go and come while it runs. Both 0: it is not. */
+    uint32_t ranks_min;
+    uint32_t ranks_max;
 };
 
 struct msg_assign {
@@ -191,6 +199,25 @@ struct msg_kill_item {
 
 struct msg_kill {
     const struct msg_kill_item *items;
+    size_t count;
+};
+
+/* Who of an elastic attempt works together, by rank, for one of them. No peers: the work is done. */
+struct msg_peer {
+    uint32_t rank;
+    struct mlq_str address;
+    uint16_t port;
+};
+
+struct msg_membership {
+    struct msg_member member;
+    uint64_t generation;
+    const struct msg_peer *peers;
+    size_t peer_count;
+};
+
+struct msg_memberships {
+    const struct msg_membership *items;
     size_t count;
 };
 
@@ -306,6 +333,7 @@ struct msg {
         struct msg_members fenced;
         struct msg_members ack;
         struct msg_members checkpoint; /* save your state and go on: SIGUSR1 */
+        struct msg_memberships memberships;
         struct msg_log_read log_read;
         struct msg_record_reply record_reply;
         struct msg_refused refused;

@@ -93,6 +93,7 @@ static bool may_send(enum net_role role, enum msg_kind kind)
     case MSG_FENCED:
     case MSG_ACK:
     case MSG_CHECKPOINT:
+    case MSG_MEMBERSHIPS:
     case MSG_LOG_READ:
     case MSG_RECORD_REPLY:
     case MSG_REFUSED:

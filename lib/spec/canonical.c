@@ -118,7 +118,11 @@ static void set_resources(json_t *object, const struct spec_stage *stage, struct
 
 static void set_running(json_t *object, const struct spec_stage *stage, struct mlq_region *region)
 {
-    set(object, "ranks", json_integer(stage->ranks));
+    if (stage->ranks_min < stage->ranks) {
+        set(object, "ranks", json_string(mlq_region_format(region, "%u..%u", stage->ranks_min, stage->ranks)));
+    } else {
+        set(object, "ranks", json_integer(stage->ranks));
+    }
     json_t *array = json_object();
     set(array, "count", json_integer(stage->array_count));
     set(array, "parallel", json_integer(stage->array_parallel));

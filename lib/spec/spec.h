@@ -84,7 +84,9 @@ struct spec_stage {
     uint32_t array_count;
     uint32_t array_parallel; /* 0: no limit */
     uint32_t array_max_failures; /* after one more nothing is started; the count: all may fail */
-    uint32_t ranks;
+    uint32_t ranks;     /* at most */
+    uint32_t ranks_min; /* what it takes to start */
+    bool is_live_resize; /* ranks go and come while it runs (train.native, level elastic) */
     int64_t cpu_milli;
     int64_t mem_bytes; /* 0: no limit asked */
     int32_t gpus;

@@ -32,6 +32,7 @@ struct reader {
     struct spec_stage *stage;
     const struct yaml_node *inputs; /* or NULL */
     uint16_t number;
+    bool is_elastic; /* the operator can do with ranks that go and come */
 };
 
 static struct mlq_str base_name(struct mlq_str path)
@@ -147,6 +148,8 @@ static void read_operator(struct reader *r, const struct yaml_node *uses, const 
     char *text = json_dumps(normal, JSON_COMPACT | JSON_REAL_PRECISION(15) | JSON_SORT_KEYS);
     MLQ_ASSERT(text != NULL);
     stage->with = mlq_region_copy(r->parse->region, mlq_str_from(text));
+    const char *level = json_string_value(json_object_get(normal, "level"));
+    r->is_elastic = level != NULL && strcmp(level, "elastic") == 0;
     mlq_free(text);
     json_decref(normal);
     if (with != NULL) {
@@ -451,15 +454,37 @@ static void read_times(struct reader *r, const struct yaml_node *node)
     }
 }
 
+/* "2..8": the two numbers. */
+static bool is_range(struct mlq_str text, int64_t *least, int64_t *most)
+{
+    struct mlq_str left;
+    struct mlq_str between;
+    struct mlq_str right;
+    return mlq_str_cut(text, '.', &left, &right) && mlq_str_cut(right, '.', &between, &right) && between.len == 0 &&
+           mlq_str_i64(left, least) && mlq_str_i64(right, most) && *least >= 1 && *least <= *most &&
+           *most <= SPEC_RANKS_MAX;
+}
+
 static void read_ranks(struct reader *r, const struct yaml_node *node)
 {
-    int64_t ranks = 1;
-    if (node != NULL && !yaml_is_null(node) &&
-        field_integer(node, r->parse->diags, "ranks", 1, SPEC_RANKS_MAX, &ranks) && ranks > 1 &&
-        r->stage->op != NULL && !r->stage->op->gang) {
+    int64_t least = 1;
+    int64_t most = 1;
+    bool is_dotted =
+        node != NULL && node->kind == YAML_SCALAR && memmem(node->text.ptr, node->text.len, "..", 2) != NULL;
+    if (!is_dotted && node != NULL && !yaml_is_null(node)) {
+        (void)field_integer(node, r->parse->diags, "ranks", 1, SPEC_RANKS_MAX, &most);
+        least = most;
+    } else if (is_dotted && !is_range(node->text, &least, &most)) {
+        diag_add(r->parse->diags, node->line, node->column,
+                 "ranks: expected a number, or MIN..MAX with 1 <= MIN <= MAX <= %d, as in 2..8", SPEC_RANKS_MAX);
+        least = most = 1;
+    }
+    if (most > 1 && r->stage->op != NULL && !r->stage->op->gang) {
         diag_add(r->parse->diags, node->line, node->column, "ranks: %s runs as one process", r->stage->op->name);
     }
-    r->stage->ranks = (uint32_t)ranks;
+    r->stage->ranks = (uint32_t)most;
+    r->stage->ranks_min = (uint32_t)least;
+    r->stage->is_live_resize = most > 1 && r->is_elastic;
 }
 
 void stage_read(struct parse *parse, uint16_t number, const struct yaml_node *node)

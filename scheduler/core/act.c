@@ -3,6 +3,8 @@
  */
 #include "scheduler/core/act.h"
 
+#include "scheduler/core/elastic.h"
+
 static struct core_action *add(struct core *core, enum core_action_kind kind)
 {
     MLQ_ASSERT(core->actions != NULL);
@@ -27,6 +29,7 @@ void act_persist(struct core *core, const struct core_fact *fact, uint32_t paylo
     action->rank = fact->rank;
     action->worker = fact->worker;
     action->payload = payload;
+    action->speaks = fact->kind == FACT_ENDED && elastic_speaks(core, fact);
 }
 
 void act_reply(struct core *core, uint64_t request, enum core_reply reply, uint64_t job)
@@ -90,4 +93,16 @@ void act_record(struct core *core, const struct core_fact *fact, uint32_t payloa
     action->rank = fact->rank;
     action->worker = fact->worker;
     action->payload = payload;
+    action->speaks = elastic_speaks(core, fact);
+}
+
+void act_members(struct core *core, const struct task *task, const struct member *member)
+{
+    const struct worker *worker = &core->workers[member->worker];
+    MLQ_ASSERT(worker->is_known);
+    struct core_action *action = add(core, ACT_MEMBERS);
+    action->worker = worker->id;
+    action->session = worker->session;
+    action->attempt = task->attempt;
+    action->rank = member->rank;
 }

@@ -24,4 +24,7 @@ void act_answer(struct core *core, enum core_action_kind kind, uint32_t worker, 
 
 void act_record(struct core *core, const struct core_fact *fact, uint32_t payload);
 
+/* Its worker must be known. */
+void act_members(struct core *core, const struct task *task, const struct member *member);
+
 #endif

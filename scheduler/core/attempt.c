@@ -10,6 +10,7 @@
 
 #include "scheduler/core/act.h"
 #include "scheduler/core/deadline.h"
+#include "scheduler/core/elastic.h"
 #include "scheduler/core/fact.h"
 #include "scheduler/core/fleet.h"
 #include "scheduler/core/job.h"
@@ -94,6 +95,8 @@ static struct task *new_task(struct core *core, uint32_t stage_slot, uint32_t in
     mlq_list_init(&task->in_job);
     mlq_list_init(&task->in_again);
     mlq_list_init(&task->todo);
+    mlq_list_init(&task->in_elastic);
+    mlq_list_init(&task->regroup);
     mlq_list_push_back(&stage->tasks, &task->in_stage);
     mlq_map_insert(&core->task_of, task_key(stage_slot, index), slot);
     return task;
@@ -115,6 +118,7 @@ static void begin_attempt(struct core *core, struct task *task, const struct cor
     task->member_last = SLOT_NONE;
     task->cause = CAUSE_NONE;
     task->stop = CAUSE_NONE;
+    elastic_begin(core, task, fact->at_ns);
     mlq_map_insert(&core->attempt_of, fact->attempt, slot_of_task(core, task));
     mlq_list_push_back(&core->jobs[stage->job].running, &task->in_job);
     stage->running++;
@@ -167,7 +171,6 @@ static bool add_member(struct core *core, struct task *task, const struct core_f
 bool attempt_apply_assigned(struct core *core, const struct core_fact *fact)
 {
     uint32_t stage_slot = job_stage_slot(core, fact->job, fact->stage);
-    MLQ_ASSERT(fact->ranks == core->shapes[core->stages[stage_slot].shape].ranks);
     struct task *task = attempt_task(core, stage_slot, fact->index);
     if (task == NULL) {
         task = new_task(core, stage_slot, fact->index);
@@ -177,6 +180,8 @@ bool attempt_apply_assigned(struct core *core, const struct core_fact *fact)
     }
     if (task->state != TASK_RUNNING) {
         begin_attempt(core, task, fact);
+    } else if (task->placed == task->ranks) {
+        elastic_join(core, task, fact);
     }
     MLQ_ASSERT(task->attempt == fact->attempt);
     return add_member(core, task, fact);
@@ -212,6 +217,7 @@ static void drop_attempt(struct core *core, struct task *task)
     mlq_map_remove(&core->attempt_of, task->attempt);
     mlq_list_remove(&task->in_job);
     mlq_list_remove(&task->todo);
+    elastic_end(core, task);
     MLQ_ASSERT(core->stages[task->stage].running > 0);
     core->stages[task->stage].running--;
 }
@@ -289,11 +295,12 @@ void attempt_apply_ended(struct core *core, const struct core_fact *fact)
     if (member->worker != SLOT_NONE) {
         fleet_remove_member(core, member);
     }
-    if (task->cause == CAUSE_NONE || (task->cause == CAUSE_PEER && fact->cause != CAUSE_NONE)) {
-        task->cause = fact->cause;
-    }
     MLQ_ASSERT(task->open > 0);
     task->open--;
+    if (!elastic_absorbs(core, task, member, fact) &&
+        (task->cause == CAUSE_NONE || (task->cause == CAUSE_PEER && fact->cause != CAUSE_NONE))) {
+        task->cause = fact->cause;
+    }
     if (task->open == 0) {
         end_attempt(core, task, fact->at_ns);
     } else if (task->cause != CAUSE_NONE && mlq_list_empty(&task->todo)) {
@@ -390,6 +397,10 @@ void attempt_stop(struct core *core, struct task *task, enum core_cause cause)
 void attempt_due(struct core *core, struct task *task)
 {
     struct stage *stage = &core->stages[task->stage];
+    if (task->state == TASK_RUNNING) {
+        elastic_due(core, task);
+        return;
+    }
     MLQ_ASSERT(task->state == TASK_WAITING && mlq_list_empty(&task->in_again));
     task->state = TASK_READY;
     mlq_list_push_back(&stage->again, &task->in_again);

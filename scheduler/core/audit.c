@@ -43,7 +43,10 @@ static uint32_t audit_attempt(const struct core *core, const struct task *task)
     uint32_t task_slot;
     bool is_found = mlq_map_find(&core->attempt_of, task->attempt, &task_slot);
     MLQ_ASSERT(is_found && &core->tasks[task_slot] == task);
-    MLQ_ASSERT(task->ranks == core->shapes[stage->shape].ranks && task->placed == task->ranks);
+    const struct shape *shape = &core->shapes[stage->shape];
+    MLQ_ASSERT(task->placed == task->ranks && task->ranks >= shape->ranks_min);
+    MLQ_ASSERT(task->ranks <= (stage->resize == RESIZE_LIVE ? CORE_RANKS_MAX : shape->ranks));
+    MLQ_ASSERT((stage->resize == RESIZE_NEVER) == mlq_list_empty(&task->in_elastic));
     uint32_t ranks = 0;
     uint32_t open = 0;
     for (uint32_t slot = task->member_first; slot != SLOT_NONE; slot = core->members[slot].next) {
@@ -56,7 +59,7 @@ static uint32_t audit_attempt(const struct core *core, const struct task *task)
         ranks++;
         open += member->is_ended ? 0 : 1;
     }
-    MLQ_ASSERT(ranks == task->ranks && open == task->open && open > 0);
+    MLQ_ASSERT(ranks == task->ranks && open == task->open && open > 0 && open <= shape->ranks);
     /* Ranks go on together, or are stopped, or are about to be. */
     MLQ_ASSERT(task->cause == CAUSE_NONE || task->stop != CAUSE_NONE ||
                !mlq_list_empty(&task->todo));
@@ -71,7 +74,8 @@ static void audit_task(const struct core *core, const struct task *task)
     const struct stage *stage = &core->stages[task->stage];
     MLQ_ASSERT(attempt_task(core, task->stage, task->index) == task);
     MLQ_ASSERT(task->index < stage->cursor);
-    MLQ_ASSERT(deadline_is_armed(&task->due) == (task->state == TASK_WAITING));
+    MLQ_ASSERT(deadline_is_armed(&task->due) == (task->state == TASK_WAITING) ||
+               task->state == TASK_RUNNING);
     MLQ_ASSERT(mlq_list_empty(&task->in_again) == (task->state != TASK_READY));
     switch (task->state) {
     case TASK_RUNNING:

@@ -12,6 +12,7 @@
 #include "scheduler/core/core_state.h"
 #include "scheduler/core/dag.h"
 #include "scheduler/core/deadline.h"
+#include "scheduler/core/elastic.h"
 #include "scheduler/core/fact.h"
 #include "scheduler/core/fleet.h"
 #include "scheduler/core/job.h"
@@ -96,6 +97,9 @@ void core_step(struct core *core, const struct core_event *event, struct core_ac
         break;
     case EV_NOTE:
         attempt_on_note(core, event);
+        break;
+    case EV_READY:
+        elastic_on_ready(core, event);
         break;
     }
     settle_run(core);
@@ -272,6 +276,8 @@ struct core *core_init(const struct core_limits *limits, void *memory, size_t si
     mlq_list_init(&core->todo_tasks);
     mlq_list_init(&core->todo_stages);
     mlq_list_init(&core->todo_jobs);
+    mlq_list_init(&core->todo_regroup);
+    mlq_list_init(&core->elastic_tasks);
     mlq_list_init(&core->again_stages);
     return core;
 }
@@ -316,6 +322,10 @@ static const char *check_stage(const struct core_stage_desc *stage)
     }
     if (stage->ranks < 1 || stage->ranks > CORE_RANKS_MAX) {
         return "a task has no rank, or more than 256";
+    }
+    if (stage->ranks_min > stage->ranks || stage->resize >= RESIZE_COUNT ||
+        (stage->resize == RESIZE_NEVER && stage->ranks_min > 0 && stage->ranks_min < stage->ranks)) {
+        return "a task's least number of ranks is above its most, or differs though it is fixed";
     }
     if (!rvec_is_valid(&stage->per_rank)) {
         return "a rank asks for resources that are out of range";
@@ -424,5 +434,6 @@ struct core_counts core_count(const struct core *core)
 
 bool core_is_feasible(const struct core *core, const struct core_stage_desc *stage)
 {
-    return place_is_feasible(core, &stage->per_rank, stage->ranks);
+    return place_is_feasible(core, &stage->per_rank,
+                             stage->ranks_min > 0 ? stage->ranks_min : stage->ranks);
 }

@@ -110,11 +110,26 @@ struct core_retry {
     int64_t backoff_max_ns; /* 0: one hour */
 };
 
+/* What may happen to the number of ranks of an attempt that runs. */
+#define CORE_RESIZES(X)                                                                            \
+    X(NEVER, "never")     /* a gang: as many as it started with, or none */                        \
+    X(RESTART, "restart") /* another number is another attempt */                                  \
+    X(LIVE, "live")       /* ranks go and come while the others run on */
+
+enum core_resize {
+#define CORE_RESIZE_ENUM(name, text) RESIZE_##name,
+    CORE_RESIZES(CORE_RESIZE_ENUM)
+#undef CORE_RESIZE_ENUM
+        RESIZE_COUNT
+};
+
 struct core_stage_desc {
     uint32_t array_count;    /* tasks, 1..CORE_ARRAY_MAX */
     uint32_t array_parallel; /* at most so many at once; 0: no limit */
     uint32_t failures_max;   /* tasks that may fail for good; after one more nothing is started */
-    uint32_t ranks;          /* processes of one task, all started or none; 1..CORE_RANKS_MAX */
+    uint32_t ranks;          /* processes of one task, at most; 1..CORE_RANKS_MAX */
+    uint32_t ranks_min;      /* what it takes to start; 0: all of them */
+    enum core_resize resize;
     struct rvec per_rank;
     struct core_retry retry;
     int64_t grace_ns;      /* from SIGTERM to SIGKILL */
@@ -142,7 +157,8 @@ enum core_fact_kind {
     FACT_JOB_CANCELLED, /* job, cause (CANCEL or TIMEOUT): no new attempts, running ones are stopped
                          */
     FACT_JOB_RETRIED,   /* job: stages that did not succeed start anew */
-    FACT_ASSIGNED,      /* job, stage, index, attempt, rank, ranks, worker, gpu_mask */
+    FACT_ASSIGNED,      /* job, stage, index, attempt, rank, ranks, worker, gpu_mask; of a rank that joins
+                           an attempt which runs, `ranks` is rank + 1 */
     FACT_STARTED,       /* job, stage, index, attempt, rank, worker */
     FACT_ENDED,         /* the same and cause, exit_code, signal */
     FACT_STAGE_ENDED,   /* job, stage, state */
@@ -185,6 +201,7 @@ enum core_event_kind {
     EV_STARTED,          /* worker, attempt, rank */
     EV_ENDED, /* worker, attempt, rank, cause, exit_code, signal, payload (its results) */
     EV_NOTE,  /* worker, attempt, rank, payload: metrics or progress to record if live */
+    EV_READY, /* worker, attempt, rank, port, fingerprint, generation: see elastic.h */
 };
 
 struct core_claim {
@@ -209,6 +226,9 @@ struct core_event {
     int32_t exit_code;
     int32_t signal;
     uint32_t payload; /* the shell's handle of bytes to record with the fact; 0: none */
+    uint64_t generation;  /* EV_READY: of the membership that broke; 0: none did */
+    uint64_t fingerprint; /* EV_READY: of the rank's engine and data; not 0 */
+    uint16_t port;        /* EV_READY: where the rank can be met on its worker */
 };
 
 /* What the shell owes the core about messages to a worker: within one session they arrive in order
@@ -237,6 +257,7 @@ enum core_action_kind {
     ACT_ACK,     /* worker, attempt, rank: its end is recorded (or was before): forget it */
     ACT_FENCED,  /* worker, attempt, rank: not live: kill at once, forget, report nothing */
     ACT_RECORD,  /* fact.job/stage/index/attempt/rank of a live note, payload: record these bytes */
+    ACT_MEMBERS, /* worker, session, attempt, rank: tell it the core_membership of the attempt */
 };
 
 struct core_action {
@@ -246,6 +267,7 @@ struct core_action {
     uint32_t worker;
     uint32_t rank;
     uint32_t payload;
+    bool speaks; /* ACT_PERSIST of FACT_ENDED, ACT_RECORD: what the rank reports is the task's own */
     uint64_t request;
     uint64_t session;
     uint64_t job;
@@ -322,6 +344,20 @@ struct core_rank_view {
 uint32_t core_job_ranks(const struct core *core, uint64_t job, uint32_t stage,
                         struct core_rank_view *ranks, uint32_t room);
 
+/* Who of a live attempt of a RESIZE_LIVE stage works together: see elastic.h. */
+struct core_membership {
+    uint64_t generation; /* grows with each change, across epochs too; 0: none yet */
+    uint32_t count;      /* of members; 0 with a generation: the work is done, leave */
+};
+struct core_member_view {
+    uint32_t rank;
+    uint32_t worker;
+    uint16_t port;
+};
+/* The first `room` members by rank. A generation of 0 when the attempt is not live. */
+struct core_membership core_attempt_members(const struct core *core, uint64_t attempt,
+                                            struct core_member_view *members, uint32_t room);
+
 /* The job of a live attempt; 0 when it is not live. */
 uint64_t core_attempt_job(const struct core *core, uint64_t attempt);
 
@@ -341,7 +377,7 @@ struct core_counts {
 };
 struct core_counts core_count(const struct core *core);
 
-/* True when the workers known now could ever start all ranks of one task of this stage. */
+/* True when the workers known now could ever start one task of this stage. */
 bool core_is_feasible(const struct core *core, const struct core_stage_desc *stage);
 
 #endif

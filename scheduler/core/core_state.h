@@ -33,11 +33,14 @@
 /* Units of work in one event, so that an event without actions is bounded too. */
 #define UNITS_PER_EVENT 4096
 
+/* A task remembers so many workers that cannot take part in it; with more it does not grow. */
+#define ELASTIC_REFUSED_MAX 4
+
 /* ---- Deadlines ------------------------------------------------------------------------------ */
 
 enum deadline_kind {
     DEADLINE_JOB,    /* the job's own */
-    DEADLINE_TASK,   /* end of a back-off */
+    DEADLINE_TASK,   /* end of a back-off: of the task, or of the growth of one that runs */
     DEADLINE_WORKER, /* end of a lease and its margin */
 };
 
@@ -77,6 +80,7 @@ struct stage {
     uint32_t array_count;
     uint32_t array_parallel;
     uint32_t failures_max;
+    enum core_resize resize;
     struct core_retry retry;
     int64_t grace_ns;
 
@@ -122,8 +126,9 @@ struct shape {
     struct mlq_heap_node node; /* in core.shape_heap while its queue is not empty */
     uint64_t key;              /* in core.shape_of; 0: not shared */
     struct rvec per_rank;
-    uint32_t ranks;
-    uint32_t stages; /* that refer to it */
+    uint32_t ranks;     /* at most, */
+    uint32_t ranks_min; /* and at least */
+    uint32_t stages;    /* that refer to it */
     uint32_t root;   /* first stage of its queue */
     /* The order of that stage, copied: a heap's comparison sees nothing but nodes. */
     int32_t head_priority;
@@ -132,6 +137,11 @@ struct shape {
     uint64_t blocked_at;  /* core.room_count when it was found not to fit */
     uint64_t feasible_at; /* core.capacity_count for which is_feasible holds */
     bool is_feasible;
+    /* core.room_count, core.elastic_count and its priority when resize.c last found that nothing can be
+     * given back to it. */
+    uint64_t asked_room;
+    uint64_t asked_elastic;
+    int32_t asked_priority;
 };
 
 /* ---- Tasks and members ---------------------------------------------------------------------- */
@@ -163,6 +173,18 @@ struct task {
     uint32_t member_last;
     enum core_cause cause; /* the first real one; PEER only when there is no other */
     enum core_cause stop;  /* NONE, or what its ranks were told to stop for */
+
+    /* Of a stage whose attempts may change their size (elastic.c). */
+    struct mlq_list in_elastic; /* in core.elastic_tasks while it runs */
+    struct mlq_list regroup;    /* in core.todo_regroup: its membership may have changed */
+    int64_t began_ns;
+    uint64_t generation;  /* of the membership that its members were told; 0: none by this core */
+    uint64_t fingerprint; /* what all members must have; 0: none is ready yet */
+    uint32_t losses;      /* ranks that ended while the others went on */
+    bool is_broken;       /* members that are ready cannot reach others */
+    bool is_done;         /* one ended with success: the work is done */
+    uint32_t refused[ELASTIC_REFUSED_MAX]; /* ids of workers on which a rank could not take part */
+    uint32_t refused_count;
 };
 
 /* One rank of a live attempt. It keeps its row until the attempt ends. */
@@ -176,6 +198,12 @@ struct member {
     bool is_started;
     bool is_ended;
     bool is_charged; /* counted in worker.used */
+
+    /* Of a RESIZE_LIVE stage. */
+    bool is_ready;       /* it said where it can be met */
+    bool is_leaving;     /* it was told to leave the others */
+    uint16_t port;
+    uint64_t generation; /* the last one that it was in */
 };
 
 /* ---- Workers -------------------------------------------------------------------------------- */
@@ -246,6 +274,7 @@ struct core {
     struct mlq_list todo_tasks;   /* gangs of which a rank failed */
     struct mlq_list todo_stages;  /* that may have ended */
     struct mlq_list todo_jobs;    /* to be stopped, that may have ended, or to be removed */
+    struct mlq_list todo_regroup; /* tasks whose membership may have changed */
     bool dispatch_wanted;
     struct mlq_list again_stages; /* these need no new task row: see dispatch.c */
 
@@ -256,7 +285,11 @@ struct core {
     uint64_t capacity_count; /* how often the set of workers or what they offer changed */
     uint64_t pass_count;     /* of dispatch.c */
     uint32_t closed_count;   /* workers closed in this pass */
-    struct placement placements[CORE_RANKS_MAX];
+    struct mlq_list elastic_tasks; /* run, and may change their size */
+    uint64_t elastic_count;        /* how often one of them began or grew */
+    uint64_t generation_count;     /* of this epoch */
+    struct placement placements[CORE_RANKS_MAX]; /* of place_all, */
+    uint32_t placed;                             /* so many */
 };
 
 #endif

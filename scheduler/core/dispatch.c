@@ -12,6 +12,7 @@
 #include "scheduler/core/fact.h"
 #include "scheduler/core/place.h"
 #include "scheduler/core/ready.h"
+#include "scheduler/core/resize.h"
 
 static bool tables_have_room(const struct core *core, const struct stage *stage)
 {
@@ -35,7 +36,7 @@ static void assign(struct core *core, const struct stage *stage)
         .attempt = (uint64_t)core->epoch << 32 | (core->attempt_count + 1),
         .stage = stage->index,
         .index = index,
-        .ranks = core->shapes[stage->shape].ranks,
+        .ranks = core->placed,
         .exit_code = -1,
     };
     for (uint32_t rank = 0; rank < fact.ranks; rank++) {
@@ -52,7 +53,7 @@ static bool is_feasible(struct core *core, struct shape *shape)
 {
     if (shape->feasible_at != core->capacity_count) {
         shape->feasible_at = core->capacity_count;
-        shape->is_feasible = place_is_feasible(core, &shape->per_rank, shape->ranks);
+        shape->is_feasible = place_is_feasible(core, &shape->per_rank, shape->ranks_min);
     }
     return shape->is_feasible;
 }
@@ -114,6 +115,7 @@ void dispatch_run(struct core *core, uint32_t units)
     }
     struct shape *aside[DISPATCH_SCAN_MAX];
     uint32_t aside_count = 0;
+    int64_t waits = INT64_MIN; /* the highest priority of those that do not fit now, but could */
     bool is_done = false;
     core->pass_count++;
     core->closed_count = 0;
@@ -126,9 +128,16 @@ void dispatch_run(struct core *core, uint32_t units)
             is_done = true;
             break;
         }
-        if (try_stage(core, &core->stages[shape->root])) {
+        const struct stage *first = &core->stages[shape->root];
+        if (try_stage(core, first)) {
             units--;
         } else {
+            if (is_feasible(core, shape) && shape->head_priority > waits) {
+                waits = shape->head_priority;
+            }
+            if (resize_give_back(core, shape)) {
+                place_close(core, shape);
+            }
             protect_if_starving(core, shape);
             ready_set_aside(core, shape);
             aside[aside_count++] = shape;
@@ -139,6 +148,9 @@ void dispatch_run(struct core *core, uint32_t units)
     }
     if (is_done && slots_room(&core->task_slots) == 0) {
         is_done = start_again(core, units);
+    }
+    if (is_done) {
+        is_done = resize_grow(core, units, waits);
     }
     core->dispatch_wanted = !is_done;
 }

@@ -260,8 +260,8 @@ static void answer_claims(struct core *core, struct worker *worker, const struct
         mlq_list_remove(&member->in_worker);
         mlq_list_push_back(&worker->members, &member->in_worker);
         const struct task *task = &core->tasks[member->task];
-        if (task->stop != CAUSE_NONE) {
-            act_kill(core, task, member, task->stop);
+        if (task->stop != CAUSE_NONE || member->is_leaving) {
+            act_kill(core, task, member, task->stop != CAUSE_NONE ? task->stop : CAUSE_REQUEUE);
         }
     }
 }

@@ -70,11 +70,11 @@ static struct worker *pick(const struct core *core, const struct rvec *need)
     return worker != NULL ? worker : pick_for_cpu(core, &core->by_cpu[1], need);
 }
 
-bool place_all(struct core *core, const struct shape *shape)
+static bool place(struct core *core, const struct shape *shape, uint32_t least, uint32_t most)
 {
-    MLQ_ASSERT(shape->ranks > 0 && shape->ranks <= CORE_RANKS_MAX);
+    MLQ_ASSERT(least > 0 && least <= most && most <= CORE_RANKS_MAX);
     uint32_t placed = 0;
-    while (placed < shape->ranks) {
+    while (placed < most) {
         struct worker *worker = pick(core, &shape->per_rank);
         if (worker == NULL) {
             break;
@@ -92,7 +92,18 @@ bool place_all(struct core *core, const struct shape *shape)
         worker->member_count--;
         fleet_discharge(core, worker, &shape->per_rank, core->placements[i].gpu_mask);
     }
-    return placed == shape->ranks;
+    core->placed = placed;
+    return placed >= least;
+}
+
+bool place_all(struct core *core, const struct shape *shape)
+{
+    return place(core, shape, shape->ranks_min, shape->ranks);
+}
+
+bool place_one(struct core *core, const struct shape *shape)
+{
+    return place(core, shape, 1, 1);
 }
 
 bool place_is_feasible(const struct core *core, const struct rvec *per_rank, uint32_t ranks)
@@ -109,16 +120,22 @@ bool place_is_feasible(const struct core *core, const struct rvec *per_rank, uin
     return missing == 0;
 }
 
+void place_close_worker(struct core *core, struct worker *worker)
+{
+    if (worker->is_known && worker->closed_at != core->pass_count) {
+        worker->closed_at = core->pass_count;
+        core->closed_count++;
+        MLQ_ASSERT(core->closed_count <= core->workers_known);
+    }
+}
+
 void place_close(struct core *core, const struct shape *shape)
 {
     for (uint32_t slot = 0; slot < core->worker_slots.fresh; slot++) {
         struct worker *worker = &core->workers[slot];
-        if (slots_in_use(&core->worker_slots, slot) && worker->is_known &&
-            worker->closed_at != core->pass_count &&
+        if (slots_in_use(&core->worker_slots, slot) &&
             rvec_fits(&worker->capacity, &shape->per_rank)) {
-            worker->closed_at = core->pass_count;
-            core->closed_count++;
+            place_close_worker(core, worker);
         }
     }
-    MLQ_ASSERT(core->closed_count <= core->workers_known);
 }

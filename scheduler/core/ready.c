@@ -37,16 +37,17 @@ bool ready_stage_before(const struct core *core, uint32_t a, uint32_t b)
 
 /* ---- Shapes ---------------------------------------------------------------------------------- */
 
-static uint64_t shape_hash(const struct rvec *per_rank, uint32_t ranks, uint64_t salt)
+static uint64_t shape_hash(const struct rvec *per_rank, uint32_t ranks, uint32_t ranks_min,
+                           uint64_t salt)
 {
     uint64_t hash =
         mlq_hash_keyed(salt, (uint64_t)per_rank->cpu_milli, (uint64_t)per_rank->mem_bytes);
-    hash = mlq_hash_keyed(hash, (uint64_t)per_rank->gpus, ranks);
+    hash = mlq_hash_keyed(hash, (uint64_t)per_rank->gpus, (uint64_t)ranks_min << 32 | ranks);
     return hash == 0 ? 1 : hash;
 }
 
 static uint32_t shape_new(struct core *core, const struct rvec *per_rank, uint32_t ranks,
-                          uint64_t key)
+                          uint32_t ranks_min, uint64_t key)
 {
     uint32_t slot = slots_take(&core->shape_slots);
     MLQ_ASSERT(slot != SLOT_NONE);
@@ -54,6 +55,7 @@ static uint32_t shape_new(struct core *core, const struct rvec *per_rank, uint32
         .key = key,
         .per_rank = *per_rank,
         .ranks = ranks,
+        .ranks_min = ranks_min,
         .stages = 1,
         .root = SLOT_NONE,
     };
@@ -65,22 +67,24 @@ static uint32_t shape_new(struct core *core, const struct rvec *per_rank, uint32
 
 /* Two shapes with one hash: the second takes another key. If the first goes away meanwhile, a third
  * stage may get a second row for what is in the tables already; that costs time, nothing else. */
-uint32_t ready_shape_hold(struct core *core, const struct rvec *per_rank, uint32_t ranks)
+uint32_t ready_shape_hold(struct core *core, const struct rvec *per_rank, uint32_t ranks,
+                          uint32_t ranks_min)
 {
     for (uint64_t salt = 0; salt < 4; salt++) {
-        uint64_t key = shape_hash(per_rank, ranks, salt);
+        uint64_t key = shape_hash(per_rank, ranks, ranks_min, salt);
         uint32_t slot;
         if (!mlq_map_find(&core->shape_of, key, &slot)) {
             bool has_room = core->shape_of.count < core->shape_of.capacity;
-            return shape_new(core, per_rank, ranks, has_room ? key : 0);
+            return shape_new(core, per_rank, ranks, ranks_min, has_room ? key : 0);
         }
         struct shape *shape = &core->shapes[slot];
-        if (shape->ranks == ranks && rvec_equal(&shape->per_rank, per_rank)) {
+        if (shape->ranks == ranks && shape->ranks_min == ranks_min &&
+            rvec_equal(&shape->per_rank, per_rank)) {
             shape->stages++;
             return slot;
         }
     }
-    return shape_new(core, per_rank, ranks, 0);
+    return shape_new(core, per_rank, ranks, ranks_min, 0);
 }
 
 void ready_shape_release(struct core *core, uint32_t shape_slot)
@@ -247,8 +251,9 @@ void ready_update(struct core *core, uint32_t stage_slot)
     if (is_startable) {
         stage->ready_since_ns = core->now_ns;
         queue_add(core, stage_slot);
-        if (core->shapes[stage->shape].blocked_at != core->room_count) {
-            core->dispatch_wanted = true;
+        if (core->shapes[stage->shape].blocked_at != core->room_count ||
+            !mlq_list_empty(&core->elastic_tasks)) {
+            core->dispatch_wanted = true; /* it fits, or others may give back what it needs */
         }
     } else {
         queue_remove(core, stage_slot);

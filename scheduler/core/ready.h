@@ -20,7 +20,8 @@
 bool ready_shape_before(const struct mlq_heap_node *a, const struct mlq_heap_node *b);
 
 /* The shape's slot; one more stage refers to it. There are as many rows as for stages. */
-uint32_t ready_shape_hold(struct core *core, const struct rvec *per_rank, uint32_t ranks);
+uint32_t ready_shape_hold(struct core *core, const struct rvec *per_rank, uint32_t ranks,
+                          uint32_t ranks_min);
 void ready_shape_release(struct core *core, uint32_t shape_slot);
 
 /* Whether some task of it may be started, were there room for it. */

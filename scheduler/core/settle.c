@@ -7,6 +7,7 @@
 #include "scheduler/core/attempt.h"
 #include "scheduler/core/deadline.h"
 #include "scheduler/core/dispatch.h"
+#include "scheduler/core/elastic.h"
 #include "scheduler/core/fact.h"
 #include "scheduler/core/fleet.h"
 #include "scheduler/core/job.h"
@@ -131,6 +132,11 @@ static bool unit(struct core *core)
         attempt_stop(core, MLQ_CONTAINER_OF(node, struct task, todo), CAUSE_PEER);
         return true;
     }
+    node = mlq_list_pop_front(&core->todo_regroup);
+    if (node != NULL) {
+        elastic_regroup(core, MLQ_CONTAINER_OF(node, struct task, regroup));
+        return true;
+    }
     node = mlq_list_pop_front(&core->todo_stages);
     if (node != NULL) {
         stage_unit(core, MLQ_CONTAINER_OF(node, struct stage, todo));
@@ -156,6 +162,6 @@ void settle_run(struct core *core)
 bool settle_is_pending(const struct core *core)
 {
     return core->dispatch_wanted || !mlq_list_empty(&core->todo_workers) ||
-           !mlq_list_empty(&core->todo_tasks) || !mlq_list_empty(&core->todo_stages) ||
-           !mlq_list_empty(&core->todo_jobs);
+           !mlq_list_empty(&core->todo_tasks) || !mlq_list_empty(&core->todo_regroup) ||
+           !mlq_list_empty(&core->todo_stages) || !mlq_list_empty(&core->todo_jobs);
 }

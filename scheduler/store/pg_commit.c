@@ -255,7 +255,9 @@ static void put_stages(struct pg_commit *commit, struct batch *batch, const stru
     char room[CORE_STAGES_PER_JOB_MAX * 6 + 8];
     struct pg_array *c = commit->columns;
     begin(commit,
-          (const enum pg_type[]){PG_INT8, PG_INT4, PG_TEXT, PG_TEXT, PG_INT4, PG_INT4, PG_TEXT}, 7);
+          (const enum pg_type[]){PG_INT8, PG_INT4, PG_TEXT, PG_TEXT, PG_INT4, PG_INT4, PG_INT4,
+                                 PG_TEXT, PG_TEXT},
+          9);
     for (size_t i = 0; i < in->job_count; i++) {
         const struct store_job *job = &in->jobs[i];
         for (uint16_t s = 0; s < job->stage_count; s++) {
@@ -266,11 +268,14 @@ static void put_stages(struct pg_commit *commit, struct batch *batch, const stru
             pg_value_add_text(&c[3], stage->uses);
             pg_value_add_i32(&c[4], (int32_t)stage->array_count);
             pg_value_add_i32(&c[5], (int32_t)stage->ranks);
-            pg_value_add_text(&c[6], needs_text(stage, room, sizeof room));
+            uint32_t ranks_min = stage->ranks_min > 0 ? stage->ranks_min : stage->ranks;
+            pg_value_add_i32(&c[6], (int32_t)ranks_min);
+            pg_value_add_text(&c[7], mlq_str_from(store_check_resize_text(stage->resize)));
+            pg_value_add_text(&c[8], needs_text(stage, room, sizeof room));
         }
     }
     if (c[0].count > 0) {
-        send(commit, batch, PG_SQL_PUT_STAGES, 7);
+        send(commit, batch, PG_SQL_PUT_STAGES, 9);
     }
 }
 

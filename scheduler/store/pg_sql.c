@@ -30,15 +30,19 @@ const char *const pg_sql_bootstrap =
     "    applied_at timestamptz NOT NULL DEFAULT clock_timestamp());";
 
 /* What is loaded of the jobs in `ids`, one row per job, stage, artifact and metric, told apart by
- * `what`; sorted so that each job's rows stand together. Only what attempts left behind of which no rank
- * has failed: those that succeeded, and those that still run (a gang's rank 0 may have ended and left its
- * outputs while others go on); of that the latest. */
+ * `what`; sorted so that each job's rows stand together. Only what attempts left behind that succeeded, or
+ * still run (a gang's rank 0 may have ended and left its outputs while others go on); of that the latest.
+ * A gang of which one rank failed has failed; where ranks go and come, one that succeeded suffices. */
 #define LOAD_JOBS_OF(ids)                                                                          \
     "WITH ids AS MATERIALIZED (" ids "),"                                                          \
     "won AS MATERIALIZED ("                                                                        \
     "  SELECT f.job, f.stage, f.index, f.attempt FROM ids JOIN mlq.fact f ON f.job = ids.id"       \
+    "  JOIN mlq.stage s ON s.job = f.job AND s.idx = f.stage"                                      \
     "  WHERE f.kind IN ('assigned', 'ended') GROUP BY 1, 2, 3, 4"                                  \
-    "  HAVING count(*) FILTER (WHERE f.kind = 'ended' AND f.cause <> 'none') = 0)"                 \
+    "  HAVING count(*) FILTER (WHERE f.kind = 'ended' AND f.cause <> 'none') = 0"                  \
+    "      OR bool_or(s.resize = 'live') AND (bool_or(f.kind = 'ended' AND f.cause = 'none')"      \
+    "         OR count(*) FILTER (WHERE f.kind = 'ended') < count(*) FILTER (WHERE f.kind = "      \
+    "'assigned')))"                                                                                \
     "SELECT j.id AS job, 0 AS what, 0 AS stage, j.priority AS a, 0 AS b, 0::bigint AS attempt,"    \
     "       (SELECT count(*) FROM mlq.fact f WHERE f.job = j.id AND f.kind = 'job retried') AS n," \
     "       0::float8 AS value, j.submitted_at AS at, j.name AS t1, j.kind AS t2,"                 \
@@ -150,11 +154,12 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "WHERE key IS NOT NULL",
          .prepare = true},
     [PG_SQL_PUT_STAGES] =
-        {.text = "INSERT INTO mlq.stage (job, idx, name, uses, array_count, ranks, needs) "
-                 "SELECT job, idx, name, uses, array_count, ranks, needs::int[] "
+        {.text = "INSERT INTO mlq.stage (job, idx, name, uses, array_count, ranks, ranks_min,"
+                 "                       resize, needs) "
+                 "SELECT job, idx, name, uses, array_count, ranks, ranks_min, resize, needs::int[] "
                  "FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[],"
-                 "            $6::int[], $7::text[])"
-                 "    AS n (job, idx, name, uses, array_count, ranks, needs)",
+                 "            $6::int[], $7::int[], $8::text[], $9::text[])"
+                 "    AS n (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs)",
          .prepare = true},
     /* $17 to $19: which of the jobs and stages in the last two arrays each fact is of, so that each is looked
      * up once and not for each fact. A fact of a job or stage that is not there gets NULL where NULL is not

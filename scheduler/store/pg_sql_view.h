@@ -28,7 +28,7 @@
     "  'name', s.name, 'uses', s.uses, 'state', s.seen, "                                          \
     "  'needs', coalesce((SELECT json_agg(n.name ORDER BY n.idx) FROM mlq.stage n "                \
     "                     WHERE n.job = s.job AND n.idx = ANY (s.needs)), '[]'), "                 \
-    "  'array', s.array_count, 'ranks', s.ranks, "                                                 \
+    "  'array', s.array_count, 'ranks', s.ranks, 'ranks_min', s.ranks_min, 'resize', s.resize, "   \
     "  'started', mlq.iso(s.started_at), 'ended', mlq.iso(s.ended_at), "                           \
     "  'verdict', CASE WHEN s.uses = 'gate' THEN "                                                 \
     "      (SELECT CASE m.value WHEN 1 THEN 'pass' WHEN 0 THEN 'fail' WHEN -1 THEN "               \
@@ -85,11 +85,13 @@
     "         count(*) FILTER (WHERE f.kind = 'assigned') AS assigned, "                           \
     "         count(*) FILTER (WHERE f.kind = 'ended') AS ended, "                                 \
     "         count(*) FILTER (WHERE f.kind = 'ended' AND f.cause <> 'none') AS bad, "             \
+    "         count(*) FILTER (WHERE f.kind = 'ended' AND f.cause = 'none') AS good, "             \
     "         bool_or(f.kind = 'ended' AND f.cause = 'requeue') AS requeue "                       \
     "  FROM mlq.fact f WHERE f.job = $1::bigint AND f.attempt > 0 GROUP BY 1, 2, 3), "             \
     "newest AS MATERIALIZED ( "                                                                    \
     "  SELECT DISTINCT ON (t.stage, t.index) t.*, t.ended < t.assigned AS is_live, "               \
-    "         t.ended >= t.assigned AND t.bad = 0 AS is_won "                                      \
+    "         t.ended >= t.assigned AND (t.bad = 0 OR s.resize = 'live' AND t.good > 0) AS "       \
+    "is_won "                                                                                      \
     "  FROM tries t, job JOIN mlq.stage s ON s.job = job.id "                                      \
     "  WHERE s.idx = t.stage AND (s.ended_at IS NOT NULL OR t.round = job.retries) "               \
     "  ORDER BY t.stage, t.index, t.attempt DESC), "                                               \
@@ -99,10 +101,12 @@
     "         count(*) FILTER (WHERE NOT is_live AND NOT is_won AND NOT requeue) AS failed "       \
     "  FROM newest GROUP BY stage), "                                                              \
     "best AS ( "                                                                                   \
-    "  SELECT stage, sum(assigned) AS attempts, "                                                  \
-    "         coalesce(max(attempt) FILTER (WHERE ended >= assigned AND bad = 0), "                \
-    "                  max(attempt)) AS best "                                                     \
-    "  FROM tries GROUP BY stage), "                                                               \
+    "  SELECT t.stage, sum(t.assigned) AS attempts, "                                              \
+    "         coalesce(max(t.attempt) FILTER (WHERE t.ended >= t.assigned "                        \
+    "                      AND (t.bad = 0 OR s.resize = 'live' AND t.good > 0)), "                 \
+    "                  max(t.attempt)) AS best "                                                   \
+    "  FROM tries t, job JOIN mlq.stage s ON s.job = job.id WHERE s.idx = t.stage "                \
+    "  GROUP BY t.stage), "                                                                        \
     "stages AS MATERIALIZED ( "                                                                    \
     "  SELECT s.*, coalesce(c.running, 0) AS running, coalesce(c.succeeded, 0) AS succeeded, "     \
     "         coalesce(c.failed, 0) AS failed, coalesce(b.attempts, 0) AS attempts, b.best, "      \

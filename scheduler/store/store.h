@@ -32,7 +32,9 @@ struct store_stage {
     struct mlq_str name;
     struct mlq_str uses; /* operator, or "run" */
     uint32_t array_count;
-    uint32_t ranks;
+    uint32_t ranks;          /* at most */
+    uint32_t ranks_min;      /* to start; 0: all. Not loaded, nor is the next: the spec says them */
+    enum core_resize resize; /* of what is written */
     const uint16_t *needs;
     uint16_t needs_count;
 };

@@ -42,6 +42,17 @@ const char *store_check_kind_text(enum core_fact_kind kind)
     return kind_texts[kind];
 }
 
+const char *store_check_resize_text(enum core_resize resize)
+{
+    static const char *const texts[] = {
+#define RESIZE_TEXT(name, text) [RESIZE_##name] = text,
+        CORE_RESIZES(RESIZE_TEXT)
+#undef RESIZE_TEXT
+    };
+    MLQ_ASSERT(resize < RESIZE_COUNT);
+    return texts[resize];
+}
+
 const char *store_check_cause_text(enum core_cause cause)
 {
     MLQ_ASSERT((size_t)cause < CAUSE_COUNT);
@@ -137,7 +148,8 @@ static bool is_stage_valid(const struct store_stage *stage, uint16_t stage_count
     return stage->needs_count <= CORE_STAGES_PER_JOB_MAX && is_text(stage->name) &&
            is_text(stage->uses) && stage->array_count >= 1 &&
            stage->array_count <= CORE_ARRAY_MAX && stage->ranks >= 1 &&
-           stage->ranks <= CORE_RANKS_MAX;
+           stage->ranks <= CORE_RANKS_MAX && stage->ranks_min <= stage->ranks &&
+           stage->resize < RESIZE_COUNT;
 }
 
 static int check_job(const struct store_job *job, struct mlq_err *err)

@@ -20,6 +20,7 @@ struct mlq_str store_check_detail(struct mlq_str detail, char room[STORE_CHECK_D
 
 const char *store_check_kind_text(enum core_fact_kind kind);
 const char *store_check_cause_text(enum core_cause cause);
+const char *store_check_resize_text(enum core_resize resize);
 const char *store_check_state_text(enum core_state state);
 /* False for a text that this binary does not know. */
 bool store_check_kind(struct mlq_str text, enum core_fact_kind *kind);

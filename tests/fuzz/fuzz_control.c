@@ -46,6 +46,16 @@ static int on_checkpoint(void *context, struct mlq_str path, struct mlq_err *err
     return path.len == 0 ? mlq_fail(err, MLQ_EINVAL, "no path") : MLQ_OK;
 }
 
+static int on_ready(void *context, uint16_t port, uint64_t fingerprint, uint64_t generation,
+                    struct mlq_err *err)
+{
+    (void)context;
+    (void)generation;
+    (void)err;
+    MLQ_ASSERT(port != 0 && fingerprint != 0);
+    return MLQ_OK;
+}
+
 static bool on_must_stop(void *context)
 {
     (void)context;
@@ -106,6 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                     .progress = on_progress,
                                                     .checkpoint = on_checkpoint,
                                                     .must_stop = on_must_stop,
+                                                    .ready = on_ready,
                                                     .record = on_record};
         (void)signal(SIGPIPE, SIG_IGN); /* as in the worker */
         path = mlq_format("%s/control", fuzz_folder());

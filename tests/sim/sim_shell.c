@@ -91,6 +91,7 @@ static void take_action(struct sim *sim, struct sim_sched *sched, const struct c
     case ACT_KILL:
     case ACT_ACK:
     case ACT_FENCED:
+    case ACT_MEMBERS:
         hold(sched->open, &(struct sim_held){.kind = SIM_HELD_ACTION, .action = *action});
         return;
     case ACT_RECORD:
@@ -178,6 +179,8 @@ static void send_action(struct sim *sim, uint32_t index, const struct core_actio
     case ACT_FENCED:
         message.kind = SIM_FENCED;
         break;
+    case ACT_MEMBERS:
+        return;
     case ACT_PERSIST:
     case ACT_REPLY:
     case ACT_RECORD:

@@ -163,6 +163,8 @@ static void perform(struct sim *sim, uint32_t index, const struct agent_action *
                       action->kind == AGENT_ACT_KILL ? 0 : action->grace_ns);
         break;
     case AGENT_ACT_CHECKPOINT: /* no task here has anything to save */
+    case AGENT_ACT_MEMBERSHIP:
+    case AGENT_ACT_REPORT_READY:
         break;
     case AGENT_ACT_COLLECT:
         work(sim, index, "collected", action);

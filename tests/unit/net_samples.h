@@ -86,7 +86,10 @@ static inline struct msg sample_report(void)
                                         .metric_count = MLQ_COUNT_OF(metrics),
                                         .artifacts = artifacts,
                                         .artifact_count = MLQ_COUNT_OF(artifacts),
-                                        .at_us = INT64_MAX};
+                                        .at_us = INT64_MAX,
+                                        .port = 65535,
+                                        .fingerprint = UINT64_MAX,
+                                        .generation = UINT64_MAX};
     items[1] = (struct msg_report_item){.kind = MSG_REPORT_STARTED, .exit_code = -1};
     items[2] = (struct msg_report_item){.kind = MSG_REPORT_NOTE, .member = {1, 1}, .signal = -9};
     return (struct msg){.kind = MSG_REPORT,
@@ -135,7 +138,9 @@ static inline struct msg sample_assign(void)
                                        .restart_count = UINT32_MAX,
                                        .restart_limit = UINT32_MAX,
                                        .rank_addresses = addresses,
-                                       .rank_address_count = MLQ_COUNT_OF(addresses)};
+                                       .rank_address_count = MLQ_COUNT_OF(addresses),
+                                       .ranks_min = UINT32_MAX,
+                                       .ranks_max = UINT32_MAX};
     items[1] = (struct msg_assignment){.member = {9, 0}};
     return (struct msg){.kind = MSG_ASSIGN,
                         .assign = {.session = UINT64_MAX, .items = items, .count = 2}};
@@ -185,8 +190,13 @@ static inline struct msg sample_small(enum msg_kind kind)
 {
     static const struct msg_kill_item kills[] = {{{UINT64_MAX, 3}, UINT32_MAX, INT64_MAX},
                                                  {{1, 1}, 1, INT64_MIN}};
+    static const struct msg_peer peers[] = {{UINT32_MAX, {"10.0.0.1", 8}, 65535}, {0, {"", 0}, 0}};
+    static const struct msg_membership memberships[] = {
+        {{UINT64_MAX, UINT32_MAX}, UINT64_MAX, peers, MLQ_COUNT_OF(peers)}, {{1, 0}, 1, NULL, 0}};
     struct msg msg = {.kind = kind};
-    if (kind == MSG_LOG_DATA) {
+    if (kind == MSG_MEMBERSHIPS) {
+        msg.memberships = (struct msg_memberships){memberships, MLQ_COUNT_OF(memberships)};
+    } else if (kind == MSG_LOG_DATA) {
         msg.log_data = (struct msg_log_data){UINT64_MAX, -4, UINT64_MAX,
                                              MLQ_STR("\0\xff\xfe raw \0"), true};
     } else if (kind == MSG_RECORD_REQUEST) {

@@ -453,7 +453,10 @@ struct model {
     bool collecting;
     bool was_spawned;
     bool removed;
+    bool is_ready; /* it said where it can be met */
 };
+
+#define PORT_OF(attempt) (1000 + (attempt))
 
 static struct model models[IDS + 1];
 
@@ -484,6 +487,14 @@ static void check_member(const struct agent_action *action)
     case AGENT_ACT_REPORT_STARTED:
         assert_true(model->spawned);
         break;
+    case AGENT_ACT_REPORT_READY:
+        assert_true(model->spawned && model->is_ready);
+        assert_int_equal(action->port, PORT_OF(action->attempt));
+        assert_int_equal(agent.link, AGENT_LINK_WELCOMED);
+        break;
+    case AGENT_ACT_MEMBERSHIP:
+        assert_true(model->spawned);
+        break;
     case AGENT_ACT_REPORT_ENDED:
         assert_false(model->spawned || model->collecting || model->prepared || model->removed);
         assert_int_equal(agent.link, AGENT_LINK_WELCOMED);
@@ -509,7 +520,7 @@ static bool pick(struct mlq_prng *prng, struct agent_event *event)
 {
     uint64_t id = 1 + mlq_prng_below(prng, IDS);
     struct model *model = &models[id];
-    *event = said((enum agent_event_kind)mlq_prng_below(prng, AGENT_EV_COLLECTED + 1), id);
+    *event = said((enum agent_event_kind)mlq_prng_below(prng, AGENT_EV_READY + 1), id);
     event->epoch = 1 + (uint32_t)mlq_prng_below(prng, 2) * (agent.epoch > 3 ? 0 : 1);
     event->epoch =
         mlq_prng_below(prng, 200) == 0 ? agent.epoch + 1 : agent.epoch - (event->epoch & 1);
@@ -527,6 +538,12 @@ static bool pick(struct mlq_prng *prng, struct agent_event *event)
         return model->spawned;
     case AGENT_EV_COLLECTED:
         return model->collecting;
+    case AGENT_EV_READY:
+        event->port = (uint16_t)PORT_OF(id);
+        event->fingerprint = 1;
+        event->generation = mlq_prng_below(prng, 3);
+        model->is_ready = model->is_ready || model->spawned;
+        return model->spawned;
     case AGENT_EV_FOUND:
     case AGENT_EV_QUIT:
         return false;
@@ -541,6 +558,9 @@ static bool pick(struct mlq_prng *prng, struct agent_event *event)
     case AGENT_EV_ACKED:
     case AGENT_EV_CHECKPOINT:
     case AGENT_EV_REFUSED:
+        break;
+    case AGENT_EV_MEMBERSHIP:
+        event->generation = mlq_prng_below(prng, 5);
         break;
     }
     return true;

@@ -287,7 +287,7 @@ static void test_malformed_frames(void **state)
         {"operation 99", MLQ_STR(V "\x82\x04\x02\x10\x63"), MLQ_ECORRUPT},
         {"operation -1", MLQ_STR(V "\x82\x04\x0b\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
          MLQ_ECORRUPT},
-        {"report kind 3", MLQ_STR(V "\x92\x01\x06\x0a\x04\x08\x03\x12\x00"), MLQ_ECORRUPT},
+        {"report kind 4", MLQ_STR(V "\x92\x01\x06\x0a\x04\x08\x04\x12\x00"), MLQ_ECORRUPT},
         {"report without member", MLQ_STR(V "\x92\x01\x04\x0a\x02\x08\x02"), MLQ_ECORRUPT},
         {"spec not UTF-8", MLQ_STR(V "\x82\x04\x03\x22\x01\xff"), MLQ_ECORRUPT},
         {"another version", MLQ_STR("\x08\x02\xff\xff\xff"), MLQ_EPROTO},

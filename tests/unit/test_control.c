@@ -51,6 +51,16 @@ static int on_checkpoint(void *context, struct mlq_str path, struct mlq_err *err
     return MLQ_OK;
 }
 
+static int on_ready(void *context, uint16_t port, uint64_t fingerprint, uint64_t generation,
+                    struct mlq_err *err)
+{
+    (void)context;
+    (void)generation;
+    (void)err;
+    MLQ_ASSERT(port != 0 && fingerprint != 0);
+    return MLQ_OK;
+}
+
 static bool on_must_stop(void *context)
 {
     (void)context;
@@ -71,6 +81,7 @@ static int setup(void **state)
                                                 .progress = on_progress,
                                                 .checkpoint = on_checkpoint,
                                                 .must_stop = on_must_stop,
+                                                .ready = on_ready,
                                                 .record = on_record};
     stop = false;
     is_away = false;

@@ -396,6 +396,7 @@ static void step(struct world *w, struct core_event event)
         case ACT_REPLY:
         case ACT_WELCOME:
         case ACT_RECORD:
+        case ACT_MEMBERS:
             break;
         }
     }
@@ -517,6 +518,7 @@ static void obey(struct world *w, const struct core_action *action)
     case ACT_REPLY:
     case ACT_WELCOME:
     case ACT_RECORD:
+    case ACT_MEMBERS:
         break;
     }
     fail_msg("no order for a worker: %d", (int)action->kind);

@@ -114,6 +114,19 @@ static void end_now(struct agent *agent, struct agent_member *member, enum worke
     report_ended(agent, member, now_ns, actions);
 }
 
+static void report_ready(const struct agent *agent, const struct agent_member *member,
+                         struct agent_actions *actions)
+{
+    if (agent->link != AGENT_LINK_WELCOMED || member->state != AGENT_RUNNING || member->port == 0 ||
+        member->is_doomed) {
+        return; /* the welcome brings all of them */
+    }
+    struct agent_action *action = emit_for(actions, AGENT_ACT_REPORT_READY, member);
+    action->port = member->port;
+    action->fingerprint = member->fingerprint;
+    action->generation = member->broken;
+}
+
 static void stop(struct agent_member *member, enum worker_cause cause, int64_t grace_ns,
                  struct agent_actions *actions)
 {
@@ -198,6 +211,7 @@ static void welcomed(struct agent *agent, const struct agent_event *event,
         struct agent_member *member = &agent->members[i];
         if (member->state == AGENT_RUNNING || member->state == AGENT_STOPPING) {
             (void)emit_for(actions, AGENT_ACT_REPORT_STARTED, member);
+            report_ready(agent, member, actions);
         } else if (member->state == AGENT_REPORTED) {
             report_ended(agent, member, event->now_ns, actions);
         } else if (member->state == AGENT_PREPARING && has_lapsed) {
@@ -293,6 +307,17 @@ static void checkpoint(const struct agent_member *member, struct agent_actions *
     }
 }
 
+static void take_membership(struct agent_member *member, const struct agent_event *event,
+                            struct agent_actions *actions)
+{
+    if (member->state != AGENT_RUNNING || event->generation < member->generation) {
+        return;
+    }
+    member->generation = event->generation;
+    member->broken = event->generation > member->broken ? 0 : member->broken;
+    (void)emit_for(actions, AGENT_ACT_MEMBERSHIP, member);
+}
+
 /* ---- What the shell did for members ---- */
 
 static void found(struct agent *agent, const struct agent_event *event,
@@ -341,6 +366,17 @@ static void shim_started(struct agent *agent, struct agent_member *member,
     if (agent->link == AGENT_LINK_WELCOMED && has_shim(member) && !member->is_doomed) {
         (void)emit_for(actions, AGENT_ACT_REPORT_STARTED, member);
     }
+    report_ready(agent, member, actions); /* it may have been quicker than the news of its start */
+}
+
+static void ready(const struct agent *agent, struct agent_member *member,
+                  const struct agent_event *event, struct agent_actions *actions)
+{
+    MLQ_ASSERT(event->port != 0 && event->fingerprint != 0);
+    member->port = event->port;
+    member->fingerprint = event->fingerprint;
+    member->broken = event->generation;
+    report_ready(agent, member, actions);
 }
 
 static void shim_ended(struct agent *agent, struct agent_member *member,
@@ -410,6 +446,12 @@ static void step_member(struct agent *agent, const struct agent_event *event,
     case AGENT_EV_CHECKPOINT:
         checkpoint(member, actions);
         break;
+    case AGENT_EV_MEMBERSHIP:
+        take_membership(member, event, actions);
+        break;
+    case AGENT_EV_READY:
+        ready(agent, member, event, actions);
+        break;
     case AGENT_EV_PREPARED:
         prepared(agent, member, event, actions);
         break;
@@ -453,7 +495,7 @@ static bool is_from_scheduler(enum agent_event_kind kind)
 {
     return kind == AGENT_EV_WELCOME || kind == AGENT_EV_HEARTBEAT_ACK ||
            kind == AGENT_EV_ASSIGNED || kind == AGENT_EV_KILL || kind == AGENT_EV_FENCED ||
-           kind == AGENT_EV_ACKED || kind == AGENT_EV_CHECKPOINT;
+           kind == AGENT_EV_ACKED || kind == AGENT_EV_CHECKPOINT || kind == AGENT_EV_MEMBERSHIP;
 }
 
 static void step(struct agent *agent, const struct agent_event *event,
@@ -491,6 +533,8 @@ static void step(struct agent *agent, const struct agent_event *event,
     case AGENT_EV_FENCED:
     case AGENT_EV_ACKED:
     case AGENT_EV_CHECKPOINT:
+    case AGENT_EV_MEMBERSHIP:
+    case AGENT_EV_READY:
     case AGENT_EV_PREPARED:
     case AGENT_EV_SHIM_STARTED:
     case AGENT_EV_SHIM_ENDED:

@@ -12,6 +12,8 @@
  * - It obeys no leader of an epoch below the highest it has heard of, also across its own restarts:
  *   the shell makes that epoch durable before it does anything else of the same step.
  * - A stale or repeated assignment starts nothing; a finished attempt is never run again.
+ * - Each scheduler that it meets is told which members are ready; a member is told no membership that is
+ *   older than one it knows.
  *
  * Time is CLOCK_BOOTTIME in nanoseconds, given with each event; it never goes back.
  */
@@ -67,12 +69,14 @@ enum agent_event_kind {
     AGENT_EV_FENCED,        /* member */
     AGENT_EV_ACKED,         /* member */
     AGENT_EV_CHECKPOINT,    /* member: it is to save its state and go on */
+    AGENT_EV_MEMBERSHIP,    /* member, generation: who works with it */
     AGENT_EV_REFUSED,       /* not the leader, or it does not want us: try the next */
     /* from the shell's work */
     AGENT_EV_PREPARED,     /* member, cause: NONE, or why it cannot run */
     AGENT_EV_SHIM_STARTED, /* member: its process runs */
     AGENT_EV_SHIM_ENDED,   /* member, cause, exit_code, signal */
     AGENT_EV_COLLECTED,    /* member, cause: NONE, or OUTPUT when they could not be stored */
+    AGENT_EV_READY,        /* member, port, fingerprint, generation: its process can be met */
 };
 
 struct agent_event {
@@ -90,6 +94,9 @@ struct agent_event {
     int64_t sent_ns;
     int64_t lease_ns;
     int64_t heartbeat_ns;
+    uint64_t generation;  /* MEMBERSHIP; READY: of the one that broke, 0: none did */
+    uint64_t fingerprint; /* READY; not 0 */
+    uint16_t port;        /* READY */
 };
 
 /* ---- Actions: what is to be done, in this order ---------------------------------------------- */
@@ -108,7 +115,9 @@ enum agent_action_kind {
     AGENT_ACT_CHECKPOINT,     /* member: SIGUSR1 */
     AGENT_ACT_COLLECT,        /* member: store its outputs and log, answer COLLECTED */
     AGENT_ACT_REPORT_STARTED, /* member */
+    AGENT_ACT_REPORT_READY,   /* member, port, fingerprint, generation */
     AGENT_ACT_REPORT_ENDED,   /* member, cause, exit_code, signal */
+    AGENT_ACT_MEMBERSHIP,     /* member: hand it what the event brought */
     AGENT_ACT_REMOVE,         /* member: its folder may go */
     AGENT_ACT_LEAVE,          /* all is over: send LEAVING and exit */
 };
@@ -124,6 +133,9 @@ struct agent_action {
     int64_t grace_ns;
     int32_t exit_code;
     int32_t signal;
+    uint64_t generation;
+    uint64_t fingerprint;
+    uint16_t port;
 };
 
 struct agent_actions {
@@ -144,6 +156,11 @@ struct agent_member {
     int64_t reported_ns;
     bool must_stop; /* told to stop before it was started */
     bool is_doomed; /* the scheduler does not want to hear of it any more: forget it when it ends */
+    /* Of an elastic attempt: what it said of itself, for each scheduler that is met. */
+    uint16_t port;        /* 0: not ready */
+    uint64_t fingerprint;
+    uint64_t generation; /* the last that it was told, */
+    uint64_t broken;     /* and the one that it says is broken; 0: none */
     uint32_t next;  /* 1 + place of the next one of its bucket, or of the free ones; 0: none */
 };
 

@@ -26,6 +26,8 @@ struct client {
     bool is_open;
     bool is_reading;
     uint64_t request; /* the record request that it waits for; 0: none */
+    bool waits_for_members;
+    uint64_t members_after; /* of a newer generation than this */
     size_t used;
     char line[TASK_LINE_BYTES_MAX];
 };
@@ -37,6 +39,9 @@ struct control {
     struct client *clients[CONTROL_CLIENTS_MAX];
     unsigned handles; /* open or closing: this is freed after the last */
     uint64_t requests;
+    uint64_t members_generation; /* 0: none was told yet */
+    char *members;               /* owned */
+    size_t members_len;
     bool is_closing;
 };
 
@@ -51,6 +56,7 @@ static void release(struct control *control)
 {
     control->handles--;
     if (control->is_closing && control->handles == 0) {
+        mlq_free(control->members);
         mlq_free(control->path);
         mlq_free(control);
     }
@@ -203,6 +209,62 @@ static void take_record(struct client *client)
     }
 }
 
+/* 16 hexadecimal digits, not all 0. */
+static bool parse_fingerprint(struct mlq_str text, uint64_t *value)
+{
+    static const char digits[] = "0123456789abcdef";
+    *value = 0;
+    for (size_t i = 0; i < text.len && text.len == 16; i++) {
+        const char *digit = text.ptr[i] == '\0' ? NULL : strchr(digits, text.ptr[i]);
+        if (digit == NULL) {
+            return false;
+        }
+        *value = *value << 4 | (uint64_t)(digit - digits);
+    }
+    return text.len == 16 && *value != 0;
+}
+
+static int take_ready(const struct control_callbacks *to, struct mlq_str rest, struct mlq_err *err)
+{
+    struct mlq_str port_text;
+    struct mlq_str fingerprint_text;
+    struct mlq_str generation_text;
+    uint64_t port = 0;
+    uint64_t fingerprint = 0;
+    uint64_t generation = 0;
+    (void)mlq_str_cut(rest, ' ', &port_text, &rest);
+    bool has_generation = mlq_str_cut(rest, ' ', &fingerprint_text, &generation_text);
+    if (!mlq_str_u64(port_text, &port) || port == 0 || port > UINT16_MAX ||
+        !parse_fingerprint(fingerprint_text, &fingerprint) ||
+        (has_generation && !mlq_str_u64(generation_text, &generation))) {
+        return mlq_fail(err, MLQ_EINVAL,
+                        "expected: ready PORT FINGERPRINT [GENERATION], the fingerprint as 16 "
+                        "hexadecimal digits");
+    }
+    return to->ready(to->context, (uint16_t)port, fingerprint, generation, err);
+}
+
+static void send_data(struct client *client, const char *data, size_t len)
+{
+    char *text = mlq_alloc(len + 32);
+    int head = snprintf(text, 32, "data %zu\n", len);
+    memcpy(text + head, data, len);
+    send_text(client, text, (size_t)head + len);
+}
+
+static void take_members(struct client *client, struct mlq_str rest)
+{
+    const struct control *control = client->control;
+    struct mlq_err err = MLQ_ERR_INIT;
+    if (!mlq_str_u64(rest, &client->members_after)) {
+        say(client, mlq_fail(&err, MLQ_EINVAL, "expected: members GENERATION"), &err);
+    } else if (control->members_generation > client->members_after) {
+        send_data(client, control->members, control->members_len);
+    } else {
+        client->waits_for_members = true;
+    }
+}
+
 static void obey(struct client *client, struct mlq_str line)
 {
     const struct control_callbacks *to = &client->control->callbacks;
@@ -220,27 +282,38 @@ static void obey(struct client *client, struct mlq_str line)
     } else if (mlq_str_eq_c(verb, "record")) {
         take_record(client);
         return;
+    } else if (mlq_str_eq_c(verb, "ready")) {
+        rc = take_ready(to, rest, &err);
+    } else if (mlq_str_eq_c(verb, "members")) {
+        take_members(client, rest);
+        return;
     } else if (!mlq_str_eq_c(verb, "status")) {
         rc = mlq_fail(&err, MLQ_EINVAL,
-                      "unknown request: expected metric, progress, checkpoint, status or record");
+                      "unknown request: expected metric, progress, checkpoint, status, record, ready "
+                      "or members");
     }
     say(client, rc, &err);
 }
 
-/* Whole lines, one at a time: after `record` the rest waits for the answer. */
+static bool is_waiting(const struct client *client)
+{
+    return client->request != 0 || client->waits_for_members;
+}
+
+/* Whole lines, one at a time: after `record` and `members` the rest waits for the answer. */
 static void take_lines(struct client *client)
 {
     struct mlq_str rest = {.ptr = client->line, .len = client->used};
     struct mlq_str line;
     struct mlq_str tail;
-    while (client->is_open && client->request == 0 && mlq_str_cut(rest, '\n', &line, &tail)) {
+    while (client->is_open && !is_waiting(client) && mlq_str_cut(rest, '\n', &line, &tail)) {
         rest = tail;
         obey(client, line);
     }
     if (!client->is_open) {
         return;
     }
-    if (rest.len == sizeof client->line && client->request == 0) {
+    if (rest.len == sizeof client->line && !is_waiting(client)) {
         struct mlq_err err = MLQ_ERR_INIT;
         (void)mlq_fail(&err, MLQ_EFULL, "a line is at most %d bytes long", TASK_LINE_BYTES_MAX);
         say(client, MLQ_EFULL, &err);
@@ -301,6 +374,34 @@ static void on_connection(uv_stream_t *listener, int status)
     control->clients[slot] = client;
 }
 
+/* It was answered: what it said meanwhile is taken up. */
+static void resume(struct client *client)
+{
+    if (client->is_open && !client->is_reading) {
+        client->is_reading = uv_read_start((uv_stream_t *)&client->pipe, give_buffer, on_read) == 0;
+    }
+    take_lines(client);
+}
+
+void control_set_members(struct control *control, uint64_t generation, struct mlq_str text)
+{
+    if (generation <= control->members_generation) {
+        return;
+    }
+    mlq_free(control->members);
+    control->members = mlq_strndup(text);
+    control->members_len = text.len;
+    control->members_generation = generation;
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        struct client *client = control->clients[i];
+        if (client != NULL && client->waits_for_members && generation > client->members_after) {
+            client->waits_for_members = false;
+            send_data(client, control->members, control->members_len);
+            resume(client);
+        }
+    }
+}
+
 bool control_answer(struct control *control, uint64_t request, int code, struct mlq_str json)
 {
     for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
@@ -315,16 +416,9 @@ bool control_answer(struct control *control, uint64_t request, int code, struct 
                            mlq_code_text(code != MLQ_OK ? code : MLQ_EFULL));
             say(client, MLQ_ENOENT, &err);
         } else {
-            char *text = mlq_alloc(json.len + 32);
-            int head = snprintf(text, 32, "data %zu\n", json.len);
-            memcpy(text + head, json.ptr, json.len);
-            send_text(client, text, (size_t)head + json.len);
+            send_data(client, json.ptr, json.len);
         }
-        if (client->is_open && !client->is_reading) {
-            client->is_reading =
-                uv_read_start((uv_stream_t *)&client->pipe, give_buffer, on_read) == 0;
-        }
-        take_lines(client);
+        resume(client);
         return true;
     }
     return false;

@@ -27,6 +27,9 @@ struct control_callbacks {
     int (*progress)(void *context, double fraction, struct mlq_str text, struct mlq_err *err);
     int (*checkpoint)(void *context, struct mlq_str path, struct mlq_err *err);
     bool (*must_stop)(void *context);
+    /* It can be met; `generation` is that of the membership that broke, 0: none did. */
+    int (*ready)(void *context, uint16_t port, uint64_t fingerprint, uint64_t generation,
+                 struct mlq_err *err);
     /* Ask the scheduler; control_answer brings it. `request` is not 0. */
     int (*record)(void *context, uint64_t request, struct mlq_err *err);
 };
@@ -39,6 +42,10 @@ int control_create(struct uv_loop_s *loop,
 
 /* The answer to a record request: a document, or why not. False: nobody here waits for it. */
 bool control_answer(struct control *control, uint64_t request, int code, struct mlq_str json);
+
+/* Who works together now: answers those who asked for newer ones, and whoever asks later. Ignored unless
+ * the generation is newer than the last one's. */
+void control_set_members(struct control *control, uint64_t generation, struct mlq_str text);
 
 /* Hangs up on all and removes the socket. Takes NULL, nulls. */
 void control_close(struct control **control);
