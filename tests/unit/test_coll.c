@@ -510,22 +510,70 @@ static int meet_again(struct coll_gang gang)
     return 0;
 }
 
-static void one_door_serves_generation_after_generation(void **state)
+static void start_at_door(uint32_t size, rank_fn body)
 {
-    (void)state;
-    struct ranks ranks = {.size = 3};
+    struct ranks ranks = {.size = size};
     uint16_t port = 0;
     door_fd = open_door(&port);
-    for (uint32_t rank = 0; rank < ranks.size; rank++) {
+    for (uint32_t rank = 0; rank < size; rank++) {
         ranks.pids[rank] = fork();
         if (ranks.pids[rank] == 0) {
-            _exit(meet_again(gloo_gang(rank, ranks.size, port)));
+            _exit(body(gloo_gang(rank, size, port)));
         }
     }
     (void)close(door_fd);
-    for (uint32_t rank = 0; rank < ranks.size; rank++) {
+    for (uint32_t rank = 0; rank < size; rank++) {
         assert_int_equal(end_of(&ranks, rank), 0);
     }
+}
+
+static void one_door_serves_generation_after_generation(void **state)
+{
+    (void)state;
+    start_at_door(3, meet_again);
+}
+
+/* ---- Meetings that are aborted ---- */
+
+#define CHURNS 60
+
+static void *abort_soon(void *argument)
+{
+    struct coll *coll = argument;
+    struct coll_progress progress;
+    coll_progress(coll, &progress);
+    /* Some turns later: before the others come, while pairs are connected, or behind all that. */
+    for (int64_t turns = progress.since_ns / 100 % 1500; turns > 0; turns--) {
+        (void)sched_yield();
+    }
+    coll_abort(coll);
+    return NULL;
+}
+
+/* Generations that end in the middle of their meeting, at a time of each rank's own. */
+static int churn(struct coll_gang gang)
+{
+    struct coll *coll = NULL;
+    gang.listen_fd = gang.rank == 0 ? door_fd : 0;
+    for (gang.generation = 1; gang.generation <= CHURNS; gang.generation++) {
+        pthread_t thread;
+        CHECK(coll_create(&gang, &coll, NULL) == 0);
+        CHECK(pthread_create(&thread, NULL, abort_soon, coll) == 0);
+        int rc = coll_meet(coll, LIMIT_NS, NULL);
+        CHECK(rc == 0 || rc == MLQ_ECANCELED || rc == MLQ_ECONN || rc == MLQ_EFENCED);
+        CHECK(pthread_join(thread, NULL) == 0);
+        coll_close(&coll);
+    }
+    CHECK(open_or_say(&gang, &coll) == 0);
+    CHECK(check_allgather(gang, coll, 0, 1000) == 0);
+    coll_close(&coll);
+    return 0;
+}
+
+static void a_meeting_may_be_aborted_at_any_time(void **state)
+{
+    (void)state;
+    start_at_door(3, churn);
 }
 
 /* ---- Threads ---- */
@@ -683,6 +731,7 @@ int main(void)
         cmocka_unit_test(an_aborted_call_ends_soon),
         cmocka_unit_test(an_aborted_meeting_ends_soon),
         cmocka_unit_test(one_door_serves_generation_after_generation),
+        cmocka_unit_test(a_meeting_may_be_aborted_at_any_time),
         cmocka_unit_test(a_new_generation_ends_the_old_one),
         cmocka_unit_test(calls_that_differ_are_named),
         cmocka_unit_test(a_thread_that_leaves_takes_the_gang_along),

@@ -9,8 +9,10 @@
 // anew with each round, and miss the death of a peer in the middle of a message: its error goes to
 // the operations that wait for their turn, not to the one that is under way. So the mesh is
 // connected and the bytes are moved here, with Gloo's pairs and buffers: each call has one limit,
-// and a thread that listens to coll_abort closes the pairs and wakes the waits. What still gets
-// stuck is the watchdog's.
+// and a thread that listens to coll_abort wakes the waits. What still gets stuck is the watchdog's.
+//
+// Pairs are closed by their destructors only. Pair::close resets the connection, and a peer that has
+// not accepted it by then ends: its Gloo thread throws where nobody catches.
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -25,11 +27,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <gloo/transport/context.h>
 #include <gloo/transport/device.h>
 #include <gloo/transport/pair.h>
+#include <gloo/transport/tcp/address.h>
 #include <gloo/transport/tcp/device.h>
 #include <gloo/transport/unbound_buffer.h>
 
@@ -150,24 +154,27 @@ class Mesh
     struct Traffic; // the buffers of the running exchange, known to listen()
 
     void listen(int cancel_fd);
-    void close_pairs();
+    void wake(size_t peer) const;
     void check_alive() const;
+    void set_connecting(size_t peer);
     void start(Buffer *out, const std::vector<Piece> &pieces, bool is_send);
     void wait(Buffer *buffer, const std::vector<Piece> &pieces, bool is_send, int64_t deadline_ns);
 
     std::shared_ptr<gloo::transport::Device> device_;
     std::shared_ptr<gloo::transport::Context> context_;
+    std::vector<std::vector<char>> doors_; // per peer: where its pair here is met
     uint64_t slot_ = 0;
     Event stop_;
     std::thread listener_;
     mutable std::mutex lock_; // guards what follows
     bool aborted_ = false;
+    size_t connecting_; // the pair that is waited for; this rank: none
     Buffer *sending_ = nullptr;
     Buffer *receiving_ = nullptr;
 };
 
 Mesh::Mesh(const coll_gang *gang, const char *local, int64_t deadline_ns)
-    : rank(gang->rank), size(gang->size)
+    : rank(gang->rank), size(gang->size), doors_(gang->size), connecting_(gang->rank)
 {
     // The address by which this machine reaches rank 0 is the one that the gang can use.
     gloo::transport::tcp::attr attributes(local);
@@ -176,7 +183,7 @@ Mesh::Mesh(const coll_gang *gang, const char *local, int64_t deadline_ns)
     context_->setTimeout(left_ms(deadline_ns));
     for (size_t peer = 0; peer < size; peer++) {
         if (peer != rank) {
-            context_->createPair(int(peer));
+            doors_[peer] = context_->createPair(int(peer))->address().bytes();
         }
     }
     listener_ = std::thread(&Mesh::listen, this, gang->cancel_fd);
@@ -186,7 +193,7 @@ Mesh::~Mesh()
 {
     stop_.set();
     listener_.join();
-    // The pairs close softly, as their destructor does: what is on its way to a slower peer arrives.
+    // What is on its way to a slower peer arrives, since nothing here closes a pair but its destructor.
 }
 
 // The listener's thread: until the mesh is aborted or goes.
@@ -198,9 +205,11 @@ void Mesh::listen(int cancel_fd)
     if (waiting[1].revents == 0) {
         return;
     }
+    size_t peer = rank;
     {
         std::lock_guard<std::mutex> guard(lock_);
         aborted_ = true;
+        peer = connecting_;
         if (sending_ != nullptr) {
             sending_->abortWaitSend();
         }
@@ -208,16 +217,21 @@ void Mesh::listen(int cancel_fd)
             receiving_->abortWaitRecv();
         }
     }
-    close_pairs(); // which wakes whoever waits for a connection
+    if (peer != rank) {
+        wake(peer);
+    }
 }
 
-// The first that closes a pair wins; Gloo holds a lock per pair.
-void Mesh::close_pairs()
+// A pair that waits for its peer is content with whoever connects, and this rank looks whether it
+// was aborted before it goes on. (One that connects to its peer does not wait for long.)
+void Mesh::wake(size_t peer) const
 {
-    for (size_t peer = 0; peer < size; peer++) {
-        if (peer != rank) {
-            context_->getPair(int(peer))->close();
-        }
+    const gloo::transport::tcp::Address address(doors_[peer]);
+    const sockaddr_storage &door = address.getSockaddr();
+    int fd = socket(door.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0) {
+        (void)::connect(fd, reinterpret_cast<const sockaddr *>(&door), sizeof(door));
+        (void)close(fd);
     }
 }
 
@@ -233,21 +247,17 @@ void Mesh::connect(coll_store_client *store, int64_t deadline_ns)
 {
     // A pair has an address of its own: what rank r publishes are its addresses for rank 0, 1, ...
     mlq_err err = {};
-    size_t width = context_->getPair(rank == 0 ? 1 : 0)->address().bytes().size();
-    std::vector<char> own(size * width), theirs(COLL_STORE_VALUE_BYTES_MAX);
-    for (size_t peer = 0; peer < size; peer++) {
-        if (peer != rank) {
-            std::vector<char> address = context_->getPair(int(peer))->address().bytes();
-            std::copy(address.begin(), address.end(), own.begin() + ssize_t(peer * width));
-        }
+    size_t width = doors_[rank == 0 ? 1 : 0].size();
+    std::vector<char> own, theirs(COLL_STORE_VALUE_BYTES_MAX);
+    doors_[rank].resize(width);
+    for (const std::vector<char> &door : doors_) {
+        own.insert(own.end(), door.begin(), door.end());
     }
     check(coll_store_client_set(store, std::to_string(rank).c_str(), own.data(), own.size(),
                                 deadline_ns, &err),
           err);
+    std::vector<std::vector<char>> addresses(size);
     for (size_t peer = 0; peer < size; peer++) {
-        if (peer == rank) {
-            continue;
-        }
         size_t len = 0;
         check(coll_store_client_get(store, std::to_string(peer).c_str(), theirs.data(), &len,
                                     deadline_ns, &err),
@@ -255,10 +265,24 @@ void Mesh::connect(coll_store_client *store, int64_t deadline_ns)
         if (len != own.size()) {
             throw failure(MLQ_EPROTO, "a rank has published something else than its addresses");
         }
-        check_alive();
         auto from = theirs.begin() + ssize_t(rank * width);
-        context_->getPair(int(peer))->connect(std::vector<char>(from, from + ssize_t(width)));
-        check_alive();
+        addresses[peer].assign(from, from + ssize_t(width));
+    }
+    for (size_t peer = 0; peer < size; peer++) {
+        if (peer != rank) {
+            set_connecting(peer);
+            context_->getPair(int(peer))->connect(addresses[peer]);
+        }
+    }
+    set_connecting(rank);
+}
+
+void Mesh::set_connecting(size_t peer)
+{
+    std::lock_guard<std::mutex> guard(lock_);
+    connecting_ = peer;
+    if (aborted_) {
+        throw failure(MLQ_ECANCELED, "the gang was aborted");
     }
 }
 
@@ -328,18 +352,11 @@ void Mesh::exchange(const void *in,
     // Gloo's signature wants a mutable input, which it only reads.
     auto from = context_->createUnboundBuffer(const_cast<void *>(in), in_bytes);
     auto to = context_->createUnboundBuffer(out, out_bytes);
-    try {
-        Traffic traffic(this, from.get(), to.get());
-        start(to.get(), receive, false);
-        start(from.get(), send, true);
-        wait(to.get(), receive, false, deadline_ns);
-        wait(from.get(), send, true, deadline_ns);
-    } catch (...) {
-        // Before the memory goes: a pair in the middle of a message would look for it for ever.
-        close_pairs();
-        check_alive();
-        throw;
-    }
+    Traffic traffic(this, from.get(), to.get());
+    start(to.get(), receive, false);
+    start(from.get(), send, true);
+    wait(to.get(), receive, false, deadline_ns);
+    wait(from.get(), send, true, deadline_ns);
     slot_++;
 }
 
