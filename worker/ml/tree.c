@@ -46,7 +46,7 @@ void tree_push(struct tree *tree, struct tree_node node)
 
 struct tree_range tree_deal(uint32_t shards, uint32_t ranks, uint32_t rank)
 {
-    MLQ_ASSERT(ranks > 0 && ranks <= shards && rank < ranks);
+    MLQ_ASSERT(ranks > 0 && rank < ranks);
     return (struct tree_range){
         .begin = (uint32_t)((uint64_t)shards * rank / ranks),
         .end = (uint32_t)((uint64_t)shards * (rank + 1) / ranks),

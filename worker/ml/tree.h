@@ -46,7 +46,7 @@ struct tree_range {
     uint32_t end;
 };
 
-/* The shards of `rank` when `shards` are dealt to `ranks` <= shards. */
+/* The shards of `rank` when `shards` are dealt to `ranks`: none for some when there are more ranks. */
 struct tree_range tree_deal(uint32_t shards, uint32_t ranks, uint32_t rank);
 
 /* The partial sums that remain of a range, in order, values NULL. Returns how many (<=

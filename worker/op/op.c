@@ -109,7 +109,7 @@ static int read_environment(struct op_context *ctx, struct mlq_err *err)
     if (rc == MLQ_OK) {
         rc = read_count("RANK", 0, WORLD_SIZE_MAX, &ctx->rank, err);
     }
-    if (rc == MLQ_OK && ctx->rank >= ctx->world_size) {
+    if (rc == MLQ_OK && ctx->rank >= ctx->world_size && !op_is_elastic(ctx)) {
         rc = mlq_fail(err, MLQ_EINVAL, "RANK is %u, but WORLD_SIZE is %u", ctx->rank,
                       ctx->world_size);
     }
@@ -401,6 +401,13 @@ uint32_t op_rank(const struct op_context *ctx)
 uint32_t op_world_size(const struct op_context *ctx)
 {
     return ctx->world_size;
+}
+
+bool op_is_elastic(const struct op_context *ctx)
+{
+    (void)ctx;
+    const char *range = task_env("ELASTIC");
+    return range != NULL && range[0] != '\0';
 }
 
 struct mlq_region *op_region(struct op_context *ctx)

@@ -144,6 +144,7 @@ bool op_should_checkpoint(struct op_context *ctx);
 const char *op_name(const struct op_context *ctx);
 uint32_t op_rank(const struct op_context *ctx);       /* RANK, 0 outside a gang */
 uint32_t op_world_size(const struct op_context *ctx); /* WORLD_SIZE, 1 outside a gang */
+bool op_is_elastic(const struct op_context *ctx);     /* RANK is a member's number (MLQ_ELASTIC) */
 struct mlq_region *op_region(struct op_context *ctx); /* lives until op_close */
 struct task *op_task(struct op_context *ctx);         /* for task_record */
 

@@ -2,98 +2,25 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * train.native: fits a linear model or a multilayer perceptron to a table, data-parallel over the
- * ranks of a gang (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT). Rank 0 writes the outputs:
+ * ranks of a gang, fixed or elastic (op_train_gang.h). Rank 0 writes the outputs:
  *     model.safetensors   worker/ml/model.h
  *     history.json        {"epochs": [{"epoch": 1, "train_loss": ..}, ..],
  *                          "metrics": {NAME: [[epoch, value], ..]}, "best_epoch",
- *                          "samples_per_second", "engine", "seed", "ranks", "shards", ...}
+ *                          "samples_per_second", "engine", "seed", "level": "elastic" | "repeat",
+ *                          "generations", "ranks" (in the end), "shards", ...}
  */
 #include "worker/op/op_train.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "lib/base/str.h"
+#include "lib/base/prng.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
-#include "lib/task/task.h"
 #include "worker/ml/net.h"
 #include "worker/op/op_table.h"
-
-/* ---- The gang ---- */
-
-static int read_port(uint16_t *port, struct mlq_err *err)
-{
-    const char *text = getenv("MASTER_PORT");
-    uint64_t value = 0;
-    if (text == NULL || !mlq_str_u64(mlq_str_from(text), &value) || value == 0 ||
-        value > UINT16_MAX) {
-        return mlq_fail(err, MLQ_EINVAL, "MASTER_PORT is '%s': expected a port",
-                        text == NULL ? "" : text);
-    }
-    *port = (uint16_t)value;
-    return 0;
-}
-
-/* One gang of one attempt. TORCHELASTIC_RUN_ID and the restart count are the same on all ranks. */
-static char *gang_name(void)
-{
-    const char *run = getenv("TORCHELASTIC_RUN_ID");
-    const char *restart = getenv("TORCHELASTIC_RESTART_COUNT");
-    const char *job = task_env("JOB"), *stage = task_env("STAGE");
-    return mlq_format("%.64s/%.64s/%.64s/%.16s", job == NULL ? "" : job, stage == NULL ? "" : stage,
-                      run == NULL ? "" : run, restart == NULL ? "" : restart);
-}
-
-static int open_gang(struct op_train *train, struct mlq_err *err)
-{
-    struct coll_gang gang = {.rank = op_rank(train->ctx),
-                             .size = op_world_size(train->ctx),
-                             .kind = train->config.collectives};
-    if (gang.size > train->config.shards) {
-        return mlq_fail(err, MLQ_EINVAL,
-                        "%u ranks, but only %u shards to deal: raise shards or lower ranks",
-                        gang.size, train->config.shards);
-    }
-    int rc = gang.size > 1 ? read_port(&gang.port, err) : 0;
-    if (rc != 0) {
-        return rc;
-    }
-    char *name = gang_name();
-    gang.address = getenv("MASTER_ADDR");
-    gang.name = name;
-    rc = coll_open(&gang, OP_TRAIN_TIMEOUT_NS, &train->coll, err);
-    mlq_free(name);
-    return rc;
-}
-
-/* All ranks must hold the same rows and parameters, and compute with the same engine: else the
- * shards' gradients would be those of different trainings. */
-static int compare_ranks(struct op_train *train, struct mlq_err *err)
-{
-    uint64_t own[2] = {train->data.fingerprint, train->engine.probe};
-    uint64_t all[COLL_RANKS_MAX][2], bytes[COLL_RANKS_MAX];
-    uint32_t ranks = coll_size(train->coll);
-    for (uint32_t rank = 0; rank < ranks; rank++) {
-        bytes[rank] = sizeof(own);
-    }
-    int rc = coll_allgather(train->coll, own, all, bytes, OP_TRAIN_TIMEOUT_NS, err);
-    for (uint32_t rank = 1; rank < ranks && rc == 0; rank++) {
-        if (all[rank][0] != all[0][0]) {
-            rc = mlq_fail(err, MLQ_EINVAL, "rank %u reads other tables or parameters than rank 0",
-                          rank);
-        } else if (all[rank][1] != all[0][1]) {
-            rc = mlq_fail(err, MLQ_EINVAL,
-                          "rank %u computes other bits than rank 0 (another CPU type): set "
-                          "OPENBLAS_CORETYPE to one that all machines have, for instance Haswell",
-                          rank);
-        }
-    }
-    return rc;
-}
 
 size_t op_train_parts(const struct op_train *train, struct op_train_part parts[OP_TRAIN_PARTS_MAX])
 {
@@ -113,55 +40,28 @@ size_t op_train_parts(const struct op_train *train, struct op_train_part parts[O
     return count;
 }
 
-/* Rank 0 alone reads checkpoints; the others get its state. */
-static int share_state(struct op_train *train, struct mlq_err *err)
+static uint64_t hash_text(uint64_t hash, const char *text)
 {
-    struct {
-        struct op_train_cursor cursor;
-        uint64_t optimizer_steps;
-        uint64_t resumed;
-    } head = {
-        .cursor = train->cursor, .optimizer_steps = train->optim->steps, .resumed = train->resumed};
-    int64_t limit_ns = OP_TRAIN_TIMEOUT_NS;
-    int rc = coll_broadcast(train->coll, &head, sizeof(head), 0, limit_ns, err);
-    if (rc != 0 || head.resumed == 0) {
-        return rc;
+    for (uint64_t i = 0; text[i] != '\0'; i++) {
+        hash = mlq_hash_keyed(hash, i, (unsigned char)text[i]);
     }
-    train->cursor = head.cursor;
-    train->optim->steps = head.optimizer_steps;
-    train->resumed = true;
-    struct op_train_part parts[OP_TRAIN_PARTS_MAX];
-    size_t count = op_train_parts(train, parts);
-    for (size_t i = 0; i < count && rc == 0; i++) {
-        rc = coll_broadcast(train->coll, parts[i].values, parts[i].count * sizeof(float), 0,
-                            limit_ns, err);
-    }
-    return rc;
+    return hash;
 }
 
-/* A peer that goes after the gang has met has its own reason and its own exit status: this rank is
- * only to be run again. */
-static int leave_if_alone(int rc, struct mlq_err *err)
+/* Equal among members that compute the same bits. */
+static uint64_t engine_fingerprint(const struct op_train *train)
 {
-    if (rc != MLQ_ECONN && rc != MLQ_ETIMEOUT) {
-        return rc;
-    }
-    log_warn("train.peer_lost", "reason=\"%s\"", err == NULL ? "" : err->text);
-    return OP_STOPPED;
+    const struct gemm_engine *engine = &train->engine;
+    uint64_t hash = mlq_hash_keyed(train->data.fingerprint, engine->probe, 0);
+    return hash_text(hash_text(hash, engine->library), engine->core);
 }
 
-/* Everything but the steps. OP_STOPPED when a peer was lost. */
+/* Everything but the gang and the steps. */
 static int prepare(struct op_train *train, struct mlq_err *err)
 {
     int rc = op_train_config_read(train->ctx, &train->config, err);
     if (rc == 0) {
         rc = op_train_data_load(train->ctx, &train->config, &train->data, err);
-    }
-    if (rc == 0) {
-        rc = open_gang(train, err);
-    }
-    if (rc == 0) {
-        rc = leave_if_alone(compare_ranks(train, err), err);
     }
     if (rc != 0) {
         return rc;
@@ -172,20 +72,17 @@ static int prepare(struct op_train *train, struct mlq_err *err)
         train->config.early_stop ? mlq_alloc_array(model->arena_count, sizeof(float)) : NULL;
     train->history = json_array();
     net_init_parameters(train->data.model, train->config.seed);
-    if (coll_rank(train->coll) == 0) {
-        rc = op_train_checkpoint_load(train, &train->resumed, err);
-    }
-    if (rc == 0) {
-        rc = leave_if_alone(share_state(train, err), err);
-    }
     log_info("train.start",
              "task=%s rows=%u validation=%u inputs=%u parameters=%" PRIu64
-             " ranks=%u shards=%u blas=\"%s\" core=%s threads=%d",
+             " shards=%u blas=\"%s\" core=%s threads=%d",
              model_task_text(model->task), train->data.train.rows, train->data.validation.rows,
-             model->input_count, model->parameter_count, coll_size(train->coll),
-             train->config.shards, train->engine.library, train->engine.core,
-             train->engine.threads);
-    return rc;
+             model->input_count, model->parameter_count, train->config.shards,
+             train->engine.library, train->engine.core, train->engine.threads);
+    struct op_train_gang_options options = {.ctx = train->ctx,
+                                            .kind = train->config.collectives,
+                                            .shards = train->config.shards,
+                                            .fingerprint = engine_fingerprint(train)};
+    return op_train_gang_create(&options, &train->gang, err);
 }
 
 /* ---- Outputs ---- */
@@ -222,9 +119,11 @@ static int write_history(struct op_train *train, struct mlq_err *err)
     (void)snprintf(probe, sizeof(probe), "%016" PRIx64, train->engine.probe);
     double seconds = (double)train->busy_ns / (double)MLQ_NS_PER_S;
     json_t *json = json_pack(
-        "{s:O, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:{s:s, s:s, s:i, s:s, s:s}}",
+        "{s:O, s:o, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:{s:s, s:s, s:i, s:s, s:s}}",
         "epochs", train->history, "metrics", to_series(train->history), "task",
-        model_task_text(model->task), "seed", (json_int_t)train->config.seed, "ranks",
+        model_task_text(model->task), "seed", (json_int_t)train->config.seed, "level",
+        op_train_gang_is_elastic(train->gang) ? "elastic" : "repeat", "generations",
+        (json_int_t)op_train_gang_count(train->gang), "ranks",
         (json_int_t)coll_size(train->coll), "shards", (json_int_t)train->config.shards, "batch",
         (json_int_t)train->config.batch, "rows", (json_int_t)train->data.train.rows, "parameters",
         (json_int_t)model->parameter_count, "stopped_early",
@@ -260,6 +159,84 @@ static int write_outputs(struct op_train *train, struct mlq_err *err)
     return rc == 0 ? write_history(train, err) : rc;
 }
 
+/* ---- Generation after generation ---- */
+
+/* All is trained: the first rank writes the outputs. The others of an elastic gang stay, in case it
+ * dies over that. */
+static int finish(struct op_train *train, struct mlq_err *err)
+{
+    if (coll_rank(train->coll) == 0) {
+        int rc = write_outputs(train, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (op_train_gang_is_elastic(train->gang)) {
+        op_train_gang_finish(train->gang);
+        return coll_rank(train->coll) == 0 ? 0 : OP_TRAIN_CHANGED;
+    }
+    /* Rank 0 has all it needs by now; a peer that is gone already is no reason to fail. */
+    (void)coll_barrier(train->coll, OP_TRAIN_TIMEOUT_NS, NULL);
+    return 0;
+}
+
+/* One generation, until it breaks or changes, or the training ends. */
+static int run_generation(struct op_train *train, struct mlq_err *err)
+{
+    int rc = op_train_gang_next(train->gang, &train->coll, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = op_train_share(train, err);
+    if (rc == 0) {
+        rc = op_train_loop_run(train, err);
+    }
+    return rc == 0 ? finish(train, err) : rc;
+}
+
+/* A peer that was lost has its own reason and its own exit status. An elastic gang goes on without it;
+ * a fixed one is only to be run again. */
+static int outlive(struct op_train *train, int rc, struct mlq_err *err)
+{
+    if (train->coll == NULL) {
+        return rc; /* a fixed gang that has not met */
+    }
+    log_warn("train.peer_lost", "reason=\"%s\" epoch=%" PRIu64 " step=%" PRIu64, err->text,
+             train->cursor.epoch, train->cursor.step);
+    if (op_train_gang_is_elastic(train->gang)) {
+        return OP_TRAIN_CHANGED;
+    }
+    bool is_mine = train->has_state && coll_rank(train->coll) == 0;
+    int saved = is_mine ? op_train_checkpoint_save(train, err) : 0;
+    return saved == 0 ? OP_STOPPED : saved;
+}
+
+/* Stopped while it waited for a membership: whoever would lead that saves the state, which would go
+ * with the gang. */
+static int save_if_first(struct op_train *train, struct mlq_err *err)
+{
+    bool is_mine = train->coll == NULL && train->has_state && op_train_gang_is_first(train->gang);
+    int rc = is_mine ? op_train_checkpoint_save(train, err) : 0;
+    return rc == 0 ? OP_STOPPED : rc;
+}
+
+static int run_generations(struct op_train *train, struct mlq_err *err)
+{
+    struct mlq_err own = MLQ_ERR_INIT;
+    int rc = OP_TRAIN_CHANGED;
+    err = err == NULL ? &own : err;
+    while (rc == OP_TRAIN_CHANGED) {
+        rc = run_generation(train, err);
+        if (op_train_gang_is_loss(rc)) {
+            rc = outlive(train, rc, err);
+        }
+    }
+    if (rc == OP_STOPPED) {
+        rc = save_if_first(train, err);
+    }
+    return rc == OP_TRAIN_OVER ? 0 : rc;
+}
+
 int op_train_run(struct op_context *ctx, struct mlq_err *err)
 {
     struct op_train train = {.ctx = ctx};
@@ -267,16 +244,9 @@ int op_train_run(struct op_context *ctx, struct mlq_err *err)
     gemm_start(&train.engine);
     int rc = prepare(&train, err);
     if (rc == 0) {
-        rc = op_train_loop_run(&train, err);
+        rc = run_generations(&train, err);
     }
-    if (rc == 0 && coll_rank(train.coll) == 0) {
-        rc = write_outputs(&train, err);
-    }
-    if (rc == 0) {
-        /* Rank 0 has all it needs by now; a peer that is gone already is no reason to fail. */
-        (void)coll_barrier(train.coll, OP_TRAIN_TIMEOUT_NS, NULL);
-    }
-    coll_close(&train.coll);
+    op_train_gang_destroy(&train.gang);
     optim_destroy(&train.optim);
     mlq_free(train.best);
     json_decref(train.history);

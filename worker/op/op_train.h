@@ -2,12 +2,13 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * train.native, taken apart: parameters (op_train_config.c, _model.c, _options.c), rows
- * (op_train_data.c), steps and epochs (op_train_loop.c), checkpoints (op_train_checkpoint.c), and
+ * (op_train_data.c), who trains together (op_train_gang.c) and how they find their common state
+ * (op_train_share.c), steps and epochs (op_train_loop.c), checkpoints (op_train_checkpoint.c), and
  * op_train.c, which puts them together and writes the outputs.
  *
  * The promise: the same tables, parameters and engine give the same model, bit for bit, whatever
- * the number of ranks and however often the training was stopped and resumed. What keeps it:
- * nothing but (seed, epoch, sample) decides an order; each step is cut into `shards` virtual shards
+ * the number of ranks, however often the training was stopped and resumed, and, in an elastic gang,
+ * whoever dies, leaves or comes while it runs. What keeps it: nothing but (seed, epoch, sample) decides an order; each step is cut into `shards` virtual shards
  * whose gradients are computed by the same kernel calls wherever they run and added in one fixed
  * tree (worker/ml/tree.h); everything that is decided is decided from numbers that all ranks hold.
  */
@@ -29,6 +30,7 @@
 #include "worker/ml/schedule.h"
 #include "worker/op/op.h"
 #include "worker/op/op_columns.h"
+#include "worker/op/op_train_gang.h"
 
 /* ---- Parameters ---- */
 
@@ -126,12 +128,14 @@ void op_train_data_fini(struct op_train_data *data);
 
 /* Fixed-size numbers, sent to the other ranks as they are. */
 struct op_train_cursor {
-    uint64_t epoch;      /* finished epochs */
-    uint64_t step;       /* finished steps of the running epoch */
-    double epoch_loss;   /* sum over the running epoch's samples so far */
-    uint64_t best_epoch; /* 1-based; 0: none yet */
-    double best_score;   /* val_loss of best_epoch */
-    uint64_t stale;      /* epochs since best_epoch */
+    uint64_t epoch;       /* finished epochs */
+    uint64_t step;        /* finished steps of the running epoch */
+    double epoch_loss;    /* sum over the running epoch's samples so far */
+    uint64_t best_epoch;  /* 1-based; 0: none yet */
+    double best_score;    /* val_loss of best_epoch */
+    uint64_t stale;       /* epochs since best_epoch */
+    double rate;          /* of the last step */
+    double gradient_norm; /* of the epoch's last step, or of each when it is clipped */
 };
 
 struct op_train {
@@ -139,14 +143,18 @@ struct op_train {
     struct op_train_config config;
     struct op_train_data data;
     struct gemm_engine engine;
-    struct coll *coll;
+    struct op_train_gang *gang;
+    struct coll *coll; /* of the generation in use; the gang's */
     struct optim *optim;
     struct op_train_cursor cursor;
     float *best;      /* parameters of best_epoch; NULL without early stopping */
-    json_t *history;  /* rank 0: one object per finished epoch */
+    json_t *history;  /* one object per finished epoch */
+    bool has_state;   /* of a training under way: not that of a process that has just started */
     uint64_t samples; /* trained on by this process, */
     int64_t busy_ns;  /* in this time */
-    bool resumed;
+    bool resumed;     /* from a checkpoint */
+    int64_t checkpoint_cost_ns;
+    int64_t checkpoint_at_ns;
 };
 
 /* What of it is floats. */
@@ -161,8 +169,13 @@ size_t op_train_parts(const struct op_train *train, struct op_train_part parts[O
 /* Every call between ranks is given up after this. */
 #define OP_TRAIN_TIMEOUT_NS (INT64_C(60) * 1000000000)
 
-/* Trains from the cursor to the end. OP_STOPPED when asked to stop, or when a peer was lost: what
- * could be saved is saved. */
+/* First in each generation: compares the ranks, and gives all of them the state of the one that has
+ * come furthest, or that of the newest checkpoint. */
+int op_train_share(struct op_train *train, struct mlq_err *err);
+
+/* Trains from the cursor to the end. OP_STOPPED when asked to stop: what has to be saved is saved.
+ * OP_TRAIN_CHANGED between two steps of an elastic gang. After an error of a collective the state
+ * is that of the last whole step. */
 int op_train_loop_run(struct op_train *train, struct mlq_err *err);
 
 /* ---- Checkpoints: rank 0's business ---- */

@@ -18,6 +18,7 @@
 
 #include "lib/artifact/safetensors.h"
 #include "lib/base/prng.h"
+#include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
@@ -53,11 +54,12 @@ static json_t *pack_state(const struct op_train *train)
     char fingerprint[HASH_BYTES], probe[HASH_BYTES];
     format_hash(train->data.fingerprint, fingerprint);
     format_hash(train->engine.probe, probe);
-    return json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:I, s:I, s:f, s:I, s:f, s:I, s:I, s:O}",
+    return json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:I, s:I, s:O}",
                      "version", 1, "fingerprint", fingerprint, "engine", "library",
                      train->engine.library, "core", train->engine.core, "probe", probe, "epoch",
                      (json_int_t)cursor->epoch, "step", (json_int_t)cursor->step, "epoch_loss",
-                     cursor->epoch_loss, "best_epoch", (json_int_t)cursor->best_epoch, "best_score",
+                     cursor->epoch_loss, "rate", cursor->rate, "gradient_norm",
+                     cursor->gradient_norm, "best_epoch", (json_int_t)cursor->best_epoch, "best_score",
                      cursor->best_score, "stale", (json_int_t)cursor->stale, "optimizer_steps",
                      (json_int_t)train->optim->steps, "history", train->history);
 }
@@ -119,12 +121,8 @@ static void remove_old(const char *dir)
 
 /* ---- Saving ---- */
 
-int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err)
+static int save(struct op_train *train, const char *dir, struct mlq_err *err)
 {
-    const char *dir = op_checkpoint_dir(train->ctx);
-    if (dir == NULL) {
-        return 0;
-    }
     struct op_train_part parts[OP_TRAIN_PARTS_MAX];
     struct safetensors_tensor tensors[OP_TRAIN_PARTS_MAX];
     size_t count = op_train_parts(train, parts);
@@ -162,6 +160,16 @@ int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err)
     mlq_free(path);
     mlq_free(text);
     return rc == 0 ? 0 : mlq_wrap(err, rc, "checkpoint");
+}
+
+int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err)
+{
+    const char *dir = op_checkpoint_dir(train->ctx);
+    int64_t start_ns = mlq_clock_boot_ns();
+    int rc = dir == NULL ? 0 : save(train, dir, err);
+    train->checkpoint_at_ns = mlq_clock_boot_ns();
+    train->checkpoint_cost_ns = train->checkpoint_at_ns - start_ns;
+    return rc;
 }
 
 /* ---- Loading ---- */
@@ -223,7 +231,7 @@ static int take_state(struct op_train *train,
                       const json_t *state,
                       struct mlq_err *err)
 {
-    struct op_train_cursor cursor;
+    struct op_train_cursor cursor = {.epoch = 0};
     struct op_train_part parts[OP_TRAIN_PARTS_MAX];
     uint64_t optimizer_steps = 0;
     size_t count = op_train_parts(train, parts);
@@ -235,6 +243,9 @@ static int take_state(struct op_train *train,
                  get_u64(state, "stale", &cursor.stale) &&
                  get_u64(state, "optimizer_steps", &optimizer_steps) && json_is_array(history) &&
                  cursor.epoch <= train->config.epochs && json_array_size(history) == cursor.epoch;
+    /* Older ones do not have these, which only the history shows. */
+    (void)get_real(state, "rate", &cursor.rate);
+    (void)get_real(state, "gradient_norm", &cursor.gradient_norm);
     for (size_t i = 0; whole && i < count; i++) {
         const struct safetensors_tensor *tensor = safetensors_find(file, parts[i].name);
         whole = tensor != NULL && tensor->dtype == SAFETENSORS_F32 &&

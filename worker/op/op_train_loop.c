@@ -31,7 +31,8 @@
 /* What a rank sends: this, then a double per shard of its range (the losses), then its partial
  * sums. */
 struct block_head {
-    uint64_t stop; /* it was asked to stop */
+    uint64_t stop;   /* it was asked to stop, and leaves behind this step */
+    uint64_t newest; /* generation that it has heard of */
 };
 
 struct loop {
@@ -53,11 +54,10 @@ struct loop {
     double train_weight; /* of all rows, in the loss */
     double validation_weight;
     float scale;          /* of the running step */
-    double rate;          /* of the last step */
-    double gradient_norm; /* of the epoch's last step, or of each when it is clipped */
-    int64_t checkpoint_cost_ns;
-    int64_t checkpoint_at_ns;
-    bool stop;
+    struct block_head own;
+    /* What the last step has told of all ranks: */
+    uint32_t leaving;
+    uint64_t newest;
 };
 
 /* ---- Memory ---- */
@@ -100,7 +100,9 @@ static void loop_init(struct loop *loop, struct op_train *train)
     const struct op_train_config *config = &train->config;
     const struct model *model = train->data.model;
     uint32_t ranks = coll_size(train->coll), rank = coll_rank(train->coll);
-    *loop = (struct loop){.train = train, .model = model};
+    *loop = (struct loop){.train = train,
+                          .model = model,
+                          .newest = op_train_gang_generation(train->gang)};
     loop->shard_rows = (config->batch + config->shards - 1) / config->shards;
     loop->steps = (train->data.train.rows + config->batch - 1) / config->batch;
     loop->range = tree_deal(config->shards, ranks, rank);
@@ -211,7 +213,7 @@ static void compute_range(struct loop *loop, uint32_t begin, uint32_t count)
     }
 }
 
-/* All blocks into the step's gradient (in `receive`), the shards' losses, and the stop flag. */
+/* All blocks into the step's gradient (in `receive`), the shards' losses, and what comes next. */
 static float *finish_sums(struct loop *loop)
 {
     struct tree tree;
@@ -224,7 +226,8 @@ static float *finish_sums(struct loop *loop)
         struct tree_range range = tree_deal(shards, ranks, rank);
         uint32_t own = range.end - range.begin;
         memcpy(&head, block, sizeof(head));
-        loop->stop = loop->stop || head.stop != 0;
+        loop->leaving += head.stop != 0;
+        loop->newest = head.newest > loop->newest ? head.newest : loop->newest;
         memcpy(&loop->losses[range.begin], block_losses(block), own * sizeof(double));
         uint32_t count = tree_partials(range, nodes);
         for (uint32_t i = 0; i < count; i++) {
@@ -275,13 +278,14 @@ static void apply_gradient(struct loop *loop, uint32_t count, float *gradient)
     struct model *model = train->data.model;
     bool last = train->cursor.step + 1 == loop->steps;
     if (train->config.clip_norm > 0 || last) {
-        loop->gradient_norm = optim_norm(gradient, model->parameter_count);
+        train->cursor.gradient_norm = optim_norm(gradient, model->parameter_count);
     }
     if (train->config.clip_norm > 0) {
-        optim_clip(gradient, model->parameter_count, loop->gradient_norm, train->config.clip_norm);
+        optim_clip(gradient, model->parameter_count, train->cursor.gradient_norm,
+                   train->config.clip_norm);
     }
-    loop->rate = schedule_rate(&loop->schedule, train->optim->steps);
-    optim_step(train->optim, model, loop->rate, gradient);
+    train->cursor.rate = schedule_rate(&loop->schedule, train->optim->steps);
+    optim_step(train->optim, model, train->cursor.rate, gradient);
     net_move_state(model, count, gradient);
 }
 
@@ -291,8 +295,9 @@ static int run_step(struct loop *loop, struct mlq_err *err)
     uint32_t begin = (uint32_t)train->cursor.step * train->config.batch;
     uint32_t left = train->data.train.rows - begin;
     uint32_t count = left < train->config.batch ? left : train->config.batch;
-    struct block_head head = {.stop = op_should_stop(train->ctx)};
-    memcpy(loop->send, &head, sizeof(head));
+    loop->own = (struct block_head){.stop = op_should_stop(train->ctx),
+                                    .newest = op_train_gang_newest(train->gang)};
+    memcpy(loop->send, &loop->own, sizeof(loop->own));
     loop->scale = 1.0f / (float)step_weight(loop, begin, count);
     compute_range(loop, begin, count);
     if (loop->receive != loop->send) {
@@ -405,8 +410,8 @@ static void note(struct op_train *train, json_t *row, const char *name, double v
 {
     if (coll_rank(train->coll) == 0) {
         op_metric(train->ctx, name, value, (int64_t)train->cursor.epoch);
-        json_object_set_new(row, name, json_real(value));
     }
+    json_object_set_new(row, name, json_real(value)); /* of any rank: it may be the first one later */
 }
 
 /* Whether this epoch is the best so far, decided from numbers that all ranks hold. */
@@ -461,32 +466,42 @@ end_epoch(struct loop *loop, int64_t epoch_ns, uint64_t epoch_samples, struct ml
         }
         keep_best(train, score.loss / loop->validation_weight);
     }
-    note(train, row, "lr", loop->rate);
-    note(train, row, "grad_norm", loop->gradient_norm);
+    note(train, row, "lr", train->cursor.rate);
+    note(train, row, "grad_norm", train->cursor.gradient_norm);
     note(train, row, "samples_per_second", (double)epoch_samples / (seconds > 0 ? seconds : 1e-9));
     log_epoch(train, row);
     json_array_append_new(train->history, row);
     return 0;
 }
 
-static int save_checkpoint(struct loop *loop, struct mlq_err *err)
+static int save_checkpoint(struct op_train *train, struct mlq_err *err)
 {
-    if (coll_rank(loop->train->coll) != 0) {
-        return 0;
-    }
-    int64_t start_ns = mlq_clock_boot_ns();
-    int rc = op_train_checkpoint_save(loop->train, err);
-    loop->checkpoint_at_ns = mlq_clock_boot_ns();
-    loop->checkpoint_cost_ns = loop->checkpoint_at_ns - start_ns;
-    return rc;
+    return coll_rank(train->coll) == 0 ? op_train_checkpoint_save(train, err) : 0;
 }
 
 /* After the first epoch, and then whenever checkpoints stay under their share of the time: an epoch
  * of a few milliseconds does not wait for a disk. */
-static bool is_checkpoint_due(const struct loop *loop)
+static bool is_checkpoint_due(const struct op_train *train)
 {
-    int64_t since_ns = mlq_clock_boot_ns() - loop->checkpoint_at_ns;
-    return since_ns >= loop->checkpoint_cost_ns * (CHECKPOINT_COST_SHARE - 1);
+    int64_t since_ns = mlq_clock_boot_ns() - train->checkpoint_at_ns;
+    return since_ns >= train->checkpoint_cost_ns * (CHECKPOINT_COST_SHARE - 1);
+}
+
+/* What this rank does behind the step, as all see it alike: 0 goes on. With the last of a gang goes its
+ * state, which is saved; the others of an elastic gang go on without who leaves. */
+static int decide_next(struct loop *loop, struct mlq_err *err)
+{
+    struct op_train *train = loop->train;
+    bool is_elastic = op_train_gang_is_elastic(train->gang);
+    if (loop->leaving > 0 && (!is_elastic || loop->leaving == coll_size(train->coll))) {
+        int rc = save_checkpoint(train, err);
+        return rc == 0 ? OP_STOPPED : rc;
+    }
+    if (loop->own.stop != 0) {
+        return OP_STOPPED;
+    }
+    bool is_changing = loop->leaving > 0 || loop->newest > op_train_gang_generation(train->gang);
+    return is_elastic && is_changing ? OP_TRAIN_CHANGED : 0;
 }
 
 static void report_progress(const struct loop *loop)
@@ -500,7 +515,7 @@ static void report_progress(const struct loop *loop)
     op_progress(train->ctx, (epoch + part) / epochs, text);
 }
 
-/* From the cursor's step to the end of its epoch, or until someone is asked to stop. */
+/* From the cursor's step to the end of its epoch, or until somebody leaves or comes. */
 static int run_epoch(struct loop *loop, struct mlq_err *err)
 {
     struct op_train *train = loop->train;
@@ -516,9 +531,12 @@ static int run_epoch(struct loop *loop, struct mlq_err *err)
             report_progress(loop);
         }
         if (op_should_checkpoint(train->ctx)) {
-            rc = save_checkpoint(loop, err);
+            rc = save_checkpoint(train, err);
         }
-        if (rc != 0 || loop->stop) {
+        if (rc == 0) {
+            rc = decide_next(loop, err);
+        }
+        if (rc != 0) {
             return rc;
         }
     }
@@ -533,36 +551,16 @@ static bool is_done(const struct op_train *train)
            (train->config.early_stop && train->cursor.stale >= train->config.patience);
 }
 
-/* A lost or late peer is not this rank's failure: save what the last whole step left, and go. */
-static int leave_gang(struct loop *loop, int rc, struct mlq_err *err)
-{
-    if (rc != MLQ_ECONN && rc != MLQ_ETIMEOUT) {
-        return rc;
-    }
-    log_warn("train.peer_lost", "reason=\"%s\" epoch=%" PRIu64 " step=%" PRIu64, err->text,
-             loop->train->cursor.epoch, loop->train->cursor.step);
-    rc = save_checkpoint(loop, err);
-    return rc == 0 ? OP_STOPPED : rc;
-}
-
 int op_train_loop_run(struct op_train *train, struct mlq_err *err)
 {
     struct loop loop;
-    struct mlq_err own = MLQ_ERR_INIT;
     int rc = 0;
-    err = err == NULL ? &own : err;
     loop_init(&loop, train);
-    while (rc == 0 && !loop.stop && !is_done(train)) {
+    while (rc == 0 && !is_done(train)) {
         rc = run_epoch(&loop, err);
-        if (rc == 0 && !is_done(train) && (loop.stop || is_checkpoint_due(&loop))) {
-            rc = save_checkpoint(&loop, err);
+        if (rc == 0 && !is_done(train) && is_checkpoint_due(train)) {
+            rc = save_checkpoint(train, err);
         }
-    }
-    if (rc == 0 && loop.stop && !is_done(train)) {
-        rc = OP_STOPPED;
-    }
-    if (rc < 0) {
-        rc = leave_gang(&loop, rc, err);
     }
     loop_fini(&loop);
     return rc;
