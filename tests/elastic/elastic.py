@@ -1,0 +1,406 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: mlq authors
+"""Whatever happens to an elastic training, the model has the bytes of an undisturbed one on one rank.
+
+usage: elastic.py --bin FOLDER --work FOLDER [--smoke] [--only WORD]... [--ranks 1,2,3,4,8] [--seed N] [--repeat N]
+
+Prints a table: what happened, and in how many of the runs the model was the same. README.md says what each row is.
+"""
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+from gang import Failure, Gang
+
+ROWS = {"train": 403, "validation": 300}  # no multiples of a batch
+COMMON = {"seed": 3, "shards": 8}
+TRAININGS = {
+    "mlp+sgd": {"model": {"mlp": {"hidden": [16, 8]}}, "batch": 64, "epochs": 100,
+                "optimizer": {"sgd": {"lr": 0.02, "momentum": 0.9, "nesterov": True}}},
+    "mlp+adamw": {"model": {"mlp": {"hidden": [24, 12], "dropout": 0.2}}, "batch": 64, "epochs": 60,
+                  "optimizer": {"adamw": {"lr": 0.01}}, "clip_norm": 0.5, "schedule": "cosine",
+                  "early_stop": {"patience": 100000}},
+    "mlp+best": {"model": {"mlp": {"hidden": [32, 16]}}, "batch": 64, "epochs": 60,  # the best epoch is an early one
+                 "optimizer": {"adamw": {"lr": 0.03}}, "early_stop": {"patience": 100000}},
+    "cnn+bn": {"model": {"cnn": {"image": [7, 1, 1], "channels": [6], "depth": 2, "residual": True, "head": "mean",
+                                 "hidden": [8], "dropout": 0.2, "crop": 1}}, "batch": 50, "epochs": 40,
+               "early_stop": {"patience": 100000}},
+}
+
+
+class Place:
+    """Where everything lies, and what the undisturbed trainings gave."""
+
+    def __init__(self, options):
+        self.program = os.path.join(os.path.abspath(options.bin), "mlq-op")
+        self.folder = os.path.abspath(options.work)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.makedirs(self.folder)
+        self.random = random.Random(options.seed)
+        self.inputs = {f"MLQ_INPUT_{name.upper()}": self.table(name, rows) for name, rows in ROWS.items()}
+        self.references = {}
+        self.recoveries = []  # seconds
+
+    def run(self, op, environment, parameters, output):
+        os.makedirs(output, exist_ok=True)
+        with_path = output + ".with.json"
+        with open(with_path, "w") as file:
+            json.dump(parameters, file)
+        keep = {k: v for k, v in os.environ.items() if k.startswith(("PATH", "ASAN_", "UBSAN_", "LSAN_", "TSAN_"))}
+        keep |= {"MLQ_WITH": with_path, "MLQ_OUTPUT": output, "OPENBLAS_NUM_THREADS": "1", **environment}
+        done = subprocess.run([self.program, op], env=keep, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failure(f"{op}: exit {done.returncode}: {done.stderr[-2000:]}")
+
+    def table(self, name, rows):
+        path = os.path.join(self.folder, f"{name}.csv")
+        source = random.Random(name)
+        with open(path, "w") as file:
+            file.write("a,b,c,d,colour,shape\n")
+            for _ in range(rows):
+                numbers = [source.random() for _ in range(4)]
+                colour = source.choice(["blue", "green", "red"])
+                score = sum((i - 1) * x for i, x in enumerate(numbers)) + (colour == "green") + source.random() / 10
+                shape = "disc" if score < 0.8 else "ring" if score < 1.6 else "star"
+                file.write(",".join(f"{x:.6f}" for x in numbers) + f",{colour},{shape}\n")
+        output = os.path.join(self.folder, f"{name}.import")
+        self.run("data.import", {"MLQ_INPUT_PATH": path}, {"target": "shape"}, output)
+        return os.path.join(output, "table.safetensors")
+
+    def reference(self, training):
+        """Without a gang at all: no MLQ_ELASTIC, one process."""
+        if training not in self.references:
+            output = os.path.join(self.folder, f"reference-{training}")
+            start = time.time()
+            self.run("train.native", self.inputs, {**COMMON, **TRAININGS[training]}, output)
+            self.references[training] = (digest(output), history(output), time.time() - start)
+        return self.references[training]
+
+    def gang(self, training, attempt=1, **options):
+        if attempt == 1:
+            shutil.rmtree(os.path.join(self.folder, "checkpoints"), ignore_errors=True)
+        return Gang(self.program, os.path.join(self.folder, f"attempt-{attempt}"), self.inputs,
+                    {**COMMON, **TRAININGS[training]}, attempt=str(attempt), **options)
+
+
+def digest(output):
+    with open(os.path.join(output, "model.safetensors"), "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def history(output):
+    """What must be the same of history.json: all numbers of all epochs but the speed."""
+    with open(os.path.join(output, "history.json")) as file:
+        found = json.load(file)
+    return [{k: v for k, v in row.items() if k != "samples_per_second"} for row in found["epochs"]]
+
+
+# ---- What happens ----
+# Each takes (place, training, ranks), runs the gang, and returns it with what each member may have ended with.
+
+ENDS_WELL = {0}
+LEFT = {75}
+KILLED = {-signal.SIGKILL}
+
+
+def moment(place):
+    """An epoch, as a part of all, and how long after its report: within one of the next steps."""
+    return place.random.uniform(0.02, 0.8), place.random.uniform(0, 0.01)
+
+
+def early(place):
+    return place.random.uniform(0.02, 0.4), 0
+
+
+def joined(gang):
+    if "train.gang " not in gang.log(len(gang.members) - 1):
+        raise Failure("the new one came too late")
+    return gang
+
+
+def nothing(place, training, ranks):
+    gang = place.gang(training)
+    gang.start(ranks)
+    return gang.run(), {}
+
+
+def kill_of(number):
+    def kill_one(place, training, ranks):
+        gang = place.gang(training)
+        gang.start(ranks)
+        gang.at(*moment(place), gang.members[number].kill)
+        return gang.run(), {number: KILLED}
+    return kill_one
+
+
+def two_kills(place, training, ranks):
+    gang = place.gang(training)
+    gang.start(ranks)
+    victims = place.random.sample(gang.members, 2)
+    for victim in victims:
+        gang.at(*moment(place), victim.kill)
+    return gang.run(), {victim.number: KILLED for victim in victims}
+
+
+def two_at_once(place, training, ranks):
+    gang = place.gang(training)
+    gang.start(ranks)
+    victims = place.random.sample(gang.members, 2)
+    gang.at(*moment(place), lambda: [victim.kill() for victim in victims])
+    return gang.run(), {victim.number: KILLED for victim in victims}
+
+
+def kill_while_they_meet(place, training, ranks):
+    """The second one dies as soon as the generation without the first one is formed."""
+    gang = place.gang(training)
+    gang.start(ranks)
+    first, second = place.random.sample(gang.members, 2)
+    gang.at(*moment(place), first.kill)
+    gang.when(lambda: not first.lives() and first not in gang.current, second.kill)
+    return gang.run(), {first.number: KILLED, second.number: KILLED}
+
+
+def a_join(place, training, ranks):
+    gang = place.gang(training)
+    gang.start(ranks)
+    gang.at(*early(place), gang.join_soon)
+    joined(gang.run())
+    if any("train.peer_lost" in gang.log(m.number) for m in gang.members):
+        raise Failure("a step was lost to who came")
+    return gang, {}
+
+
+def a_kill_and_a_join(place, training, ranks):
+    gang = place.gang(training)
+    gang.start(ranks)
+    victim = place.random.choice(gang.members)
+    gang.at(*early(place), lambda: (victim.kill(), gang.join()))
+    return gang.run(), {victim.number: KILLED}
+
+
+def the_founders_leave(place, training, ranks):
+    """One joins late, and all others leave: it ends the training with nothing but what they sent to it."""
+    gang = place.gang(training)
+    gang.start(ranks)
+    gang.at(0.6, 0, gang.join_soon)
+    gang.when(lambda: len(gang.members) > ranks and gang.members[ranks] in gang.current,
+              lambda: [m.kill(signal.SIGTERM) for m in gang.members[:ranks]])
+    return joined(gang.run()), dict.fromkeys(range(ranks), LEFT)
+
+
+def a_leave(place, training, ranks):
+    gang = place.gang(training)
+    gang.start(ranks)
+    leaver = place.random.choice(gang.members)
+    gang.at(*moment(place), lambda: leaver.kill(signal.SIGTERM))
+    return gang.run(), {leaver.number: LEFT}
+
+
+def asked_to_leave(place, training, ranks):
+    """By "ok stop" instead of a signal."""
+    gang = place.gang(training)
+    gang.start(ranks)
+    leaver = place.random.choice(gang.members)
+    gang.at(*moment(place), lambda: setattr(leaver, "asked_to_stop", True))
+    return gang.run(), {leaver.number: LEFT}
+
+
+def all_leave(place, training, ranks):
+    """And a new attempt goes on from the checkpoint, on as many ranks as it likes."""
+    gang = place.gang(training)
+    gang.start(ranks)
+    gang.at(*moment(place), lambda: [m.kill(signal.SIGTERM) for m in gang.members])
+    gang.run()
+    if any(m.status != 75 for m in gang.members):
+        raise Failure(f"not all left: {[m.status for m in gang.members]}")
+    again = place.gang(training, attempt=2)
+    again.start(place.random.randint(1, 4))
+    again.run()
+    if "train.resume " not in again.log(0):
+        raise Failure("the second attempt did not start from a checkpoint")
+    return again, {}
+
+
+def all_die(place, training, ranks):
+    gang = place.gang(training)
+    gang.start(ranks)
+    gang.at(*moment(place), lambda: [m.kill() for m in gang.members])
+    gang.run()
+    again = place.gang(training, attempt=2)
+    again.start(place.random.randint(1, 4))
+    return again.run(), {}
+
+
+def a_cut_connection(place, training, ranks):
+    gang = place.gang(training)
+    gang.start(ranks)
+    one, other = place.random.sample(gang.members, 2)
+    cuts = []
+    gang.at(*moment(place), lambda: cuts.append(gang.cut(one, other)))
+    gang.run()
+    if not cuts or cuts[0] == 0:
+        raise Failure("no connection was found to cut")
+    if not any("broke" in text for _, text in gang.events):
+        raise Failure("nobody said that the generation broke")
+    return gang, {}
+
+
+def a_worker_away(place, training, ranks):
+    """All control sockets vanish for a while, during which a member dies."""
+    gang = place.gang(training)
+    gang.start(ranks)
+    victim = place.random.choice(gang.members)
+    since = []
+
+    def go_away():
+        since.append(time.monotonic())
+        for member in gang.members:
+            member.lose_worker()
+        victim.kill()
+
+    def come_back():
+        for member in gang.members:
+            if member.lives():
+                member.listen()
+
+    gang.at(*moment(place), go_away)
+    gang.when(lambda: since and time.monotonic() - since[0] > 0.5, come_back)
+    return gang.run(), {victim.number: KILLED}
+
+
+def leader_dies_before_it_writes(place, training, ranks):
+    gang = place.gang(training)
+    gang.start(ranks)
+    gang.at(1.0, 0, gang.members[0].kill)
+    return gang.run(), {0: KILLED}
+
+
+def leader_dies_after_it_wrote(place, training, ranks):
+    """Its success is not recorded: its machine died with the news."""
+    gang = place.gang(training)
+    gang.loses_success = 1
+    gang.start(ranks)
+    return gang.run(), {}
+
+
+def another_engine(place, training, ranks):
+    """The last one reads other parameters: it is refused, and the others do not notice."""
+    gang = place.gang(training, other_parameters={ranks - 1: {"seed": 4}})
+    gang.start(ranks)
+    return gang.run(), {ranks - 1: LEFT}
+
+
+def any_kill(place, training, ranks):
+    return kill_of(place.random.randrange(ranks))(place, training, ranks)
+
+
+# name: (what happens, the least number of ranks, part of the smoke test with so many ranks)
+EVENTS = {
+    "nothing": (nothing, 1, (3, 8)),
+    "a rank is killed": (any_kill, 2, (3,)),
+    "the leader is killed": (kill_of(0), 2, (3,)),
+    "two are killed": (two_kills, 3, ()),
+    "two are killed at once": (two_at_once, 3, (4,)),
+    "one is killed while they meet": (kill_while_they_meet, 3, (4,)),
+    "one joins": (a_join, 1, (1,)),
+    "one is killed, one joins": (a_kill_and_a_join, 2, ()),
+    "the founders leave": (the_founders_leave, 1, (2,)),
+    "one leaves (SIGTERM)": (a_leave, 2, (3,)),
+    "one leaves (asked)": (asked_to_leave, 2, ()),
+    "all leave, and are run again": (all_leave, 1, (2,)),
+    "all are killed, and are run again": (all_die, 1, ()),
+    "a connection is cut": (a_cut_connection, 2, (3,)),
+    "the worker is away, one is killed": (a_worker_away, 2, (3,)),
+    "the leader dies before it writes": (leader_dies_before_it_writes, 2, (2,)),
+    "the leader dies after it wrote": (leader_dies_after_it_wrote, 2, (2,)),
+    "one computes other bits": (another_engine, 2, (2,)),
+}
+
+
+def check(place, training, name, ranks):
+    """None when all is well, else what is wrong."""
+    gang, ends = None, {}
+    try:
+        gang, ends = EVENTS[name][0](place, training, ranks)
+        for member in gang.members:
+            expected = ends.get(member.number, ENDS_WELL)
+            if member.status not in expected:
+                return f"member {member.number} ended with {member.status}, expected {sorted(expected)}"
+        output = gang.result()
+        expected, epochs, _ = place.reference(training)
+        if digest(output) != expected:
+            return "another model"
+        if history(output) != epochs:
+            return "another history"
+        place.recoveries += [gang.recovery_s()] if gang.recovery_s() is not None else []
+    except Failure as failure:
+        return str(failure)
+    return None
+
+
+def keep(place, count):
+    """The folder of a run that failed is kept."""
+    kept = os.path.join(place.folder, f"failed-{count}")
+    for attempt in (1, 2):
+        source = os.path.join(place.folder, f"attempt-{attempt}")
+        if os.path.exists(source):
+            shutil.copytree(source, os.path.join(kept, str(attempt)), ignore=lambda d, n: [x for x in n if x == "control"])
+    return kept
+
+
+def plan(options):
+    only = options.only or [""]
+    for training in TRAININGS:
+        for name, (_, least, smoke) in EVENTS.items():
+            if not any(word in f"{training} {name}" for word in only):
+                continue
+            ranks = [r for r in (smoke if options.smoke else options.ranks) if r >= least]
+            if options.smoke and training != "mlp+adamw" and name not in ("nothing", "the founders leave"):
+                continue
+            yield training, name, ranks
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bin", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--only", action="append")
+    parser.add_argument("--ranks", default="1,2,3,4,8", type=lambda text: [int(x) for x in text.split(",")])
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--repeat", type=int, default=1)
+    options = parser.parse_args()
+    place = Place(options)
+    print(f"seed {options.seed}\n\n| training | what happens | ranks | same model | seconds |\n|---|---|---|---|---|")
+    failures = []
+    for training, name, ranks in plan(options):
+        start, good, all_runs = time.time(), 0, 0
+        for count in [r for r in ranks for _ in range(options.repeat)]:
+            what = check(place, training, name, count)
+            all_runs += 1
+            good += what is None
+            if what is not None:
+                failures.append(f"{training}, {name}, {count} ranks: {what} ({keep(place, len(failures))})")
+        if all_runs:
+            seconds = (time.time() - start) / all_runs
+            print(f"| {training} | {name} | {','.join(map(str, ranks))} | {good} of {all_runs} | {seconds:.1f} |", flush=True)
+    if place.recoveries:
+        print(f"\nfrom a kill to when all others trained on: {1000 * statistics.median(place.recoveries):.0f} ms in the "
+              f"median of {len(place.recoveries)}, {1000 * max(place.recoveries):.0f} at most")
+    for failure in failures:
+        print(f"FAILED: {failure}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: mlq authors
+"""A played scheduler and worker for one elastic stage: real processes of mlq-op train.native, each with a control
+socket of its own, and memberships formed by the rules of lib/task/task.h. What happens to whom and when is said
+by the caller, with Gang.when."""
+import contextlib
+import ctypes
+import datetime
+import json
+import os
+import re
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+MOVE_ON_S = 0.005
+SYS_PIDFD_GETFD = 438
+
+
+class Failure(Exception):
+    pass
+
+
+class Member:
+    def __init__(self, gang, number):
+        self.gang = gang
+        self.number = number
+        self.folder = os.path.join(gang.folder, f"member-{number}")
+        self.output = os.path.join(self.folder, "output")
+        os.makedirs(self.output)
+        self.socket_path = os.path.join(self.folder, "control")
+        self.log_path = os.path.join(self.folder, "log")
+        self.ready = None  # (port, fingerprint)
+        self.is_welcome = True  # else: other bits
+        self.status = None  # as subprocess has it, once it has ended
+        self.asked_to_stop = False
+        self.connections = []
+        self.listener = None
+        self.listen()
+        environment = {
+            "PATH": os.environ["PATH"], "HOME": self.folder, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+            "MLQ_CONTROL": self.socket_path, "MLQ_OUTPUT": self.output, "MLQ_CHECKPOINT": gang.checkpoints,
+            "MLQ_WITH": gang.with_path(number), "MLQ_JOB": "1", "MLQ_STAGE": "train", "MLQ_ATTEMPT": gang.attempt,
+            "MLQ_ELASTIC": "1..8", "RANK": str(number),
+        }
+        environment.update(gang.inputs)
+        environment.update({k: v for k, v in os.environ.items() if k.startswith(("ASAN_", "UBSAN_", "LSAN_", "TSAN_"))})
+        with open(self.log_path, "w") as log:
+            self.process = subprocess.Popen([gang.program, "train.native"], env=environment, stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, cwd=self.folder)
+        self.pidfd = os.pidfd_open(self.process.pid)
+        gang.selector.register(self.pidfd, selectors.EVENT_READ, self.end)
+
+    def listen(self):
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(self.socket_path)
+        self.listener.listen(8)
+        self.gang.selector.register(self.listener, selectors.EVENT_READ, self.accept)
+
+    def accept(self):
+        connection, _ = self.listener.accept()
+        self.connections.append(Connection(self, connection))
+
+    def lose_worker(self):
+        """The worker is away: its socket and its connections are gone."""
+        self.gang.selector.unregister(self.listener)
+        self.listener.close()
+        os.unlink(self.socket_path)
+        for connection in list(self.connections):
+            connection.close()
+
+    def end(self):
+        self.gang.selector.unregister(self.pidfd)
+        os.close(self.pidfd)
+        self.status = self.process.wait()
+        if self.socket_path and os.path.exists(self.socket_path):
+            self.lose_worker()
+        self.gang.ended(self)
+
+    def kill(self, number=signal.SIGKILL):
+        if self.status is None:
+            self.process.send_signal(number)
+            self.gang.kills += [time.time()] if number == signal.SIGKILL else []
+
+    def lives(self):
+        return self.status is None
+
+
+class Connection:
+    def __init__(self, member, connection):
+        self.member = member
+        self.socket = connection
+        self.buffer = b""
+        self.waits_after = None  # members AFTER, not yet answered
+        member.gang.selector.register(connection, selectors.EVENT_READ, self.read)
+
+    def close(self):
+        if self in self.member.connections:
+            self.member.connections.remove(self)
+            self.member.gang.selector.unregister(self.socket)
+            self.socket.close()
+
+    def read(self):
+        data = b""
+        with contextlib.suppress(OSError):
+            data = self.socket.recv(65536)
+        if not data:
+            self.close()
+            return
+        self.buffer += data
+        while b"\n" in self.buffer and self in self.member.connections:
+            line, self.buffer = self.buffer.split(b"\n", 1)
+            self.serve(line.decode())
+
+    def reply(self, text):
+        with contextlib.suppress(OSError):
+            self.socket.sendall(text.encode())
+
+    def serve(self, line):
+        member, gang = self.member, self.member.gang
+        words = line.split()
+        if words[0] == "members":
+            self.waits_after = int(words[1])
+            gang.answer(self)
+            return
+        if words[0] == "ready":
+            gang.is_ready(member, int(words[1]), words[2], int(words[3]) if len(words) > 3 else None)
+        elif words[0] == "metric":
+            gang.reported(member, int(words[3]))
+            if gang.awaited is not None:
+                gang.held.append(self)
+                return
+        self.accept_report()
+
+    def accept_report(self):
+        self.reply("ok stop\n" if self.member.asked_to_stop else "ok go\n")
+
+
+class Gang:
+    """One attempt. `inputs` are the MLQ_INPUT_ variables; `withs` the parameters, and those of single members."""
+
+    def __init__(self, program, folder, inputs, parameters, attempt="1", other_parameters=None):
+        self.program, self.folder, self.inputs, self.attempt = program, folder, inputs, attempt
+        self.parameters, self.other_parameters = parameters, other_parameters or {}
+        self.checkpoints = os.path.join(os.path.dirname(folder), "checkpoints")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        self.selector = selectors.DefaultSelector()
+        self.members = []
+        self.placed = 0
+        self.generation = 0
+        self.fingerprint = None
+        self.current = []
+        self.is_over = False
+        self.epoch = 0  # that the leader has reported
+        self.rules = []  # [test, action], each done once
+        self.events = []  # (seconds, text)
+        self.awaited = None  # a member that joins: until it is there, reports of metrics wait for their answer
+        self.held = []
+        self.kills = []  # when
+        self.loses_success = 0  # so many successes of leaders are taken for deaths
+
+    def note(self, text):
+        self.events.append((time.time(), text))
+
+    def with_path(self, number):
+        path = os.path.join(self.folder, f"with-{number}.json")
+        with open(path, "w") as file:
+            json.dump({**self.parameters, **self.other_parameters.get(number, {})}, file)
+        return path
+
+    # ---- What the caller says ----
+
+    def start(self, count):
+        for _ in range(count):
+            self.join()
+        self.placed = count
+
+    def join(self):
+        self.members.append(Member(self, len(self.members)))
+        return self.members[-1]
+
+    def join_soon(self):
+        """The training does not go on for long before the new one has come."""
+        self.awaited = self.join()
+
+    def let_go(self):
+        self.awaited = None
+        for connection in self.held:
+            connection.accept_report()
+        self.held = []
+
+    def when(self, test, action):
+        """Once test() is true, action() is done."""
+        self.rules.append((test, action))
+
+    def at(self, fraction, delay_s, action):
+        """When the leader reports that this part of the epochs is done: it waits for the answer meanwhile."""
+        def arm():
+            due = time.monotonic() + delay_s
+            self.when(lambda: time.monotonic() >= due, action)
+        self.when(lambda: self.epoch >= fraction * self.parameters["epochs"], arm)
+
+    def obey(self):
+        for rule in [rule for rule in self.rules if rule[0]()]:
+            self.rules.remove(rule)
+            rule[1]()
+
+    def leader(self):
+        return self.current[0] if self.current else None
+
+    def run(self, limit_s=120):
+        deadline = time.monotonic() + limit_s
+        while any(member.lives() for member in self.members):
+            if time.monotonic() > deadline:
+                for member in self.members:
+                    member.kill()
+                raise Failure(f"not at its end after {limit_s} s")
+            for key, _ in self.selector.select(MOVE_ON_S):
+                key.data()
+            self.obey()
+        return self
+
+    # ---- What the members say ----
+
+    def reported(self, member, epoch):
+        if member is self.leader():
+            self.epoch = epoch
+            self.obey()
+            self.obey()  # what the first one has armed
+
+    def is_ready(self, member, port, fingerprint, broken):
+        is_new = member.ready is None
+        member.ready = (port, fingerprint)
+        if broken is not None:
+            self.note(f"{member.number} says that generation {broken} broke")
+        if is_new or broken == self.generation:
+            self.form()
+        if member is self.awaited:
+            self.let_go()
+
+    def ended(self, member):
+        self.note(f"{member.number} ended with {member.status}")
+        if member is self.awaited:
+            self.let_go()
+        if member.status == 0 and member is self.leader() and not self.is_over:
+            if self.loses_success > 0:
+                self.loses_success -= 1
+            else:
+                self.is_over = True
+        self.form()
+
+    def form(self):
+        if self.generation == 0 and not all(m.ready or not m.lives() for m in self.members[:max(self.placed, 1)]):
+            return
+        if self.generation == 0 and self.placed == 0:
+            return
+        for member in [m for m in self.members if m.ready]:
+            self.fingerprint = self.fingerprint or member.ready[1]  # the first member's counts
+            member.is_welcome = member.ready[1] == self.fingerprint
+            member.asked_to_stop = member.asked_to_stop or not member.is_welcome
+        self.generation += 1
+        self.current = [] if self.is_over else [m for m in self.members if m.lives() and m.ready and m.is_welcome]
+        self.note(f"generation {self.generation}: {[m.number for m in self.current]}")
+        for member in self.members:
+            for connection in list(member.connections):
+                self.answer(connection)
+
+    def answer(self, connection):
+        if connection.waits_after is None or self.generation <= connection.waits_after:
+            return
+        connection.waits_after = None
+        text = f"{self.generation}\n" + "".join(f"{m.number} 127.0.0.1 {m.ready[0]}\n" for m in self.current)
+        connection.reply(f"data {len(text)}\n{text}")
+
+    # ---- What is done to them ----
+
+    def cut(self, one, other):
+        """Ends a connection between two members that both go on living: the kernel's sockets of `one` that lead to
+        `other` are taken over and shut down."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        others = local_ports(other.process.pid)
+        cuts = 0
+        for number, _, remote in tcp_sockets(one.process.pid):
+            if remote not in others:
+                continue
+            fd = libc.syscall(SYS_PIDFD_GETFD, one.pidfd, number, 0)
+            if fd >= 0:
+                with socket.socket(fileno=fd) as taken:
+                    with contextlib.suppress(OSError):
+                        taken.shutdown(socket.SHUT_RDWR)
+                        cuts += 1
+        return cuts
+
+    # ---- What came of it ----
+
+    def log(self, number):
+        with open(self.members[number].log_path) as file:
+            return file.read()
+
+    def recovery_s(self):
+        """From the only kill to when the last survivor trained on; None when there was another number of kills."""
+        if len(self.kills) != 1:
+            return None
+        nexts = []
+        for member in self.members:
+            stamps = re.findall(r"^(\S+)Z info train\.gang ", self.log(member.number), re.M)
+            times = [datetime.datetime.fromisoformat(stamp + "+00:00").timestamp() for stamp in stamps]
+            nexts += [time for time in times if time > self.kills[0]][:1]
+        return max(nexts) - self.kills[0] if nexts else None
+
+    def result(self):
+        """The output folder of the leader whose success counted."""
+        winners = [m for m in self.members if m.status == 0 and os.path.exists(os.path.join(m.output, "history.json"))]
+        if not winners:
+            raise Failure(f"nobody wrote outputs; ends: {[m.status for m in self.members]}")
+        return winners[-1].output
+
+
+def tcp_sockets(pid):
+    """(descriptor, local port, remote port) of a process's established connections."""
+    inodes = {}
+    for name in ("tcp", "tcp6"):
+        with open(f"/proc/{pid}/net/{name}") as table:
+            for line in list(table)[1:]:
+                fields = line.split()
+                if fields[3] == "01":
+                    inodes[fields[9]] = (int(fields[1].split(":")[1], 16), int(fields[2].split(":")[1], 16))
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            match = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{name}"))
+            if match and match[1] in inodes:
+                found.append((int(name), *inodes[match[1]]))
+    return found
+
+
+def local_ports(pid):
+    return {local for _, local, _ in tcp_sockets(pid)}
