@@ -6,13 +6,9 @@
 #include <string.h>
 
 #include "lib/sys/fs.h"
-#include "lib/sys/mem.h"
-#include "worker/exec/kv.h"
 
-#define NOTE_FILE      "assign"
-#define NOTE_BYTES_MAX (64u << 10)
-#define ARGS_MAX       10000
-#define RANKS_MAX      4096
+#define ARGS_MAX  10000
+#define RANKS_MAX 4096
 
 static bool has_nul(struct mlq_str text)
 {
@@ -117,45 +113,4 @@ int assignment_copy(const struct msg_assignment *from, struct mlq_region *region
     return is_good ? MLQ_OK
                    : mlq_fail(err, MLQ_EINVAL,
                               "the scheduler's assignment is not usable: a name or a text in it");
-}
-
-int assignment_save_note(const char *dir, const struct assignment_note *note, struct mlq_err *err)
-{
-    struct kv kv = {0};
-    kv_put(&kv, "control", mlq_str_from(note->control));
-    kv_put(&kv, "checkpoint", mlq_str_from(note->checkpoint));
-    kv_put_i64(&kv, "grace_ns", note->grace_ns);
-    char *path = mlq_fs_join(dir, NOTE_FILE);
-    int rc = mlq_fs_write_whole(path, (struct mlq_str){.ptr = kv.data, .len = kv.len}, 0600, err);
-    mlq_free(path);
-    kv_fini(&kv);
-    return rc;
-}
-
-int assignment_load_note(const char *dir, struct mlq_region *region, struct assignment_note *note,
-                         struct mlq_err *err)
-{
-    char *path = mlq_fs_join(dir, NOTE_FILE);
-    char *data = NULL;
-    size_t len = 0;
-    *note = (struct assignment_note){0};
-    int rc = mlq_fs_read(path, NOTE_BYTES_MAX, &data, &len, err);
-    struct mlq_str rest = {.ptr = data, .len = len};
-    struct mlq_str key;
-    struct mlq_str value;
-    while (rc == MLQ_OK && kv_next(&rest, &key, &value)) {
-        if (mlq_str_eq_c(key, "control")) {
-            note->control = mlq_region_strndup(region, value);
-        } else if (mlq_str_eq_c(key, "checkpoint")) {
-            note->checkpoint = mlq_region_strndup(region, value);
-        } else if (mlq_str_eq_c(key, "grace_ns")) {
-            (void)mlq_str_i64(value, &note->grace_ns);
-        }
-    }
-    if (rc == MLQ_OK && (note->control == NULL || note->checkpoint == NULL)) {
-        rc = mlq_fail(err, MLQ_ECORRUPT, "%s is not complete", path);
-    }
-    mlq_free(data);
-    mlq_free(path);
-    return rc;
 }

@@ -54,6 +54,7 @@ static struct attempt *create(struct worker *worker, uint64_t number, uint32_t r
     attempt->rank = rank;
     attempt->region = mlq_region_create();
     attempt->dir = home_attempt_dir(&worker->home, attempt->region, number, rank);
+    attempt->has_groups = true;
     attempt->mark = mlq_region_format(attempt->region, "MLQ_OUTPUT=%s/out", attempt->dir);
     struct attempt **bucket = bucket_of(worker, number, rank);
     attempt->next = *bucket;
@@ -291,9 +292,8 @@ static void on_started(void *context)
     feed(attempt, AGENT_EV_SHIM_STARTED, WORKER_CAUSE_NONE);
 }
 
-static void on_ended(void *context, const struct shimfile_end *end)
+static void take_end(struct attempt *attempt, const struct shimfile_end *end)
 {
-    struct attempt *attempt = context;
     say_detail(attempt, end->detail);
     attempt->has_ended = true;
     log_info("attempt.ended", "attempt=%llu rank=%u cause=%d exit=%d signal=%d detail=\"%s\"",
@@ -307,6 +307,13 @@ static void on_ended(void *context, const struct shimfile_end *end)
                                                       .cause = end->cause,
                                                       .exit_code = end->exit_code,
                                                       .signal = end->signal});
+}
+
+static void on_ended(void *context, const struct shimfile_end *end)
+{
+    struct attempt *attempt = context;
+    attempt->has_groups = false; /* the shim, or the link for it, removed them */
+    take_end(attempt, end);
 }
 
 static int open_shim(struct attempt *attempt, const char *program, int64_t lease_deadline_ns,
@@ -351,7 +358,7 @@ void attempt_spawn(struct worker *worker, const struct agent_action *action)
     if (rc != MLQ_OK) {
         struct shimfile_end end = {.cause = WORKER_CAUSE_NODE, .exit_code = -1};
         (void)snprintf(end.detail, sizeof end.detail, "%.*s", (int)sizeof end.detail - 1, err.text);
-        on_ended(attempt, &end);
+        take_end(attempt, &end);
     }
 }
 
@@ -391,14 +398,16 @@ void attempt_adopt(struct worker *worker, uint64_t number, uint32_t rank)
 {
     struct attempt *attempt = create(worker, number, rank);
     struct mlq_err err = MLQ_ERR_INIT;
-    struct assignment_note note;
+    struct shimfile_conf conf;
+    struct mlq_region *region = mlq_region_create(); /* an environment may be large */
     attempt->notes = notes_create(attempt->dir);
-    int rc = assignment_load_note(attempt->dir, attempt->region, &note, &err);
+    int rc = shimfile_load_conf(attempt->dir, region, &conf, &err);
     if (rc == MLQ_OK) {
-        attempt->control_path = note.control;
-        attempt->checkpoint = note.checkpoint;
+        attempt->control_path = mlq_region_strdup(attempt->region, conf.control);
+        attempt->checkpoint = mlq_region_strdup(attempt->region, conf.checkpoint);
         rc = open_control(attempt, &err);
     }
+    mlq_region_destroy(&region);
     if (rc != MLQ_OK) {
         /* It was killed while it was prepared: nothing of it runs, which the lock will prove. */
         log_info("attempt.incomplete", "attempt=%llu rank=%u note=\"%s\"",
@@ -457,13 +466,16 @@ struct removal {
     uv_work_t work;
     struct worker *worker;
     char *dir; /* owned */
+    bool has_groups;
     struct mlq_err err;
 };
 
 static void remove_work(uv_work_t *work)
 {
     struct removal *removal = work->data;
-    shimlink_clean_groups(removal->dir);
+    if (removal->has_groups) {
+        (void)shimlink_clean_groups(removal->dir);
+    }
     (void)mlq_fs_remove_tree(removal->dir, &removal->err);
 }
 
@@ -479,12 +491,13 @@ static void removed(uv_work_t *work, int status)
     mlq_free(removal);
 }
 
-static void remove_folder(struct worker *worker, const char *dir)
+static void remove_folder(struct worker *worker, const struct attempt *attempt)
 {
     struct removal *removal = mlq_alloc(sizeof *removal);
     removal->work.data = removal;
     removal->worker = worker;
-    removal->dir = mlq_strdup(dir);
+    removal->dir = mlq_strdup(attempt->dir);
+    removal->has_groups = attempt->has_groups;
     worker->jobs++;
     MLQ_ASSERT(uv_queue_work(worker->loop, &removal->work, remove_work, removed) == 0);
 }
@@ -493,7 +506,7 @@ void attempt_remove(struct worker *worker, const struct agent_action *action)
 {
     struct attempt *attempt = must_find(worker, action);
     if (!attempt->in_agent) {
-        remove_folder(worker, attempt->dir);
+        remove_folder(worker, attempt);
     }
     outbound_flush(worker);
     destroy(attempt);

@@ -68,13 +68,16 @@ static int take_lock(struct home *home, struct mlq_err *err)
 static void forget_end(void *context, uint64_t attempt, uint32_t rank)
 {
     const struct home *home = context;
-    char *path = mlq_format("%s/%llu-%u/" SHIMFILE_EXIT, home->attempts,
-                            (unsigned long long)attempt, (unsigned)rank);
-    if (unlink(path) == 0) {
+    char *dir = mlq_format("%s/%llu-%u", home->attempts, (unsigned long long)attempt, (unsigned)rank);
+    struct mlq_err err = MLQ_ERR_INIT;
+    int rc = shimfile_forget_end(dir, &err);
+    if (rc == MLQ_OK) {
         log_info("home.forgotten", "attempt=%llu rank=%u", (unsigned long long)attempt,
                  (unsigned)rank);
+    } else if (rc != MLQ_ENOENT) {
+        log_error("home.unforgotten", "error=\"%s\"", err.text);
     }
-    mlq_free(path);
+    mlq_free(dir);
 }
 
 /* What tasks wrote is not synced to the disk, so after a start of the machine an attempt's folder

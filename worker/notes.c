@@ -22,8 +22,9 @@ struct notes {
     struct mlq_region *names; /* what the slices below point into */
     char *path;               /* of its file, which the first metric makes */
     int fd;                   /* -1: it was not made, or could not be */
-    struct msg_metric latest[NOTES_NAMES_MAX];
+    struct msg_metric *latest; /* owned */
     size_t latest_count;
+    size_t latest_room;
     struct msg_metric *pending; /* owned */
     size_t pending_count;
     size_t pending_room;
@@ -31,6 +32,16 @@ struct notes {
     bool has_progress;
     char text[NOTES_TEXT_BYTES_MAX];
 };
+
+/* Room for one more. */
+static struct msg_metric *grown(struct msg_metric *items, size_t count, size_t *room)
+{
+    if (count < *room) {
+        return items;
+    }
+    *room = *room == 0 ? 16 : *room * 2;
+    return mlq_realloc_array(items, *room, sizeof *items);
+}
 
 /* The entry of a name, made when it is new; NULL when there are too many. */
 static struct msg_metric *find(struct notes *notes, struct mlq_str name)
@@ -43,8 +54,9 @@ static struct msg_metric *find(struct notes *notes, struct mlq_str name)
     if (notes->latest_count == NOTES_NAMES_MAX) {
         return NULL;
     }
+    notes->latest = grown(notes->latest, notes->latest_count, &notes->latest_room);
     struct msg_metric *entry = &notes->latest[notes->latest_count++];
-    entry->name = mlq_region_copy(notes->names, name);
+    *entry = (struct msg_metric){.name = mlq_region_copy(notes->names, name)};
     return entry;
 }
 
@@ -114,6 +126,7 @@ void notes_destroy(struct notes **notes)
     mlq_region_destroy(&(*notes)->names);
     mlq_free((*notes)->path);
     mlq_free((*notes)->pending);
+    mlq_free((*notes)->latest);
     mlq_free(*notes);
     *notes = NULL;
 }
@@ -147,10 +160,7 @@ int notes_add_metric(struct notes *notes, struct mlq_str name, double value, int
     entry->value = value;
     entry->step = step;
     entry->at_us = at_us;
-    if (notes->pending_count == notes->pending_room) {
-        notes->pending_room = notes->pending_room == 0 ? 16 : notes->pending_room * 2;
-        notes->pending = mlq_realloc_array(notes->pending, notes->pending_room, sizeof *entry);
-    }
+    notes->pending = grown(notes->pending, notes->pending_count, &notes->pending_room);
     notes->pending[notes->pending_count++] = *entry;
     write_line(notes, entry);
     return MLQ_OK;

@@ -13,7 +13,6 @@
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
-#include "worker/assignment.h"
 #include "worker/exec/joblog.h"
 #include "worker/exec/shimfile.h"
 #include "worker/taskenv.h"
@@ -25,7 +24,9 @@
 static int make_dir(struct prepare_job *job, const char *name, const char **path)
 {
     *path = mlq_region_format(job->region, "%s/%s", job->dir, name);
-    return mlq_fs_make_dirs(*path, 0700, &job->err);
+    return mkdir(*path, 0700) == 0
+               ? MLQ_OK
+               : mlq_fail(&job->err, MLQ_EIO, "make folder %s: %s", *path, strerror(errno));
 }
 
 static int make_dirs(struct prepare_job *job, struct taskenv_paths *paths)
@@ -34,7 +35,8 @@ static int make_dirs(struct prepare_job *job, struct taskenv_paths *paths)
     paths->bin_dir = job->bin_dir;
     paths->control = job->control;
     paths->in = mlq_region_format(job->region, "%s/in", job->dir); /* the first input makes it */
-    int rc = make_dir(job, "work", &paths->work);
+    int rc = mlq_fs_make_dirs(job->dir, 0700, &job->err);
+    rc = rc == MLQ_OK ? make_dir(job, "work", &paths->work) : rc;
     rc = rc == MLQ_OK ? make_dir(job, "out", &paths->out) : rc;
     return rc == MLQ_OK ? make_dir(job, "tmp", &paths->tmp) : rc;
 }
@@ -114,12 +116,16 @@ static int read_fence(const char *fence, uint64_t *highest, struct mlq_err *err)
     return rc == MLQ_ENOENT ? MLQ_OK : rc;
 }
 
-/* In the shared store and named by the task: its next attempt finds it, wherever it runs. */
+/* In the shared store and named by the task: its next attempt finds it, wherever it runs. Who makes
+ * it as the task's first attempt needs no fence: there is no earlier one to keep out. */
 static int open_checkpoint(struct prepare_job *job)
 {
     const struct msg_assignment *a = job->assignment;
     job->checkpoint = mlq_region_format(job->region, "%s/checkpoints/%llu-%u-%u", job->store,
                                         (unsigned long long)a->job, a->stage, a->index);
+    if (a->restart_count == 0 && mkdir(job->checkpoint, 0700) == 0) {
+        return MLQ_OK;
+    }
     const char *fence = mlq_region_format(job->region, "%s/.fence", job->checkpoint);
     uint64_t highest = 0;
     int rc = mlq_fs_make_dirs(job->checkpoint, 0700, &job->err);
@@ -169,6 +175,8 @@ static int describe(struct prepare_job *job, const struct taskenv_paths *paths)
         .log_head_bytes = JOBLOG_HEAD_BYTES_DEFAULT,
         .log_tail_bytes = JOBLOG_TAIL_BYTES_DEFAULT,
         .workdir = paths->work,
+        .control = job->control,
+        .checkpoint = job->checkpoint,
         .argv = build_argv(job),
         .env = taskenv_build(a, paths, job->probe, mlq_clock_wall_us(), job->region),
     };
@@ -182,10 +190,7 @@ static int describe(struct prepare_job *job, const struct taskenv_paths *paths)
                           (unsigned long long)a->member.attempt, a->member.rank);
     cgroup_make(job->cgroups, name, &bounds, job->region, conf.cgroups, &is_mem_bounded);
     conf.mem_bytes = is_mem_bounded ? 0 : a->mem_bytes;
-    const struct assignment_note note = {
-        .control = job->control, .checkpoint = job->checkpoint, .grace_ns = a->grace_ns};
-    int rc = assignment_save_note(job->dir, &note, &job->err);
-    return rc == MLQ_OK ? shimfile_save_conf(job->dir, &conf, &job->err) : rc;
+    return shimfile_save_conf(job->dir, &conf, &job->err);
 }
 
 static int write_with(struct prepare_job *job, struct taskenv_paths *paths)

@@ -63,6 +63,7 @@ struct attempt {
     uv_work_t work;
     char detail[SHIMFILE_DETAIL_BYTES]; /* how it ended, for people */
     bool has_ended;
+    bool has_groups; /* there may be control groups of it */
     bool in_agent;  /* completed here: no folder, no process (op_schema.h) */
     bool must_stop; /* what a task hears when it asks */
 };

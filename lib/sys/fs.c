@@ -166,8 +166,11 @@ int mlq_fs_make_dirs(const char *path, mode_t mode, struct mlq_err *err)
     if (path[0] == '\0') {
         return mlq_fail(err, MLQ_EINVAL, "make folder: the path is empty");
     }
-    if (mkdir(path, mode) == 0) {
-        return MLQ_OK; /* mostly its parent is there */
+    /* Mostly its parent is there, or it. */
+    struct stat status;
+    if (mkdir(path, mode) == 0 ||
+        (errno == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode))) {
+        return MLQ_OK;
     }
     char *partial = mlq_strdup(path);
     int rc = MLQ_OK;
@@ -185,7 +188,6 @@ int mlq_fs_make_dirs(const char *path, mode_t mode, struct mlq_err *err)
             break;
         }
     }
-    struct stat status;
     if (rc == MLQ_OK && (stat(path, &status) != 0 || !S_ISDIR(status.st_mode))) {
         rc = mlq_fail(err, MLQ_EEXIST, "make folder %s: something else has that name", path);
     }
@@ -300,6 +302,9 @@ static int tree_step(struct tree_walk *walk, struct mlq_err *err)
     if (errno != EISDIR && errno != EPERM) {
         return fail_errno(err, "remove", entry->d_name);
     }
+    if (unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR) == 0) { /* empty, as many are */
+        return MLQ_OK;
+    }
     return walk->depth == TREE_OPEN_MAX ? tree_move_up(walk, dirfd(dir), entry->d_name, err)
                                         : tree_enter(walk, dirfd(dir), entry->d_name, err);
 }
@@ -311,6 +316,9 @@ int mlq_fs_remove_tree(const char *path, struct mlq_err *err)
     }
     if (errno != EISDIR && errno != EPERM) {
         return fail_errno(err, "remove", path);
+    }
+    if (rmdir(path) == 0) { /* empty, as many are */
+        return MLQ_OK;
     }
     struct tree_walk walk = {.depth = 0};
     int rc = tree_enter(&walk, AT_FDCWD, path, err);

@@ -7,6 +7,8 @@
 
 #include <dirent.h>
 
+#include "worker/exec/shimfile.h"
+
 #define NOOPS 20
 
 static struct fake fake;
@@ -443,6 +445,12 @@ static void test_checkpoint_survives(void **state)
 
 /* ---- Logs ---- */
 
+static bool has_end(const char *dir)
+{
+    struct shimfile_end end;
+    return shimfile_load_end(dir, &end, NULL) == MLQ_OK;
+}
+
 static void read_log(uint64_t attempt, uint64_t offset, int64_t wait_ns)
 {
     static uint64_t request;
@@ -494,16 +502,16 @@ static void test_worker_killed(void **state)
     assign_shell(170, "echo x >> $MLQ_CHECKPOINT/count; mlq-task metric before=1;"
                       "until [ -e go ]; do sleep 0.01; done; mlq-task metric after=2; exit 5");
     /* They share a checkpoint folder: one that is prepared after a later attempt is fenced. */
-    FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/170-0/started"));
+    FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/170-0/log"));
     assign_shell(
         171, "echo x >> $MLQ_CHECKPOINT/count; until [ -e go ]; do sleep 0.01; done; echo done");
     /* Not the reports of starts: a hello that a busy machine makes late brings them again. */
-    FAKE_WAIT(&fake, fake.note_count == 1 && mlq_fs_exists("home/w1/attempts/171-0/started"));
+    FAKE_WAIT(&fake, fake.note_count == 1 && mlq_fs_exists("home/w1/attempts/171-0/log"));
     assert_int_equal(fake_end_worker(&fake, SIGKILL), -SIGKILL);
     /* One ends while nobody is there, the other goes on. */
     assert_int_equal(
         mlq_fs_write_durable("home/w1/attempts/171-0/work/go", MLQ_STR(""), 0600, NULL), 0);
-    FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/171-0/exit"));
+    FAKE_WAIT(&fake, has_end("home/w1/attempts/171-0"));
     fake_start_worker(&fake);
     unsigned hellos = fake.hellos;
     FAKE_WAIT(&fake, fake.hellos > hellos);
@@ -538,7 +546,7 @@ static void test_lease(void **state)
     fake_run_for(&fake, 3 * MLQ_NS_PER_S); /* longer than a lease: heartbeats keep it alive */
     assert_null(fake_end(&fake, 180, 0));
     fake.is_deaf = true;
-    FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/180-0/exit"));
+    FAKE_WAIT(&fake, has_end("home/w1/attempts/180-0"));
     fake.is_deaf = false;
     const struct heard_end *end = wait_end(180);
     assert_int_equal(end->cause, WORKER_CAUSE_LEASE);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +22,25 @@ static void write_file(const char *path, const char *bytes, size_t len)
         mlq_fs_write_durable(path, (struct mlq_str){.ptr = bytes, .len = len}, 0600, NULL), 0);
 }
 
+/* Behind the page of the end, which is empty. */
+static void write_conf(const char *bytes, size_t len)
+{
+    char file[8192] = {0};
+    memcpy(file + 4096, bytes, len);
+    write_file(SHIMFILE_STATE, file, 4096 + len);
+}
+
+static void save_some_conf(void)
+{
+    static const char *const words[] = {"true", NULL};
+    static const char *const none[] = {NULL};
+    struct shimfile_conf conf = {.workdir = "/w",
+                                 .argv = (const char **)(uintptr_t)words,
+                                 .env = (const char **)(uintptr_t)none,
+                                 .log_tail_bytes = 1};
+    assert_int_equal(shimfile_save_conf(".", &conf, NULL), 0);
+}
+
 static void test_conf_round_trip(void **state)
 {
     (void)state;
@@ -35,6 +55,8 @@ static void test_conf_round_trip(void **state)
         .log_head_bytes = 10,
         .log_tail_bytes = 20,
         .workdir = "/w",
+        .control = "/c.sock",
+        .checkpoint = "/cp",
         .argv = argv,
         .env = env,
         .cgroups = {"/cg/1", "/cg/2"},
@@ -43,12 +65,14 @@ static void test_conf_round_trip(void **state)
     struct stat status;
     struct mlq_region *region = mlq_region_create();
     assert_int_equal(shimfile_save_conf(".", &conf, NULL), 0);
-    assert_int_equal(stat(SHIMFILE_CONF, &status), 0);
+    assert_int_equal(stat(SHIMFILE_STATE, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0600);
     assert_int_equal(shimfile_load_conf(".", region, &got, NULL), 0);
     assert_int_equal(got.lease_deadline_ns, conf.lease_deadline_ns);
     assert_int_equal(got.mem_bytes, conf.mem_bytes);
     assert_int_equal(got.nproc_max, 99);
+    assert_string_equal(got.control, "/c.sock");
+    assert_string_equal(got.checkpoint, "/cp");
     for (int i = 0; i < 4; i++) {
         assert_string_equal(got.argv[i], argv[i]);
     }
@@ -68,14 +92,20 @@ static void test_conf_nonsense(void **state)
     static const char *const bad[] = {"", "workdir=/w", "nothing here", "timeout_ns=x\0arg=a",
                                       "log_tail_bytes=1"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        write_file(SHIMFILE_CONF, bad[i], strlen(bad[i]) + 1);
+        write_conf(bad[i], strlen(bad[i]) + 1);
         assert_int_equal(shimfile_load_conf(".", region, &got, NULL), MLQ_ECORRUPT);
     }
-    static const char good[] = "arg=a\0workdir=/w\0log_tail_bytes=9\0future=1";
-    write_file(SHIMFILE_CONF, good, sizeof good);
+    static const char good[] = "arg=a\0workdir=/w\0log_tail_bytes=9\0future=1\0whole=1";
+    write_conf(good, sizeof good);
     assert_int_equal(shimfile_load_conf(".", region, &got, NULL), 0);
-    write_file(SHIMFILE_CONF, good, sizeof good - 1); /* cut short: the last NUL is missing */
+    for (size_t len = 0; len < sizeof good; len++) { /* its writer died at it */
+        write_conf(good, len);
+        assert_int_equal(shimfile_load_conf(".", region, &got, NULL), MLQ_ECORRUPT);
+    }
+    write_file(SHIMFILE_STATE, "cut in its first page", 21);
     assert_int_equal(shimfile_load_conf(".", region, &got, NULL), MLQ_ECORRUPT);
+    (void)unlink(SHIMFILE_STATE);
+    assert_int_equal(shimfile_load_conf(".", region, &got, NULL), MLQ_ENOENT);
     mlq_region_destroy(&region);
 }
 
@@ -88,7 +118,11 @@ static void test_end(void **state)
                                .ended_us = 77,
                                .detail = "over its limit"};
     struct shimfile_end got;
-    (void)unlink(SHIMFILE_EXIT);
+    (void)unlink(SHIMFILE_STATE);
+    assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ENOENT);
+    assert_int_equal(shimfile_forget_end(".", NULL), MLQ_ENOENT);
+    assert_int_equal(shimfile_save_end(".", &end, NULL), MLQ_ENOENT); /* of no task */
+    save_some_conf();
     assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ENOENT);
     assert_int_equal(shimfile_save_end(".", &end, NULL), 0);
     assert_int_equal(shimfile_load_end(".", &got, NULL), 0);
@@ -97,35 +131,67 @@ static void test_end(void **state)
     assert_int_equal(got.signal, 9);
     assert_int_equal(got.ended_us, 77);
     assert_string_equal(got.detail, "over its limit");
-    static const char *const bad[] = {"cause=13", "cause=-1", "x", "cause=1\0exit_code=256"};
-    for (size_t i = 0; i < 3; i++) {
-        write_file(SHIMFILE_EXIT, bad[i], strlen(bad[i]) + 1);
-        assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ECORRUPT);
+    static const char *const bad[] = {"cause=13", "cause=-1", "x", "exit_code=1", "cause=1\0exit_code=256"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        size_t len = i < 4 ? strlen(bad[i]) + 1 : 22;
+        assert_false(shimfile_parse_end((struct mlq_str){.ptr = bad[i], .len = len}, &got));
     }
+    assert_int_equal(shimfile_forget_end(".", NULL), 0);
+    assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ENOENT);
+    assert_int_equal(shimfile_forget_end(".", NULL), MLQ_ENOENT);
+    struct mlq_region *region = mlq_region_create();
+    struct shimfile_conf conf;
+    assert_int_equal(shimfile_load_conf(".", region, &conf, NULL), 0); /* untouched by all that */
+    mlq_region_destroy(&region);
+}
+
+/* A damaged byte anywhere in it, and there is no end: never another one. */
+static void test_end_is_whole(void **state)
+{
+    (void)state;
+    struct shimfile_end end = {.cause = WORKER_CAUSE_EXIT, .exit_code = 7, .detail = "exit status 7"};
+    struct shimfile_end got;
+    char page[4096];
+    save_some_conf();
+    assert_int_equal(shimfile_save_end(".", &end, NULL), 0);
+    int fd = open(SHIMFILE_STATE, O_RDWR);
+    assert_int_equal(pread(fd, page, sizeof page, 0), sizeof page);
+    uint32_t len;
+    memcpy(&len, page, sizeof len);
+    assert_in_range(len, 50, 1000);
+    for (off_t at = 0; at < (off_t)len + 8; at++) {
+        char other = (char)(page[at] ^ 0x10);
+        assert_int_equal(pwrite(fd, &other, 1, at), 1);
+        assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ENOENT);
+        assert_int_equal(pwrite(fd, &page[at], 1, at), 1);
+    }
+    assert_int_equal(shimfile_load_end(".", &got, NULL), 0);
+    assert_int_equal(got.exit_code, 7);
+    assert_int_equal(ftruncate(fd, 4095), 0);
+    assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ENOENT);
+    close(fd);
+    end.cause = WORKER_CAUSE_COUNT; /* whole, and still nothing that can be */
+    save_some_conf();
+    assert_int_equal(shimfile_save_end(".", &end, NULL), 0);
+    assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ECORRUPT);
 }
 
 /* The description of a task takes the room of its end; on a disk that is full meanwhile only that room is left. */
 static void test_end_has_its_room(void **state)
 {
     (void)state;
-    static const char *const words[] = {"true", NULL};
-    static const char *const none[] = {NULL};
-    struct shimfile_conf conf = {.workdir = "/w",
-                                 .argv = (const char **)(uintptr_t)words,
-                                 .env = (const char **)(uintptr_t)none,
-                                 .log_tail_bytes = 1};
     struct shimfile_end end = {.cause = WORKER_CAUSE_EXIT, .exit_code = 7};
     struct shimfile_end got;
     struct stat before;
     struct stat after;
-    (void)unlink(SHIMFILE_EXIT);
-    assert_int_equal(shimfile_save_conf(".", &conf, NULL), 0);
-    assert_int_equal(stat(SHIMFILE_ROOM, &before), 0);
-    assert_true(before.st_blocks > 0);
+    (void)unlink(SHIMFILE_STATE);
+    save_some_conf();
+    assert_int_equal(stat(SHIMFILE_STATE, &before), 0);
+    assert_true(before.st_blocks * 512 >= 4096 && before.st_size > 4096);
     assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ENOENT);
     assert_int_equal(shimfile_save_end(".", &end, NULL), 0);
-    assert_int_equal(stat(SHIMFILE_EXIT, &after), 0);
-    assert_true(after.st_ino == before.st_ino); /* nothing new was needed */
+    assert_int_equal(stat(SHIMFILE_STATE, &after), 0);
+    assert_true(after.st_ino == before.st_ino && after.st_size == before.st_size);
     assert_int_equal(shimfile_load_end(".", &got, NULL), 0);
     assert_int_equal(got.exit_code, 7);
 }
@@ -149,6 +215,7 @@ int main(void)
         cmocka_unit_test(test_conf_round_trip),
         cmocka_unit_test(test_conf_nonsense),
         cmocka_unit_test(test_end),
+        cmocka_unit_test(test_end_is_whole),
         cmocka_unit_test(test_end_has_its_room),
         cmocka_unit_test(test_lock),
     };

@@ -15,6 +15,7 @@
 #include "lib/sys/mem.h"
 #include "worker/assignment.h"
 #include "worker/config.h"
+#include "worker/exec/shimfile.h"
 #include "worker/exec/unixsock.h"
 #include "worker/home.h"
 #include "worker/notes.h"
@@ -141,18 +142,25 @@ static void test_home(void **state)
     home_close(&home);
 
     /* Another run on the same boot keeps how tasks ended; a boot in between drops it. */
-    const char *end = "base/attempts/4294967299-1/exit";
-    assert_int_equal(mlq_fs_write_whole(end, MLQ_STR("exit=0"), 0600, NULL), 0);
+    const char *dir = "base/attempts/4294967299-1";
+    const char *none[] = {NULL};
+    const char *words[] = {"true", NULL};
+    const struct shimfile_conf conf = {
+        .workdir = "/w", .argv = words, .env = none, .log_tail_bytes = 1};
+    const struct shimfile_end end = {.cause = WORKER_CAUSE_NONE};
+    struct shimfile_end got;
+    assert_int_equal(shimfile_save_conf(dir, &conf, NULL), 0);
+    assert_int_equal(shimfile_save_end(dir, &end, NULL), 0);
     assert_int_equal(home_open(&home, "base", region, &err), 0);
-    assert_true(mlq_fs_exists(end));
+    assert_int_equal(shimfile_load_end(dir, &got, NULL), 0);
     home_close(&home);
     assert_int_equal(mlq_fs_write_durable("base/boot", MLQ_STR("an earlier one\n"), 0600, NULL), 0);
     assert_int_equal(home_open(&home, "base", region, &err), 0);
-    assert_false(mlq_fs_exists(end));
-    assert_int_equal(mlq_fs_write_whole(end, MLQ_STR("exit=0"), 0600, NULL), 0);
+    assert_int_equal(shimfile_load_end(dir, &got, NULL), MLQ_ENOENT);
+    assert_int_equal(shimfile_save_end(dir, &end, NULL), 0);
     home_close(&home);
     assert_int_equal(home_open(&home, "base", region, &err), 0);
-    assert_true(mlq_fs_exists(end));
+    assert_int_equal(shimfile_load_end(dir, &got, NULL), 0);
     home_close(&home);
     assert_int_equal(mlq_fs_write_durable("base/epoch", MLQ_STR("seven"), 0600, NULL), 0);
     assert_int_equal(home_open(&home, "base", region, &err), MLQ_ECORRUPT);
@@ -330,13 +338,6 @@ static void test_assignment(void **state)
     assert_int_equal(assignment_copy(&bad, region, &copy, &err), MLQ_EINVAL);
     bad = good, bad.mem_bytes = -1;
     assert_int_equal(assignment_copy(&bad, region, &copy, &err), MLQ_EINVAL);
-    const struct assignment_note note = {.control = "/c.sock", .checkpoint = "/cp", .grace_ns = 5};
-    struct assignment_note got;
-    assert_int_equal(assignment_save_note(".", &note, &err), 0);
-    assert_int_equal(assignment_load_note(".", region, &got, &err), 0);
-    assert_string_equal(got.control, "/c.sock");
-    assert_int_equal(got.grace_ns, 5);
-    assert_int_equal(assignment_load_note("/nowhere", region, &got, &err), MLQ_ENOENT);
 }
 
 int main(void)

@@ -371,7 +371,7 @@ uint64_t cgroup_oom_kills(const char *path)
     return kills;
 }
 
-void cgroup_remove(const char *path)
+bool cgroup_remove(const char *path)
 {
-    (void)rmdir(path);
+    return rmdir(path) == 0 || errno == ENOENT;
 }

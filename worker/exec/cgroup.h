@@ -54,6 +54,6 @@ bool cgroup_join(const char *path, pid_t pid);
 void cgroup_forbid_forks(const char *path); /* so that killing comes to an end */
 int cgroup_kill(const char *path);          /* SIGKILL to each process in it; how many were seen */
 uint64_t cgroup_oom_kills(const char *path);
-void cgroup_remove(const char *path); /* fails quietly while processes are in it */
+bool cgroup_remove(const char *path);       /* false: processes are in it. Absent is fine */
 
 #endif

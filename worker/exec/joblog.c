@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/sys/fs.h"
@@ -35,29 +36,42 @@ static int open_in(const char *dir, const char *name, int flags, struct mlq_err 
     return fd;
 }
 
-static void save_pos(const struct joblog *log)
+static bool save_pos(const struct joblog *log)
 {
     const struct pos pos = {
         .total = log->total, .head_bytes = log->head_bytes, .tail_bytes = log->tail_bytes};
-    (void)!pwrite(log->pos_fd, &pos, sizeof pos, 0); /* its block exists since joblog_create */
+    return pwrite(log->pos_fd, &pos, sizeof pos, 0) == (ssize_t)sizeof pos;
+}
+
+/* Before the first byte of the ring: until then the file is the stream, and says its length. */
+static bool begin_ring(struct joblog *log)
+{
+    if (log->pos_fd < 0) {
+        log->pos_fd = open_in(log->dir, POS_FILE, O_RDWR | O_CREAT | O_TRUNC, NULL);
+        if (log->pos_fd >= 0 && !save_pos(log)) { /* the disk has no room for it */
+            close(log->pos_fd);
+            log->pos_fd = -1;
+        }
+    }
+    return log->pos_fd >= 0;
 }
 
 int joblog_create(struct joblog *log, const char *dir, uint64_t head_bytes, uint64_t tail_bytes,
                   struct mlq_err *err)
 {
-    *log =
-        (struct joblog){.fd = -1, .pos_fd = -1, .head_bytes = head_bytes, .tail_bytes = tail_bytes};
+    *log = (struct joblog){.fd = -1,
+                           .pos_fd = -1,
+                           .dir = dir,
+                           .head_bytes = head_bytes,
+                           .tail_bytes = tail_bytes};
     if (tail_bytes == 0) {
         return mlq_fail(err, MLQ_EINVAL, "a log needs room for its tail");
     }
     log->fd = open_in(dir, JOBLOG_FILE, O_RDWR | O_CREAT | O_TRUNC, err);
-    log->pos_fd = log->fd < 0 ? -1 : open_in(dir, POS_FILE, O_RDWR | O_CREAT | O_TRUNC, err);
-    if (log->pos_fd < 0) {
-        joblog_close(log);
+    if (log->fd < 0) {
         return err == NULL ? MLQ_EIO : err->code;
     }
     (void)fallocate(log->fd, FALLOC_FL_KEEP_SIZE, 0, ROOM_BYTES); /* what a task says when it has filled the disk */
-    save_pos(log);
     return MLQ_OK;
 }
 
@@ -101,6 +115,10 @@ void joblog_append(struct joblog *log, const char *bytes, size_t len)
         uint64_t at = place(log->head_bytes, log->tail_bytes, log->total, &run);
         run = run < step ? run : step;
         size_t part = len < run ? len : (size_t)run;
+        if (at >= log->head_bytes && !begin_ring(log)) {
+            log->lost += len;
+            break;
+        }
         ssize_t put = pwrite(log->fd, bytes, part, (off_t)at);
         if (put < 0 && errno == EINTR) {
             continue;
@@ -112,13 +130,29 @@ void joblog_append(struct joblog *log, const char *bytes, size_t len)
         bytes += put;
         len -= (size_t)put;
         log->total += (uint64_t)put;
-        save_pos(log);
+        if (log->pos_fd >= 0) {
+            (void)save_pos(log); /* its block exists since begin_ring */
+        }
     }
 }
 
-static bool read_pos(int fd, struct pos *pos)
+/* Where the stream stands. Without a ring the file is all of it. */
+static bool read_pos(const char *dir, int fd, struct pos *pos)
 {
-    return pread(fd, pos, sizeof *pos, 0) == (ssize_t)sizeof *pos && pos->tail_bytes > 0;
+    struct stat status;
+    int pos_fd = open_in(dir, POS_FILE, O_RDONLY, NULL);
+    bool good = pos_fd >= 0 && pread(pos_fd, pos, sizeof *pos, 0) == (ssize_t)sizeof *pos &&
+                pos->tail_bytes > 0;
+    if (pos_fd >= 0) {
+        close(pos_fd);
+    }
+    if (!good && fstat(fd, &status) == 0) { /* absent, or begun this moment */
+        *pos = (struct pos){.total = (uint64_t)status.st_size,
+                            .head_bytes = (uint64_t)status.st_size,
+                            .tail_bytes = 1};
+        good = true;
+    }
+    return good;
 }
 
 /* The first byte at or after `offset` that the file still holds. */
@@ -147,10 +181,9 @@ int joblog_read(const char *dir, uint64_t *offset, char *bytes, size_t room, siz
     struct pos before;
     struct pos after;
     int fd = open_in(dir, JOBLOG_FILE, O_RDONLY, err);
-    int pos_fd = fd < 0 ? -1 : open_in(dir, POS_FILE, O_RDONLY, err);
-    int rc = pos_fd >= 0 || err == NULL || err->code == MLQ_ENOENT ? MLQ_OK : err->code;
+    int rc = fd >= 0 || err == NULL || err->code == MLQ_ENOENT ? MLQ_OK : err->code;
     /* A ring that is overwritten while it is read gives torn lines; try again further on. */
-    while (pos_fd >= 0 && read_pos(pos_fd, &before)) {
+    while (fd >= 0 && read_pos(dir, fd, &before)) {
         *total = before.total;
         *offset = first_kept(&before, *offset);
         ssize_t got = read_run(fd, &before, *offset, bytes, room);
@@ -158,16 +191,13 @@ int joblog_read(const char *dir, uint64_t *offset, char *bytes, size_t room, siz
             rc = mlq_fail(err, MLQ_EIO, "read %s/%s: %s", dir, JOBLOG_FILE, strerror(errno));
             break;
         }
-        if (!read_pos(pos_fd, &after) || first_kept(&after, *offset) == *offset) {
+        if (!read_pos(dir, fd, &after) || first_kept(&after, *offset) == *offset) {
             *len = (size_t)got;
             break;
         }
     }
     if (fd >= 0) {
         close(fd);
-    }
-    if (pos_fd >= 0) {
-        close(pos_fd);
     }
     return rc;
 }

@@ -6,8 +6,9 @@
  * the file is simply the output.
  *
  * Offsets are those of the whole stream, so that a reader can follow it and is told what it missed.
- * One writer (the shim), any number of readers: `log.pos` holds the length of the stream and the
- * two bounds, and a reader checks after it has read that the ring did not pass it meanwhile.
+ * One writer (the shim), any number of readers. Once the ring begins, `log.pos` holds the length of
+ * the stream and the two bounds, and a reader checks after it has read that the ring did not pass it
+ * meanwhile. Most logs never come that far and are one file.
  */
 #ifndef MLQ_WORKER_EXEC_JOBLOG_H
 #define MLQ_WORKER_EXEC_JOBLOG_H
@@ -24,13 +25,15 @@
 
 struct joblog {
     int fd;
-    int pos_fd;
+    int pos_fd;      /* -1: the ring has not begun */
+    const char *dir; /* borrowed */
     uint64_t head_bytes;
     uint64_t tail_bytes;
     uint64_t total; /* length of the stream */
     uint64_t lost;  /* bytes that the disk refused; they are not part of the stream */
 };
 
+/* In a folder without one; `dir` must outlive the log. */
 int joblog_create(struct joblog *log, const char *dir, uint64_t head_bytes, uint64_t tail_bytes,
                   struct mlq_err *err);
 /* Never fails the task: what cannot be written is counted. */

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * mlq-shim DIR: runs one rank of one attempt, described by DIR/shim.conf, and outlives the worker.
+ * mlq-shim DIR: runs one rank of one attempt, described by DIR/state, and outlives the worker.
  *
  * It owns the task's process tree: as reaper of orphans it keeps every descendant, so that the end
  * of the tree is the moment when it has no child left. It owns the time limit, the lease (at its
  * end the tree is killed at once: another attempt may start elsewhere), the log, and the exit
- * status, which is whole in DIR/exit before the shim goes away.
+ * status, which is whole in DIR/state before the shim goes away.
  *
- * Commands, lines on descriptor 3 (the worker that started it) and on DIR/shim.sock (one that was
- * restarted):
+ * Commands, lines on descriptor 3 (the worker that started it) and, once that one has hung up, on
+ * DIR/shim.sock (one that was restarted):
  *     lease NS           live until then (CLOCK_BOOTTIME); never shortens, and never revives
  *     stop GRACE_NS CAUSE  SIGTERM, then SIGKILL to all after the grace
  *     kill CAUSE         SIGKILL to all
  *     usr1               SIGUSR1 to those that handle it: checkpoint and go on
  *     status             "waiting" or "running PID" or "stopping PID"
- * It says "started PID" to all its clients, and closes them when DIR/exit is there.
+ * It says "started PID" to all its clients, and closes them when the end is in DIR/state.
  *
  * It must stay small and must not fail for want of anything: no threads, no libraries but ours.
  */
@@ -51,6 +51,7 @@
 #define LINE_BYTES_MAX  128
 #define PUMP_BYTES      (64u << 10)
 #define WATCH_PERIOD_NS (200 * MLQ_NS_PER_MS)
+#define LISTEN_RETRY_NS (1 * MLQ_NS_PER_S)
 #define KILL_ROUND_MS   5
 #define NEVER           INT64_MAX
 
@@ -66,18 +67,18 @@ struct shim {
     struct shimchild child;
     struct client clients[CLIENTS_MAX];
     struct shimfile_end end;
-    int listen_fd;
+    int listen_fd; /* -1: nobody but the worker that started it needs to find it yet */
     int signal_fd;
     int timer_fd;
     int64_t lease_deadline_ns;
     int64_t timeout_deadline_ns;  /* NEVER: none */
     int64_t kill_deadline_ns;     /* end of the grace; NEVER: not stopping */
     int64_t watch_deadline_ns;    /* next look at the memory; NEVER: a cgroup does it */
+    int64_t listen_deadline_ns;   /* next try to listen; NEVER: no need */
     enum worker_cause stop_cause; /* why we stop or killed it; NONE: we did not */
     bool is_child_gone;
     bool must_kill;
     int wait_status;
-    char pump[PUMP_BYTES];
 };
 
 enum { POLL_SIGNAL, POLL_TIMER, POLL_LISTEN, POLL_LOG, POLL_EXEC, POLL_CLIENTS };
@@ -129,6 +130,34 @@ static void watch_memory(struct shim *shim, int64_t now)
     }
 }
 
+static int listen_here(int *fd, struct mlq_err *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = SHIMFILE_SOCKET};
+    (void)unlink(SHIMFILE_SOCKET);
+    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (*fd >= 0 && bind(*fd, (const struct sockaddr *)&address, sizeof address) == 0 &&
+        listen(*fd, CLIENTS_MAX) == 0) {
+        return MLQ_OK;
+    }
+    int rc = mlq_fail(err, MLQ_EIO, "listen on %s: %s", SHIMFILE_SOCKET, strerror(errno));
+    if (*fd >= 0) {
+        close(*fd);
+    }
+    *fd = -1;
+    return rc;
+}
+
+/* Its worker is gone: the next one looks for it here. A disk may be full just now. */
+static void try_to_listen(struct shim *shim, int64_t now)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    shim->listen_deadline_ns = NEVER;
+    if (listen_here(&shim->listen_fd, &err) != MLQ_OK) {
+        log_warn("shim.unreachable", "error=\"%s\"", err.text);
+        shim->listen_deadline_ns = now + LISTEN_RETRY_NS;
+    }
+}
+
 static void check_deadlines(struct shim *shim)
 {
     int64_t now = mlq_clock_boot_ns();
@@ -142,6 +171,9 @@ static void check_deadlines(struct shim *shim)
     }
     if (now >= shim->kill_deadline_ns) {
         shim->must_kill = true;
+    }
+    if (now >= shim->listen_deadline_ns) {
+        try_to_listen(shim, now);
     }
     if (shim->watch_deadline_ns != NEVER && shim->child.pid > 0 && !shim->is_child_gone) {
         watch_memory(shim, now);
@@ -167,6 +199,7 @@ static void arm_timer(struct shim *shim)
     next = shim->timeout_deadline_ns < next ? shim->timeout_deadline_ns : next;
     next = shim->kill_deadline_ns < next ? shim->kill_deadline_ns : next;
     next = shim->watch_deadline_ns < next ? shim->watch_deadline_ns : next;
+    next = shim->listen_deadline_ns < next ? shim->listen_deadline_ns : next;
     next = next < 1 ? 1 : next;
     struct itimerspec when = {
         .it_value = {.tv_sec = next / MLQ_NS_PER_S, .tv_nsec = next % MLQ_NS_PER_S}};
@@ -175,11 +208,14 @@ static void arm_timer(struct shim *shim)
 
 /* ---- Clients ---- */
 
-static void drop_client(struct client *client)
+static void drop_client(struct shim *shim, struct client *client)
 {
     close(client->fd);
     client->fd = -1;
     client->used = 0;
+    if (shim->listen_fd < 0) {
+        shim->listen_deadline_ns = 0;
+    }
 }
 
 static void say(struct client *client, const char *text)
@@ -249,7 +285,7 @@ static void serve_client(struct shim *shim, struct client *client)
         return;
     }
     if (got <= 0) {
-        drop_client(client); /* the worker went away; the lease says how long we go on */
+        drop_client(shim, client); /* the worker went away; the lease says how long we go on */
         return;
     }
     client->used += (size_t)got;
@@ -258,13 +294,13 @@ static void serve_client(struct shim *shim, struct client *client)
     struct mlq_str tail;
     while (mlq_str_cut(rest, '\n', &line, &tail)) {
         if (!obey(shim, client, line)) {
-            drop_client(client);
+            drop_client(shim, client);
             return;
         }
         rest = tail;
     }
     if (rest.len == sizeof client->line) {
-        drop_client(client); /* no command is that long */
+        drop_client(shim, client); /* no command is that long */
         return;
     }
     memmove(client->line, rest.ptr, rest.len);
@@ -304,9 +340,10 @@ static bool pump_log(struct shim *shim)
     if (shim->child.log_fd < 0) {
         return false;
     }
-    ssize_t got = read(shim->child.log_fd, shim->pump, sizeof shim->pump);
+    static char bytes[PUMP_BYTES]; /* memory that only a task that prints takes */
+    ssize_t got = read(shim->child.log_fd, bytes, sizeof bytes);
     if (got > 0) {
-        joblog_append(&shim->log, shim->pump, (size_t)got);
+        joblog_append(&shim->log, bytes, (size_t)got);
         return true;
     }
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -320,12 +357,7 @@ static bool pump_log(struct shim *shim)
 static void note_started(struct shim *shim)
 {
     char text[64];
-    struct mlq_err err = MLQ_ERR_INIT;
     shim->end.started_us = mlq_clock_wall_us();
-    (void)snprintf(text, sizeof text, "pid=%d", (int)shim->child.pid);
-    if (mlq_fs_write_whole(SHIMFILE_STARTED, mlq_str_from(text), 0600, &err) != MLQ_OK) {
-        log_warn("shim.started", "error=\"%s\"", err.text);
-    }
     (void)snprintf(text, sizeof text, "started %d\n", (int)shim->child.pid);
     for (int i = 0; i < CLIENTS_MAX; i++) {
         if (shim->clients[i].fd >= 0) {
@@ -355,10 +387,11 @@ static bool reap(struct shim *shim)
 
 static void kill_tree(struct shim *shim)
 {
-    for (int i = 0; shim->conf.cgroups[i] != NULL; i++) {
+    bool is_empty = reap(shim); /* as most are */
+    for (int i = 0; !is_empty && shim->conf.cgroups[i] != NULL; i++) {
         cgroup_forbid_forks(shim->conf.cgroups[i]);
     }
-    while (!reap(shim)) {
+    while (!is_empty) {
         for (int i = 0; shim->conf.cgroups[i] != NULL; i++) {
             (void)cgroup_kill(shim->conf.cgroups[i]);
         }
@@ -367,6 +400,7 @@ static void kill_tree(struct shim *shim)
         if (poll(&wait, 1, KILL_ROUND_MS) > 0) {
             (void)pump_log(shim);
         }
+        is_empty = reap(shim);
     }
     while (pump_log(shim)) { /* nobody is left to write: this ends at what the pipe holds */
         struct pollfd wait = {.fd = shim->child.log_fd, .events = POLLIN};
@@ -499,24 +533,12 @@ static int finish(struct shim *shim, struct mlq_err *err)
     shim->end.log_lost_bytes = shim->log.lost;
     joblog_close(&shim->log);
     for (int i = 0; shim->conf.cgroups[i] != NULL; i++) {
-        cgroup_remove(shim->conf.cgroups[i]);
+        (void)cgroup_remove(shim->conf.cgroups[i]);
     }
     return shimfile_save_end(".", &shim->end, err);
 }
 
 /* ---- Start ---- */
-
-static int listen_here(int *fd, struct mlq_err *err)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = SHIMFILE_SOCKET};
-    (void)unlink(SHIMFILE_SOCKET);
-    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (*fd < 0 || bind(*fd, (const struct sockaddr *)&address, sizeof address) != 0 ||
-        listen(*fd, CLIENTS_MAX) != 0) {
-        return mlq_fail(err, MLQ_EIO, "listen on %s: %s", SHIMFILE_SOCKET, strerror(errno));
-    }
-    return MLQ_OK;
-}
 
 static void take_first_client(struct shim *shim)
 {
@@ -550,10 +572,8 @@ static int open_all(struct shim *shim, struct mlq_err *err)
     if (shim->signal_fd < 0 || shim->timer_fd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
         return mlq_fail(err, MLQ_EIO, "set up the shim: %s", strerror(errno));
     }
-    int rc = listen_here(&shim->listen_fd, err);
-    return rc != MLQ_OK ? rc
-                        : joblog_create(&shim->log, ".", shim->conf.log_head_bytes,
-                                        shim->conf.log_tail_bytes, err);
+    return joblog_create(&shim->log, ".", shim->conf.log_head_bytes, shim->conf.log_tail_bytes,
+                         err);
 }
 
 static int run(struct shim *shim, struct mlq_err *err)
@@ -567,6 +587,8 @@ static int run(struct shim *shim, struct mlq_err *err)
     shim->timeout_deadline_ns = shim->conf.timeout_ns > 0 ? now + shim->conf.timeout_ns : NEVER;
     shim->kill_deadline_ns = NEVER;
     shim->watch_deadline_ns = shim->conf.mem_bytes > 0 ? now : NEVER;
+    shim->listen_fd = -1;
+    shim->listen_deadline_ns = shim->clients[0].fd >= 0 ? NEVER : 0;
     shim->child = (struct shimchild){.log_fd = -1, .exec_fd = -1};
     if (shim->clients[0].fd >= 0) {
         serve_client(shim, &shim->clients[0]); /* the lease as it is now, or an early kill */
@@ -601,7 +623,8 @@ int main(int argc, char **argv)
     int rc = chdir(argv[1]) == 0 ? MLQ_OK
                                  : mlq_fail(&err, MLQ_ENOENT, "%s: %s", argv[1], strerror(errno));
     rc = rc == MLQ_OK ? shimfile_lock(".", &lock_fd, &err) : rc;
-    if (rc == MLQ_OK && (mlq_fs_exists(SHIMFILE_EXIT) || mlq_fs_exists(SHIMFILE_STARTED))) {
+    if (rc == MLQ_OK &&
+        (mlq_fs_exists(JOBLOG_FILE) || shimfile_load_end(".", &shim->end, NULL) != MLQ_ENOENT)) {
         rc = mlq_fail(&err, MLQ_EEXIST, "this attempt was started before");
     }
     rc = rc == MLQ_OK ? shimfile_load_conf(".", region, &shim->conf, &err) : rc;

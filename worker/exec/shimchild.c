@@ -56,10 +56,13 @@ static void give_up(int exec_fd, enum step step)
     _exit(127);
 }
 
-static _Noreturn void become(const struct shimfile_conf *conf, int log_fd, int exec_fd)
+static _Noreturn void become(const struct shimfile_conf *conf, pid_t shim, int log_fd, int exec_fd)
 {
     (void)setsid();
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a killed shim takes the task with it */
+    if (getppid() != shim) {
+        _exit(127); /* it was killed before that */
+    }
     for (int i = 0; conf->cgroups[i] != NULL; i++) {
         (void)cgroup_join(conf->cgroups[i], getpid());
     }
@@ -105,9 +108,10 @@ int shimchild_start(struct shimchild *child, const struct shimfile_conf *conf, s
     (void)fcntl(log_pipe[0], F_SETPIPE_SZ, PIPE_BYTES);
     (void)fcntl(log_pipe[0], F_SETFL, O_NONBLOCK);
     (void)fcntl(exec_pipe[0], F_SETFL, O_NONBLOCK);
+    const pid_t self = getpid();
     child->pid = fork();
     if (child->pid == 0) {
-        become(conf, log_pipe[1], exec_pipe[1]);
+        become(conf, self, log_pipe[1], exec_pipe[1]);
     }
     int saved = errno;
     close(log_pipe[1]);

@@ -10,64 +10,67 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "lib/base/panic.h"
+#include "lib/base/prng.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 #include "worker/exec/kv.h"
 
-#define END_BYTES_MAX 4096
+#define KEY_WHOLE "whole"
+#define END_ROOM  SHIMFILE_END_ROOM
 
-static int save(const char *dir, const char *name, struct kv *kv, struct mlq_err *err)
+/* Before the text of an end. All zeros: there is none. */
+struct end_head {
+    uint32_t len;
+    uint32_t check; /* of what follows: what is not whole is not there */
+};
+
+#define END_BYTES_MAX (END_ROOM - sizeof(struct end_head))
+
+static int open_state(const char *dir, int flags, int *fd, struct mlq_err *err)
 {
-    char *path = mlq_fs_join(dir, name);
+    char *path = mlq_fs_join(dir, SHIMFILE_STATE);
+    *fd = open(path, flags | O_CLOEXEC, 0600);
+    int rc = *fd >= 0 ? MLQ_OK
+                      : mlq_fail(err,
+                                 errno == ENOENT                      ? MLQ_ENOENT
+                                 : errno == ENOSPC || errno == EDQUOT ? MLQ_EFULL
+                                                                      : MLQ_EIO,
+                                 "open %s: %s", path, strerror(errno));
+    mlq_free(path);
+    return rc;
+}
+
+/* ---- The description ---- */
+
+/* A task may fill the disk, and its end must be told all the same: so the room for it is taken
+ * before. */
+static int write_conf(int fd, const struct kv *kv, struct mlq_err *err)
+{
+    int code = posix_fallocate(fd, 0, END_ROOM);
+    if (code != 0) {
+        return mlq_fail(err, code == ENOSPC || code == EDQUOT ? MLQ_EFULL : MLQ_EIO,
+                        "reserve the room of its end: %s", strerror(code));
+    }
+    if (lseek(fd, END_ROOM, SEEK_SET) != END_ROOM) {
+        return mlq_fail(err, MLQ_EIO, "seek: %s", strerror(errno));
+    }
     /* Not for a loss of power: then the task is gone too, see home_open. */
-    int rc = mlq_fs_write_whole(path, (struct mlq_str){.ptr = kv->data, .len = kv->len}, 0600, err);
-    mlq_free(path);
-    kv_fini(kv);
-    return rc;
+    return mlq_fs_write_all(fd, (struct mlq_str){.ptr = kv->data, .len = kv->len}, err);
 }
 
-static int load(const char *dir, const char *name, size_t bytes_max, char **data, size_t *len,
-                struct mlq_err *err)
+static int save_conf(const char *dir, const struct kv *kv, struct mlq_err *err)
 {
-    char *path = mlq_fs_join(dir, name);
-    int rc = mlq_fs_read(path, bytes_max, data, len, err);
-    mlq_free(path);
-    return rc;
-}
-
-/* A task may fill the disk, and its end must be told all the same: so the room for it is taken before. */
-static int reserve_end(const char *dir, struct mlq_err *err)
-{
-    char *path = mlq_fs_join(dir, SHIMFILE_ROOM);
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    int code = fd < 0 ? errno : posix_fallocate(fd, 0, END_BYTES_MAX);
-    int rc = code == 0 ? MLQ_OK
-                       : mlq_fail(err, code == ENOSPC || code == EDQUOT ? MLQ_EFULL : MLQ_EIO, "reserve %s: %s", path,
-                                  strerror(code));
-    if (fd >= 0) {
-        close(fd);
+    int fd;
+    int rc = open_state(dir, O_WRONLY | O_CREAT | O_TRUNC, &fd, err);
+    if (rc != MLQ_OK) {
+        return rc;
     }
-    mlq_free(path);
-    return rc;
-}
-
-/* Into the room that was kept, whole for every reader by its rename. */
-static int save_in_room(const char *dir, const struct kv *kv, struct mlq_err *err)
-{
-    char *room = mlq_fs_join(dir, SHIMFILE_ROOM);
-    char *path = mlq_fs_join(dir, SHIMFILE_EXIT);
-    int fd = open(room, O_WRONLY | O_CLOEXEC);
-    int rc = fd < 0 ? mlq_fail(err, MLQ_ENOENT, "open %s: %s", room, strerror(errno))
-                    : mlq_fs_write_all(fd, (struct mlq_str){.ptr = kv->data, .len = kv->len}, err);
-    if (rc == MLQ_OK && (ftruncate(fd, (off_t)kv->len) != 0 || rename(room, path) != 0)) {
-        rc = mlq_fail(err, MLQ_EIO, "write %s: %s", path, strerror(errno));
+    rc = write_conf(fd, kv, err);
+    if (close(fd) != 0 && rc == MLQ_OK) {
+        rc = mlq_fail(err, MLQ_EIO, "close: %s", strerror(errno));
     }
-    if (fd >= 0) {
-        close(fd);
-    }
-    mlq_free(path);
-    mlq_free(room);
-    return rc;
+    return rc == MLQ_OK ? rc : mlq_wrap(err, rc, "write %s/%s", dir, SHIMFILE_STATE);
 }
 
 int shimfile_save_conf(const char *dir, const struct shimfile_conf *conf, struct mlq_err *err)
@@ -81,6 +84,8 @@ int shimfile_save_conf(const char *dir, const struct shimfile_conf *conf, struct
     kv_put_i64(&kv, "log_head_bytes", (int64_t)conf->log_head_bytes);
     kv_put_i64(&kv, "log_tail_bytes", (int64_t)conf->log_tail_bytes);
     kv_put(&kv, "workdir", mlq_str_from(conf->workdir));
+    kv_put(&kv, "control", mlq_str_from(conf->control));
+    kv_put(&kv, "checkpoint", mlq_str_from(conf->checkpoint));
     for (size_t i = 0; conf->argv[i] != NULL; i++) {
         kv_put(&kv, "arg", mlq_str_from(conf->argv[i]));
     }
@@ -90,8 +95,10 @@ int shimfile_save_conf(const char *dir, const struct shimfile_conf *conf, struct
     for (size_t i = 0; conf->cgroups[i] != NULL; i++) {
         kv_put(&kv, "cgroup", mlq_str_from(conf->cgroups[i]));
     }
-    int rc = save(dir, SHIMFILE_CONF, &kv, err);
-    return rc == MLQ_OK ? reserve_end(dir, err) : rc;
+    kv_put(&kv, KEY_WHOLE, MLQ_STR("1")); /* the last: without it, its writer died at it */
+    int rc = save_conf(dir, &kv, err);
+    kv_fini(&kv);
+    return rc;
 }
 
 static size_t count_records(struct mlq_str text)
@@ -121,22 +128,46 @@ static bool take_number(const struct number_field *fields, size_t count, struct 
     return true; /* a key of a newer version */
 }
 
-int shimfile_load_conf(const char *dir, struct mlq_region *region, struct shimfile_conf *conf,
-                       struct mlq_err *err)
+/* Lists of texts and single ones; numbers are take_number's. */
+struct conf_counts {
+    size_t args;
+    size_t envs;
+    size_t cgroups;
+    bool is_whole;
+};
+
+static bool take_text(struct shimfile_conf *conf, struct conf_counts *counts,
+                      struct mlq_region *region, struct mlq_str key, struct mlq_str value)
 {
-    char *data = NULL;
-    size_t len = 0;
-    int rc = load(dir, SHIMFILE_CONF, SHIMFILE_CONF_BYTES_MAX, &data, &len, err);
-    if (rc != MLQ_OK) {
-        return rc;
+    if (mlq_str_eq_c(key, "env")) {
+        conf->env[counts->envs++] = mlq_region_strndup(region, value);
+    } else if (mlq_str_eq_c(key, "arg")) {
+        conf->argv[counts->args++] = mlq_region_strndup(region, value);
+    } else if (mlq_str_eq_c(key, "cgroup") && counts->cgroups < SHIMFILE_CGROUPS_MAX) {
+        conf->cgroups[counts->cgroups++] = mlq_region_strndup(region, value);
+    } else if (mlq_str_eq_c(key, "workdir")) {
+        conf->workdir = mlq_region_strndup(region, value);
+    } else if (mlq_str_eq_c(key, "control")) {
+        conf->control = mlq_region_strndup(region, value);
+    } else if (mlq_str_eq_c(key, "checkpoint")) {
+        conf->checkpoint = mlq_region_strndup(region, value);
+    } else if (mlq_str_eq_c(key, KEY_WHOLE)) {
+        counts->is_whole = true;
+    } else {
+        return false;
     }
-    struct mlq_str rest = mlq_region_copy(region, (struct mlq_str){.ptr = data, .len = len});
-    mlq_free(data);
-    size_t records = count_records(rest);
+    return true;
+}
+
+static bool parse_conf(struct mlq_str text, struct mlq_region *region, struct shimfile_conf *conf)
+{
+    size_t records = count_records(text);
     int64_t head = 0;
     int64_t tail = 0;
     *conf = (struct shimfile_conf){
         .workdir = "",
+        .control = "",
+        .checkpoint = "",
         .argv = mlq_region_array(region, records + 1, sizeof(char *)),
         .env = mlq_region_array(region, records + 1, sizeof(char *)),
     };
@@ -149,32 +180,69 @@ int shimfile_load_conf(const char *dir, struct mlq_region *region, struct shimfi
         {"log_head_bytes", &head},
         {"log_tail_bytes", &tail},
     };
-    size_t args = 0;
-    size_t envs = 0;
-    size_t cgroups = 0;
+    struct conf_counts counts = {0};
     struct mlq_str key;
     struct mlq_str value;
     bool good = true;
-    while (good && kv_next(&rest, &key, &value)) {
-        if (mlq_str_eq_c(key, "arg")) {
-            conf->argv[args++] = mlq_region_strndup(region, value);
-        } else if (mlq_str_eq_c(key, "env")) {
-            conf->env[envs++] = mlq_region_strndup(region, value);
-        } else if (mlq_str_eq_c(key, "cgroup") && cgroups < SHIMFILE_CGROUPS_MAX) {
-            conf->cgroups[cgroups++] = mlq_region_strndup(region, value);
-        } else if (mlq_str_eq_c(key, "workdir")) {
-            conf->workdir = mlq_region_strndup(region, value);
-        } else {
-            good = take_number(fields, sizeof fields / sizeof fields[0], key, value);
-        }
+    while (good && kv_next(&text, &key, &value)) {
+        good = take_text(conf, &counts, region, key, value) ||
+               take_number(fields, sizeof fields / sizeof fields[0], key, value);
     }
     conf->log_head_bytes = (uint64_t)head;
     conf->log_tail_bytes = (uint64_t)tail;
-    if (!good || rest.len != 0 || args == 0 || conf->workdir[0] == '\0' || head < 0 || tail <= 0) {
-        return mlq_fail(err, MLQ_ECORRUPT, "%s/%s is not a complete description of a task", dir,
-                        SHIMFILE_CONF);
+    return good && counts.is_whole && text.len == 0 && counts.args > 0 &&
+           conf->workdir[0] != '\0' && head >= 0 && tail > 0;
+}
+
+int shimfile_load_conf(const char *dir, struct mlq_region *region, struct shimfile_conf *conf,
+                       struct mlq_err *err)
+{
+    char *data = NULL;
+    size_t len = 0;
+    char *path = mlq_fs_join(dir, SHIMFILE_STATE);
+    int rc = mlq_fs_read(path, SHIMFILE_CONF_BYTES_MAX, &data, &len, err);
+    bool good = rc == MLQ_OK && len > END_ROOM &&
+                parse_conf((struct mlq_str){.ptr = data + END_ROOM, .len = len - END_ROOM}, region,
+                           conf);
+    if (rc == MLQ_OK && !good) {
+        rc = mlq_fail(err, MLQ_ECORRUPT, "%s is not a complete description of a task", path);
     }
-    return MLQ_OK;
+    mlq_free(path);
+    mlq_free(data);
+    return rc;
+}
+
+/* ---- The end ---- */
+
+static uint32_t checksum(const char *bytes, size_t len)
+{
+    uint64_t hash = len;
+    for (size_t i = 0; i < len; i++) {
+        hash = mlq_hash_u64(hash ^ (uint64_t)(unsigned char)bytes[i]);
+    }
+    return (uint32_t)hash;
+}
+
+/* One write within a page, into blocks that are there. */
+static int put_end(const char *dir, const struct kv *kv, struct mlq_err *err)
+{
+    char page[END_ROOM] = {0};
+    const struct end_head head = {.len = (uint32_t)kv->len, .check = checksum(kv->data, kv->len)};
+    MLQ_ASSERT(kv->len <= END_BYTES_MAX);
+    memcpy(page, &head, sizeof head);
+    if (kv->len > 0) {
+        memcpy(page + sizeof head, kv->data, kv->len);
+    }
+    int fd;
+    int rc = open_state(dir, O_WRONLY, &fd, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    if (pwrite(fd, page, sizeof page, 0) != (ssize_t)sizeof page) {
+        rc = mlq_fail(err, MLQ_EIO, "write %s/%s: %s", dir, SHIMFILE_STATE, strerror(errno));
+    }
+    close(fd);
+    return rc;
 }
 
 int shimfile_save_end(const char *dir, const struct shimfile_end *end, struct mlq_err *err)
@@ -190,21 +258,41 @@ int shimfile_save_end(const char *dir, const struct shimfile_end *end, struct ml
     kv_put_i64(&kv, "rss_max_bytes", end->rss_max_bytes);
     kv_put_i64(&kv, "log_lost_bytes", (int64_t)end->log_lost_bytes);
     kv_put(&kv, "detail", mlq_str_from(end->detail));
-    if (save_in_room(dir, &kv, NULL) == MLQ_OK) {
-        kv_fini(&kv);
-        return MLQ_OK;
-    }
-    return save(dir, SHIMFILE_EXIT, &kv, err);
+    int rc = put_end(dir, &kv, err);
+    kv_fini(&kv);
+    return rc;
 }
 
-int shimfile_load_end(const char *dir, struct shimfile_end *end, struct mlq_err *err)
+int shimfile_forget_end(const char *dir, struct mlq_err *err)
 {
-    char *data = NULL;
-    size_t len = 0;
-    int rc = load(dir, SHIMFILE_EXIT, END_BYTES_MAX, &data, &len, err);
+    struct shimfile_end end;
+    const struct kv none = {0};
+    int rc = shimfile_load_end(dir, &end, err);
+    return rc == MLQ_ENOENT ? rc : put_end(dir, &none, err);
+}
+
+/* The text of an end, if there is one that is whole. */
+static int get_end(const char *dir, char page[END_ROOM], struct mlq_str *text, struct mlq_err *err)
+{
+    struct end_head head;
+    int fd;
+    int rc = open_state(dir, O_RDONLY, &fd, err);
     if (rc != MLQ_OK) {
         return rc;
     }
+    ssize_t got = pread(fd, page, END_ROOM, 0);
+    close(fd);
+    memcpy(&head, page, sizeof head);
+    *text = (struct mlq_str){.ptr = page + sizeof head, .len = head.len};
+    if (got != END_ROOM || head.len == 0 || head.len > END_BYTES_MAX ||
+        head.check != checksum(text->ptr, text->len)) {
+        return mlq_fail(err, MLQ_ENOENT, "%s/%s holds no end yet", dir, SHIMFILE_STATE);
+    }
+    return MLQ_OK;
+}
+
+bool shimfile_parse_end(struct mlq_str rest, struct shimfile_end *end)
+{
     *end = (struct shimfile_end){0};
     int64_t cause = -1;
     int64_t exit_code = -1;
@@ -221,7 +309,6 @@ int shimfile_load_end(const char *dir, struct shimfile_end *end, struct mlq_err 
         {"rss_max_bytes", &end->rss_max_bytes},
         {"log_lost_bytes", &lost},
     };
-    struct mlq_str rest = {.ptr = data, .len = len};
     struct mlq_str key;
     struct mlq_str value;
     bool good = true;
@@ -234,30 +321,32 @@ int shimfile_load_end(const char *dir, struct shimfile_end *end, struct mlq_err 
     }
     good = good && rest.len == 0 && cause >= 0 && cause < WORKER_CAUSE_COUNT && exit_code >= -1 &&
            exit_code <= 255 && signal >= 0 && signal <= 64;
-    mlq_free(data);
-    if (!good) {
-        return mlq_fail(err, MLQ_ECORRUPT, "%s/%s is not the end of a task", dir, SHIMFILE_EXIT);
-    }
-    end->cause = (enum worker_cause)cause;
+    end->cause = good ? (enum worker_cause)cause : WORKER_CAUSE_NONE;
     end->exit_code = (int)exit_code;
     end->signal = (int)signal;
     end->log_lost_bytes = (uint64_t)lost;
-    return MLQ_OK;
+    return good;
+}
+
+int shimfile_load_end(const char *dir, struct shimfile_end *end, struct mlq_err *err)
+{
+    char page[END_ROOM] = {0};
+    struct mlq_str text;
+    int rc = get_end(dir, page, &text, err);
+    if (rc == MLQ_OK && !shimfile_parse_end(text, end)) {
+        rc = mlq_fail(err, MLQ_ECORRUPT, "%s/%s does not hold the end of a task", dir,
+                      SHIMFILE_STATE);
+    }
+    return rc;
 }
 
 int shimfile_lock(const char *dir, int *fd, struct mlq_err *err)
 {
-    char *path = mlq_fs_join(dir, SHIMFILE_LOCK);
-    int rc = MLQ_OK;
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (*fd < 0) {
-        rc = mlq_fail(err, errno == ENOENT ? MLQ_ENOENT : MLQ_EIO, "open %s: %s", path,
-                      strerror(errno));
-    } else if (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
-        rc = mlq_fail(err, MLQ_EAGAIN, "%s is held by a shim that lives", path);
+    int rc = open_state(dir, O_RDWR | O_CREAT, fd, err);
+    if (rc == MLQ_OK && flock(*fd, LOCK_EX | LOCK_NB) != 0) {
         close(*fd);
         *fd = -1;
+        rc = mlq_fail(err, MLQ_EAGAIN, "%s/%s is held by a shim that lives", dir, SHIMFILE_STATE);
     }
-    mlq_free(path);
     return rc;
 }

@@ -3,18 +3,20 @@
  *
  * What lies in the folder of one member (a rank of an attempt), and how worker and shim agree:
  *
- *     shim.conf     worker to shim: what to run and within which bounds (mode 0600: it holds the
- *                   task's environment)
- *     shim.lock     held (flock) by the shim as long as it lives. The kernel lets go of it with the
- *                   process, so no process number is ever trusted. Who else holds it is sure that
- *                   no shim runs or will run here.
- *     shim.sock     the shim listens here, see shim.c
- *     started       the task's process exists: "pid=..."
- *     exit          shim to worker: how it ended; appears whole, by rename
- *     log, log.pos  what the task printed, see joblog.h
- *     assign        what a worker that is restarted must know of it (worker/assignment.h)
- *     metrics       what it reported, for the same (worker/notes.h)
+ *     state         one file (mode 0600: it holds the task's environment) for three things:
+ *                   its second page and what follows: worker to shim, what to run and within which
+ *                   bounds, and what a worker that is restarted must know;
+ *                   its first page, empty until then: shim to worker, how it ended;
+ *                   its lock (flock), held by the shim as long as it lives. The kernel lets go of it
+ *                   with the process, so no process number is ever trusted. Who else holds it is
+ *                   sure that no shim runs or will run here
+ *     shim.sock     the shim listens here once its worker is gone, see shim.c
+ *     log           what the task printed (joblog.h). The first thing that a shim makes
+ *     log.pos       of a long one
+ *     metrics       what it reported, for a worker that is restarted (worker/notes.h)
  *     work in out tmp control.sock with.json error.json: the task's side
+ *
+ * A file costs more than what is written into it, hence one.
  */
 #ifndef MLQ_WORKER_EXEC_SHIMFILE_H
 #define MLQ_WORKER_EXEC_SHIMFILE_H
@@ -23,16 +25,14 @@
 #include <stdint.h>
 
 #include "lib/base/err.h"
+#include "lib/base/str.h"
 #include "lib/sys/region.h"
 #include "worker/agent/cause.h"
 
-#define SHIMFILE_CONF    "shim.conf"
-#define SHIMFILE_LOCK    "shim.lock"
-#define SHIMFILE_SOCKET  "shim.sock"
-#define SHIMFILE_STARTED "started"
-#define SHIMFILE_EXIT    "exit"
-#define SHIMFILE_ROOM    "exit.room" /* kept free for it */
+#define SHIMFILE_STATE  "state"
+#define SHIMFILE_SOCKET "shim.sock"
 
+#define SHIMFILE_END_ROOM       4096 /* a page: no reader and no death of the writer finds half of it */
 #define SHIMFILE_CONF_BYTES_MAX (16u << 20)
 #define SHIMFILE_FIRST_CLIENT_FD                                                                   \
     3 /* the worker's end of a socket pair: connected from the start                               \
@@ -50,7 +50,9 @@ struct shimfile_conf {
     int64_t nproc_max; /* RLIMIT_NPROC; 0: leave */
     uint64_t log_head_bytes;
     uint64_t log_tail_bytes;
-    const char *workdir; /* the task starts here */
+    const char *workdir;    /* the task starts here */
+    const char *control;    /* path of MLQ_CONTROL; "": none. For a worker that is restarted */
+    const char *checkpoint; /* MLQ_CHECKPOINT, for the same */
     const char **argv;   /* each array ends with NULL */
     const char **env;
     const char *cgroups[SHIMFILE_CGROUPS_MAX + 1]; /* folders whose cgroup.procs takes the task */
@@ -75,9 +77,14 @@ struct shimfile_end {
     char detail[SHIMFILE_DETAIL_BYTES]; /* one line for people */
 };
 
+/* Into the room that was taken for it: needs nothing of the disk. Whole for every reader. */
 int shimfile_save_end(const char *dir, const struct shimfile_end *end, struct mlq_err *err);
 /* MLQ_ENOENT: it has not ended, as far as this file says. */
 int shimfile_load_end(const char *dir, struct shimfile_end *end, struct mlq_err *err);
+/* Its text, as kv.h has it. */
+bool shimfile_parse_end(struct mlq_str text, struct shimfile_end *end);
+/* Drops it. MLQ_ENOENT: there was none. */
+int shimfile_forget_end(const char *dir, struct mlq_err *err);
 
 /* Takes the lock: *fd is held until it is closed. MLQ_EAGAIN: a shim lives there. */
 int shimfile_lock(const char *dir, int *fd, struct mlq_err *err);

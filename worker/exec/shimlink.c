@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The connection is a hint, the lock and the journal are the truth: when the connection ends, the
- * journal says how the task ended, and if there is none, holding the lock proves that the shim is
+ * The connection is a hint, the lock and the state file are the truth: when the connection ends, the
+ * file says how the task ended, and if there is none, holding the lock proves that the shim is
  * gone. Until one of the two is so, it is looked at again soon.
  */
 #include "worker/exec/shimlink.h"
@@ -168,6 +168,7 @@ static void end_without_journal(struct shimlink *link)
     (void)snprintf(result.detail, sizeof result.detail, "%s",
                    was_started ? "its shim was killed"
                                : "the worker stopped before it was started");
+    (void)shimfile_save_end(link->dir, &result, NULL); /* a shim that comes late finds it over */
     end(link, &result);
 }
 
@@ -178,8 +179,10 @@ int shimlink_clean_groups(const char *dir)
     int seen = 0;
     if (shimfile_load_conf(dir, region, &conf, NULL) == MLQ_OK) {
         for (int i = 0; conf.cgroups[i] != NULL; i++) {
-            seen += cgroup_kill(conf.cgroups[i]);
-            cgroup_remove(conf.cgroups[i]);
+            if (!cgroup_remove(conf.cgroups[i])) {
+                seen += cgroup_kill(conf.cgroups[i]);
+                (void)cgroup_remove(conf.cgroups[i]);
+            }
         }
     }
     mlq_region_destroy(&region);
@@ -231,7 +234,7 @@ static int spawn(struct shimlink *link, const char *program, int fd, struct mlq_
 {
     char *log = mlq_fs_join(link->dir, "shim.log");
     const char *argv[] = {"mlq-shim", link->dir, NULL};
-    const char *env[] = {"PATH=/usr/bin:/bin", NULL}; /* the task's environment is in shim.conf */
+    const char *env[] = {"PATH=/usr/bin:/bin", NULL}; /* the task's environment is in its file */
     posix_spawn_file_actions_t actions;
     int rc = posix_spawn_file_actions_init(&actions);
     if (rc == 0) {
