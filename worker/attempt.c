@@ -316,12 +316,12 @@ static void on_ended(void *context, const struct shimfile_end *end)
     take_end(attempt, end);
 }
 
-static int open_shim(struct attempt *attempt, const char *program, int64_t lease_deadline_ns,
+static int open_shim(struct attempt *attempt, struct nursery *nursery, int64_t lease_deadline_ns,
                      struct mlq_err *err)
 {
     const struct shimlink_options options = {
         .dir = attempt->dir,
-        .program = program,
+        .nursery = nursery,
         .lease_deadline_ns = lease_deadline_ns,
         .mark = attempt->mark,
     };
@@ -350,11 +350,9 @@ void attempt_spawn(struct worker *worker, const struct agent_action *action)
         return;
     }
     struct mlq_err err = MLQ_ERR_INIT;
-    char *program = mlq_fs_join(worker->config->bin_dir, "mlq-shim");
     attempt->notes = notes_create(attempt->dir);
     int rc = open_control(attempt, &err);
-    rc = rc == MLQ_OK ? open_shim(attempt, program, action->deadline_ns, &err) : rc;
-    mlq_free(program);
+    rc = rc == MLQ_OK ? open_shim(attempt, worker->nursery, action->deadline_ns, &err) : rc;
     if (rc != MLQ_OK) {
         struct shimfile_end end = {.cause = WORKER_CAUSE_NODE, .exit_code = -1};
         (void)snprintf(end.detail, sizeof end.detail, "%.*s", (int)sizeof end.detail - 1, err.text);

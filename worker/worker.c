@@ -277,6 +277,16 @@ static void probe_all(struct worker *worker)
              config->use_gpus ? worker->probe.gpu_source : "not wanted");
 }
 
+static void create_nursery(struct worker *worker)
+{
+    const struct nursery_options options = {
+        .program = mlq_region_format(worker->region, "%s/mlq-shim", worker->config->bin_dir),
+        .log = mlq_region_format(worker->region, "%s/shim.log", worker->home.base),
+        .attempts = worker->home.attempts,
+    };
+    worker->nursery = nursery_create(&options);
+}
+
 static int start(struct worker *worker, struct mlq_err *err)
 {
     int rc = home_open(&worker->home, worker->config->base, worker->region, err);
@@ -285,6 +295,7 @@ static int start(struct worker *worker, struct mlq_err *err)
         return rc;
     }
     probe_all(worker);
+    create_nursery(worker);
     agent_init(&worker->agent, worker->home.session, worker->home.epoch, mlq_clock_boot_ns());
     worker->tick = loop_timer_create(worker->loop, on_tick, worker);
     worker->notes_timer = loop_timer_create(worker->loop, outbound_notes, worker);
@@ -310,6 +321,7 @@ static void finish(struct worker *worker)
         (void)uv_run(worker->loop, UV_RUN_ONCE);
     }
     attempt_release_all(worker);
+    nursery_destroy(&worker->nursery);
     if (worker->link != NULL) {
         net_link_close(&worker->link, NULL, NULL);
     }

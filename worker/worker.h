@@ -28,6 +28,7 @@
 #include "worker/config.h"
 #include "worker/exec/cgroup.h"
 #include "worker/exec/control.h"
+#include "worker/exec/nursery.h"
 #include "worker/exec/shimlink.h"
 #include "worker/home.h"
 #include "worker/notes.h"
@@ -91,6 +92,7 @@ struct worker {
     struct home home;
     struct probe probe;
     struct cgroup_host cgroups;
+    struct nursery *nursery;
     char software[160];
     struct agent agent;
     struct agent_actions actions;

@@ -278,5 +278,10 @@ class Cluster:
         found = self._scan(lambda path: open(path + "/cmdline", "rb").read().startswith(mark))
         return [pid for pid in found if parent_of(pid) not in found]  # else it is a task, just before its exec
 
+    def nurseries(self, worker):
+        parent = self.daemons[worker].process.pid
+        is_one = lambda path: open(path + "/cmdline", "rb").read().startswith(b"mlq-shim\0--nursery\0")
+        return [pid for pid in self._scan(is_one) if parent_of(pid) == parent]
+
     def folders(self):
         return glob.glob(self.work + "/workers/*/attempts/*")

@@ -49,6 +49,12 @@ def kill_shim(cluster, rng, target):
     yield 0
 
 
+def kill_nursery(cluster, rng, target):
+    """What starts the shims of a worker, and owns none of them."""
+    kill_all(cluster.nurseries(target))
+    yield 0
+
+
 def stop_worker(cluster, rng, target):
     """Past the lease, and sometimes past the time when its tasks are given away."""
     cluster.signal(target, signal.SIGSTOP)
@@ -110,6 +116,7 @@ KINDS = {
     "kill worker": (kill_worker, WORKERS, 4, False),
     "kill worker and shims": (kill_worker_and_shims, WORKERS, 3, False),
     "kill shim": (kill_shim, WORKERS, 4, False),
+    "kill nursery": (kill_nursery, WORKERS, 2, False),
     "stop worker": (stop_worker, WORKERS, 2, False),
     "kill postmaster": (kill_postmaster, ("postgres",), 3, False),
     "kill backend": (kill_backend, ("postgres",), 3, False),

@@ -19,6 +19,8 @@
  *
  * It must stay small and must not fail for want of anything: no threads, no libraries but ours.
  */
+#include "worker/exec/shim.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -586,7 +588,7 @@ static int run(struct shim *shim, struct mlq_err *err)
     shim->lease_deadline_ns = shim->conf.lease_deadline_ns;
     shim->timeout_deadline_ns = shim->conf.timeout_ns > 0 ? now + shim->conf.timeout_ns : NEVER;
     shim->kill_deadline_ns = NEVER;
-    shim->watch_deadline_ns = shim->conf.mem_bytes > 0 ? now : NEVER;
+    shim->watch_deadline_ns = shim->conf.mem_bytes > 0 ? now + WATCH_PERIOD_NS : NEVER;
     shim->listen_fd = -1;
     shim->listen_deadline_ns = shim->clients[0].fd >= 0 ? NEVER : 0;
     shim->child = (struct shimchild){.log_fd = -1, .exec_fd = -1};
@@ -607,21 +609,15 @@ static int run(struct shim *shim, struct mlq_err *err)
     return finish(shim, err);
 }
 
-int main(int argc, char **argv)
+int shim_run(const char *dir)
 {
     struct mlq_err err = MLQ_ERR_INIT;
     int lock_fd = -1;
-    if (argc != 2 || argv[1][0] == '-') {
-        (void)fputs(
-            "usage: mlq-shim DIR\nRuns the task of an attempt's folder. mlq-worker starts it.\n",
-            argc == 2 && strcmp(argv[1], "--help") == 0 ? stdout : stderr);
-        return argc == 2 && strcmp(argv[1], "--help") == 0 ? 0 : 2;
-    }
     struct shim *shim = mlq_alloc(sizeof *shim);
     struct mlq_region *region = mlq_region_create();
     take_first_client(shim);
-    int rc = chdir(argv[1]) == 0 ? MLQ_OK
-                                 : mlq_fail(&err, MLQ_ENOENT, "%s: %s", argv[1], strerror(errno));
+    int rc =
+        chdir(dir) == 0 ? MLQ_OK : mlq_fail(&err, MLQ_ENOENT, "%s: %s", dir, strerror(errno));
     rc = rc == MLQ_OK ? shimfile_lock(".", &lock_fd, &err) : rc;
     if (rc == MLQ_OK &&
         (mlq_fs_exists(JOBLOG_FILE) || shimfile_load_end(".", &shim->end, NULL) != MLQ_ENOENT)) {
@@ -630,7 +626,7 @@ int main(int argc, char **argv)
     rc = rc == MLQ_OK ? shimfile_load_conf(".", region, &shim->conf, &err) : rc;
     rc = rc == MLQ_OK ? run(shim, &err) : rc;
     if (rc != MLQ_OK) {
-        log_error("shim.failed", "dir=\"%s\" error=\"%s\"", argv[1], err.text);
+        log_error("shim.failed", "dir=\"%s\" error=\"%s\"", dir, err.text);
     }
     mlq_region_destroy(&region);
     mlq_free(shim);

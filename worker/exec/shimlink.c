@@ -8,12 +8,9 @@
 #include "worker/exec/shimlink.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -24,6 +21,7 @@
 #include "lib/sys/mem.h"
 #include "worker/exec/cgroup.h"
 #include "worker/exec/joblog.h"
+#include "worker/exec/nursery.h"
 #include "worker/exec/tree.h"
 #include "worker/exec/unixsock.h"
 
@@ -37,7 +35,6 @@ struct shimlink {
     uv_loop_t *loop;
     uv_poll_t poll;
     struct loop_timer *timer;
-    pid_t pid;   /* of a shim that is our child, to be reaped; 0: found, or reaped */
     int fd;      /* -1: no connection */
     int lock_fd; /* -1: not held. While held, no shim can start here */
     int64_t lease_deadline_ns;
@@ -140,20 +137,8 @@ static int watch(struct shimlink *link, int fd, struct mlq_err *err)
 
 /* ---- Whether it lives ---- */
 
-static void reap(struct shimlink *link)
-{
-    if (link->pid > 0 && waitpid(link->pid, NULL, WNOHANG) == link->pid) {
-        link->pid = 0;
-    }
-}
-
 static void end(struct shimlink *link, const struct shimfile_end *result)
 {
-    if (link->pid > 0) {
-        (void)waitpid(link->pid, NULL,
-                      0); /* its journal is written: it is at its last instructions */
-        link->pid = 0;
-    }
     link->callbacks.ended(link->callbacks.context, result);
 }
 
@@ -167,7 +152,7 @@ static void end_without_journal(struct shimlink *link)
     mlq_free(log);
     (void)snprintf(result.detail, sizeof result.detail, "%s",
                    was_started ? "its shim was killed"
-                               : "the worker stopped before it was started");
+                               : "the worker or its nursery of shims stopped before it was started");
     (void)shimfile_save_end(link->dir, &result, NULL); /* a shim that comes late finds it over */
     end(link, &result);
 }
@@ -195,7 +180,6 @@ static void look(void *context)
     struct shimfile_end result;
     struct mlq_err err = MLQ_ERR_INIT;
     int fd;
-    reap(link);
     int rc = shimfile_load_end(link->dir, &result, &err);
     if (rc == MLQ_OK) {
         end(link, &result);
@@ -230,27 +214,6 @@ static void look(void *context)
 
 /* ---- Start ---- */
 
-static int spawn(struct shimlink *link, const char *program, int fd, struct mlq_err *err)
-{
-    char *log = mlq_fs_join(link->dir, "shim.log");
-    const char *argv[] = {"mlq-shim", link->dir, NULL};
-    const char *env[] = {"PATH=/usr/bin:/bin", NULL}; /* the task's environment is in its file */
-    posix_spawn_file_actions_t actions;
-    int rc = posix_spawn_file_actions_init(&actions);
-    if (rc == 0) {
-        (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-        (void)posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-        (void)posix_spawn_file_actions_addopen(&actions, 2, log, O_WRONLY | O_CREAT | O_APPEND,
-                                               0600);
-        (void)posix_spawn_file_actions_adddup2(&actions, fd, SHIMFILE_FIRST_CLIENT_FD);
-        rc = posix_spawn(&link->pid, program, &actions, NULL, (char **)(uintptr_t)argv,
-                         (char **)(uintptr_t)env);
-        (void)posix_spawn_file_actions_destroy(&actions);
-    }
-    mlq_free(log);
-    return rc == 0 ? MLQ_OK : mlq_fail(err, MLQ_EIO, "start %s: %s", program, strerror(rc));
-}
-
 /* A new shim, its first client connected and told the lease before it runs. */
 static int start(struct shimlink *link, const struct shimlink_options *options, struct mlq_err *err)
 {
@@ -258,16 +221,10 @@ static int start(struct shimlink *link, const struct shimlink_options *options, 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
         return mlq_fail(err, MLQ_EIO, "socketpair: %s", strerror(errno));
     }
-    /* dup2 onto the same number would leave it closed on exec. */
-    int theirs = fcntl(pair[1], F_DUPFD_CLOEXEC, SHIMFILE_FIRST_CLIENT_FD + 1);
-    close(pair[1]);
     link->fd = pair[0];
     shimlink_lease(link, options->lease_deadline_ns);
-    int rc = theirs >= 0 ? spawn(link, options->program, theirs, err)
-                         : mlq_fail(err, MLQ_EIO, "dup: %s", strerror(errno));
-    if (theirs >= 0) {
-        close(theirs);
-    }
+    int rc = nursery_spawn(options->nursery, link->dir, pair[1], err);
+    close(pair[1]);
     if (rc == MLQ_OK) {
         rc = watch(link, pair[0], err);
     }
@@ -290,7 +247,7 @@ int shimlink_create(struct uv_loop_s *loop, const struct shimlink_options *optio
     made->fd = -1;
     made->lock_fd = -1;
     made->timer = loop_timer_create(loop, look, made);
-    if (options->program == NULL) {
+    if (options->nursery == NULL) {
         loop_timer_set(made->timer, 0, 0);
         *link = made;
         return MLQ_OK;

@@ -13,6 +13,7 @@
 #include "lib/base/ownership.h"
 #include "worker/exec/shimfile.h"
 
+struct nursery;
 struct shimlink;
 struct uv_loop_s;
 
@@ -26,7 +27,7 @@ struct shimlink_callbacks {
 
 struct shimlink_options {
     const char *dir;     /* the attempt's folder, absolute */
-    const char *program; /* path of mlq-shim; NULL: find the one that runs there */
+    struct nursery *nursery; /* starts it; NULL: find the one that runs there */
     int64_t lease_deadline_ns;
     const char *mark; /* "NAME=value" that every process of this attempt has in its environment */
 };
