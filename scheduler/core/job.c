@@ -251,6 +251,10 @@ void job_apply_stage_ended(struct core *core, const struct core_fact *fact)
     set_stage_state(stage, fact->state);
     ready_update(core, slot);
     job_todo_stage(core, stage); /* it may have rows to give back */
+    if (!core->is_live && job->retries_ahead == 0) {
+        /* At once: of facts that came when all rows were taken, those behind need them. */
+        (void)job_drop_tasks(core, stage, UINT32_MAX);
+    }
     MLQ_ASSERT(job->stages_open > 0);
     job->stages_open--;
     job->stages_unsuccessful += has_succeeded ? 0 : 1;

@@ -419,6 +419,43 @@ static void test_full_tables_refuse(void **state)
     double_close(d);
 }
 
+/* What gave its rows back had them taken by others: a restored core has to give them back as early.
+ */
+static void test_the_record_of_full_tables_fits_into_them(void **state)
+{
+    (void)state;
+    struct core_limits limits = double_limits();
+    limits.tasks_max = 3;
+    struct core_double *d = double_open(&limits);
+    struct core_stage_desc stages[] = {simple_stage(), simple_stage()};
+    stages[0].array_count = 2;
+    stages[0].retry =
+        (struct core_retry){.limit = 1, .cause_mask = 1u << CAUSE_SIGNAL, .backoff_ns = 9 * SECOND};
+    struct core_job_desc desc = simple_job(stages, 2);
+    double_hello(d, 1, cpus(3));
+    double_submit(d, &desc);
+    struct core_fact waits = take_assigned(d, 1);
+    struct core_fact fails = take_assigned(d, 1);
+    struct core_fact runs = take_assigned(d, 1);
+    double_ended(d, &waits, CAUSE_SIGNAL); /* it keeps its row for another attempt */
+    take_end(d, &waits, CAUSE_SIGNAL);
+    double_ended(d, &fails, CAUSE_EXIT); /* which there will not be */
+    take_end(d, &fails, CAUSE_EXIT);
+    take_stage_ended(d, 0, STATE_FAILED);
+
+    struct core_stage_desc array = simple_stage();
+    array.array_count = 2;
+    struct core_job_desc others = simple_job(&array, 1);
+    double_submit(d, &others);
+    struct core_fact first = take_assigned(d, 1);
+    struct core_fact second = take_assigned(d, 1);
+    double_crash(d);
+    assert_true(core_is_live(d->core, runs.attempt, 0, 1));
+    assert_true(core_is_live(d->core, first.attempt, 0, 1));
+    assert_true(core_is_live(d->core, second.attempt, 0, 1));
+    double_close(d);
+}
+
 static void test_descriptions_are_checked(void **state)
 {
     (void)state;
@@ -535,6 +572,7 @@ int main(void)
         cmocka_unit_test(test_a_retry_that_does_not_fit_is_refused),
         cmocka_unit_test(test_a_job_restored_in_vain_is_forgotten),
         cmocka_unit_test(test_full_tables_refuse),
+        cmocka_unit_test(test_the_record_of_full_tables_fits_into_them),
         cmocka_unit_test(test_descriptions_are_checked),
         cmocka_unit_test(test_the_largest_graphs_are_valid),
         cmocka_unit_test(test_the_transition_table),
