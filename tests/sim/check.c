@@ -6,23 +6,29 @@
  * (check_machine.c) looks at the machines, which no scheduler can see. A third are the asserts of
  * the shipped code: core_audit and agent_audit run after each of their steps.
  *
- * By the numbers of the reliability reference:
- *   1  check_ack, check_end; sim_run: all that was accepted ends in bounded time
- *   2  check_submitted: one job for a key, and only of keys that a user sent
- *   3  check_assigned, check_member: a task that succeeded is not run or ended again
- *   4  check_member: news only of the live attempt, from its worker; sim_record.c: only of the
- * epoch of the leader's row; check_machine_action: a worker obeys no older epoch 5
- * check_machine_begins: attempts of a task do not overlap in the time that they really run 6
- * check_batch: all ranks are assigned or none; sim_shim.c: ranks that hang once a peer has failed,
- * and only a stop can end 7  check_room: on the record; check_machine_step: on the machines 8
- * quotas, and 9, cron: there are none yet 10 digests: bytes are not simulated 11 check_row and what
- * it calls; job.c asserts its table of edges 12 check_assigned on the record, check_machine_begins
- * on the machines 13 check_machine_step, check_machine_action
+ * By the numbers of the reliability reference (8, quotas, and 9, cron: there are none yet; 10, digests:
+ * bytes are not simulated):
+ *
+ * 1. check_ack, check_end; sim_run: all that was accepted ends in bounded time
+ * 2. check_submitted: one job for a key, and only of keys that a user sent
+ * 3. check_assigned, check_member: a task that succeeded is not run or ended again
+ * 4. check_member, check_note: news only of the live attempt, from its worker; sim_record.c: only of
+ *    the epoch of the leader's row; check_machine_action: a worker obeys no older epoch
+ * 5. check_machine_begins: attempts of a task do not overlap in the time that they really run
+ * 6. check_batch: all ranks are assigned or none; sim_shim.c: ranks that hang once a peer has failed,
+ *    and only a stop can end
+ * 7. check_room: on the record; check_machine_step: on the machines
+ * 11. check_row and what it calls; job.c asserts its table of edges
+ * 12. check_assigned on the record, check_machine_begins on the machines
+ * 13. check_machine_step, check_machine_action
+ *
+ * Beside them: check_limits and check_decided.c, for tables that are full and for who is overtaken.
  */
 #include "tests/sim/sim.h"
 
 #define REQUEUE_WAIT_NS SIM_SECOND /* scheduler/core/retry.h */
 #define BACKOFF_MAX_NS  (3600 * SIM_SECOND)
+#define STAGE_ANY       UINT32_MAX
 
 static unsigned long lu(uint64_t number)
 {
@@ -35,6 +41,23 @@ static const struct core_stage_desc *stage_of(const struct sim *sim, const struc
 }
 
 /* ---- Jobs ---- */
+
+/* What needs this stage (STAGE_ANY: any) may wait for room from now on. */
+static void begin_waiting(const struct sim *sim, struct check_job *job, uint32_t need,
+                          int64_t now_ns)
+{
+    for (uint32_t i = 0; i < job->desc->stage_count; i++) {
+        const struct core_stage_desc *stage = &job->desc->stages[i];
+        bool waits = need == STAGE_ANY;
+        for (uint32_t k = 0; k < stage->needs_count; k++) {
+            waits = waits || stage->needs[k] == need;
+        }
+        if (waits) {
+            job->ready_epoch[i] = sim->check_epoch;
+            job->ready_ns[i] = now_ns;
+        }
+    }
+}
 
 static void check_submitted(struct sim *sim, const struct sim_row *row)
 {
@@ -56,6 +79,7 @@ static void check_submitted(struct sim *sim, const struct sim_row *row)
     sim->check[job].key = row->key;
     sim->check[job].since_epoch = sim->check_epoch;
     sim->check[job].since_ns = row->fact.at_ns;
+    begin_waiting(sim, &sim->check[job], STAGE_ANY, row->fact.at_ns);
 }
 
 static void check_cancelled(struct sim *sim, struct check_job *job, const struct core_fact *fact)
@@ -90,6 +114,7 @@ static void check_retried(struct sim *sim, struct check_job *job, const struct c
     job->stop = CAUSE_NONE;
     job->since_epoch = sim->check_epoch;
     job->since_ns = fact->at_ns;
+    begin_waiting(sim, job, STAGE_ANY, fact->at_ns);
     for (uint32_t i = 0; i < SIM_STAGES_MAX; i++) {
         if (job->stage_state[i] != STATE_SUCCEEDED) {
             job->stage_state[i] = STATE_PENDING;
@@ -145,6 +170,7 @@ static void check_stage_ended(struct sim *sim, struct check_job *job, const stru
         sim_fail("job %lu stage %u ended twice", lu(fact->job), fact->stage);
     }
     job->stage_state[fact->stage] = fact->state;
+    begin_waiting(sim, job, fact->stage, fact->at_ns);
 }
 
 static void check_job_ended(struct check_job *job, const struct core_fact *fact)
@@ -230,17 +256,11 @@ static void check_array(const struct check_job *job, const struct core_stage_des
     }
 }
 
-/* Whether a stage that was never tried yet could have gone ahead of this one: it asks for the same,
- * so it fits where this one does. */
-static bool goes_ahead(const struct check_job *job, uint32_t stage,
-                       const struct core_stage_desc *as)
+bool check_is_untried(const struct check_job *job, uint32_t stage)
 {
     const struct core_stage_desc *desc = &job->desc->stages[stage];
-    bool is_ready = !job->has_ended && job->stop == CAUSE_NONE &&
-                    job->stage_state[stage] == STATE_PENDING && desc->ranks == as->ranks &&
-                    desc->per_rank.cpu_milli == as->per_rank.cpu_milli &&
-                    desc->per_rank.mem_bytes == as->per_rank.mem_bytes &&
-                    desc->per_rank.gpus == as->per_rank.gpus;
+    bool is_ready =
+        !job->has_ended && job->stop == CAUSE_NONE && job->stage_state[stage] == STATE_PENDING;
     for (uint32_t i = 0; i < desc->needs_count; i++) {
         is_ready = is_ready && job->stage_state[desc->needs[i]] == STATE_SUCCEEDED;
     }
@@ -250,17 +270,29 @@ static bool goes_ahead(const struct check_job *job, uint32_t stage,
     return is_ready;
 }
 
-/* Priority, then the order of submission, among those that ask for the same. */
+/* Priority, then the order of submission. */
+bool check_is_before(const struct sim *sim, uint64_t job, uint32_t stage,
+                     const struct core_fact *fact)
+{
+    int32_t own = sim->check[job].desc->priority;
+    int32_t other = sim->check[fact->job].desc->priority;
+    return own != other ? own > other : job != fact->job ? job < fact->job : stage < fact->stage;
+}
+
+/* One that was never tried yet and asks for the same would have fitted where this one does. */
+bool check_asks_alike(const struct core_stage_desc *a, const struct core_stage_desc *b)
+{
+    return a->ranks == b->ranks && a->per_rank.cpu_milli == b->per_rank.cpu_milli &&
+           a->per_rank.mem_bytes == b->per_rank.mem_bytes && a->per_rank.gpus == b->per_rank.gpus;
+}
+
 static void check_order(const struct sim *sim, const struct core_fact *fact)
 {
-    int32_t priority = sim->check[fact->job].desc->priority;
     for (uint64_t id = 1; id <= sim->check_jobs; id++) {
         const struct check_job *job = &sim->check[id];
         for (uint32_t i = 0; i < job->desc->stage_count; i++) {
-            bool is_before = job->desc->priority != priority ? job->desc->priority > priority
-                             : id != fact->job               ? id < fact->job
-                                                             : i < fact->stage;
-            if (is_before && goes_ahead(job, i, stage_of(sim, fact))) {
+            if (check_is_before(sim, id, i, fact) && check_is_untried(job, i) &&
+                check_asks_alike(&job->desc->stages[i], stage_of(sim, fact))) {
                 sim_fail("attempt %lx of job %lu goes ahead of job %lu", lu(fact->attempt),
                          lu(fact->job), lu(id));
             }
@@ -284,7 +316,10 @@ static void check_new_attempt(const struct sim *sim, const struct check_job *job
     if (task->again_epoch == sim->check_epoch && fact->at_ns < task->again_ns) {
         sim_fail("attempt %lx begins before its back-off is over", lu(fact->attempt));
     }
-    check_order(sim, fact);
+    bool needs_row = task->attempt == 0; /* when the rows are all taken, what has one goes on */
+    if (needs_row || !sim->has_fault[SIM_FAULT_TABLES]) {
+        check_order(sim, fact);
+    }
     check_array(job, stage, fact);
 }
 
@@ -367,12 +402,33 @@ static void end_attempt(const struct sim *sim, const struct check_job *job, stru
     task->again_ns = fact->at_ns + wait_ns;
 }
 
+static bool is_live(const struct check_task *task, const struct core_fact *fact)
+{
+    return task->attempt == fact->attempt && fact->rank < task->placed &&
+           task->worker[fact->rank] == fact->worker && !task->is_ended[fact->rank];
+}
+
+/* 4: a note counts only while its rank is live, and is what that rank's task said. */
+void check_note(struct sim *sim, const struct sim_row *row)
+{
+    const struct core_fact *fact = &row->fact;
+    const struct check_job *job = &sim->check[fact->job];
+    if (job->desc == NULL || !is_live(&job->tasks[fact->stage][fact->index], fact)) {
+        sim_fail("a note of attempt %lx rank %u is recorded, which is not live on worker %u",
+                 lu(fact->attempt), fact->rank, fact->worker);
+    }
+    const struct sim_folder *folder =
+        sim_shim_find(&sim->workers[fact->worker], fact->attempt, fact->rank);
+    if (folder == NULL || row->note > folder->notes) {
+        sim_fail("note %u of attempt %lx rank %u is recorded, and its task did not make it",
+                 row->note, lu(fact->attempt), fact->rank);
+    }
+}
+
 static void check_member(struct sim *sim, struct check_job *job, const struct core_fact *fact)
 {
     struct check_task *task = &job->tasks[fact->stage][fact->index];
-    bool is_live = task->attempt == fact->attempt && fact->rank < task->placed &&
-                   task->worker[fact->rank] == fact->worker && !task->is_ended[fact->rank];
-    if (!is_live) {
+    if (!is_live(task, fact)) {
         sim_fail("attempt %lx rank %u is not live on worker %u, but news of it are recorded",
                  lu(fact->attempt), fact->rank, fact->worker);
     }
@@ -392,6 +448,44 @@ static void check_member(struct sim *sim, struct check_job *job, const struct co
     }
     if (task->open == 0) {
         end_attempt(sim, job, task, fact);
+    }
+}
+
+/* ---- Limits ---- */
+
+struct check_load check_load_of(const struct core_job_desc *desc)
+{
+    struct check_load load = {.jobs = 1, .stages = desc->stage_count};
+    for (uint32_t i = 0; i < desc->stage_count; i++) {
+        load.needs += desc->stages[i].needs_count;
+    }
+    return load;
+}
+
+/* Promise 5, on the record: what lives is never more than the tables of a core hold. */
+static void check_limits(const struct sim *sim)
+{
+    struct check_load all = {0};
+    for (uint64_t id = 1; id <= sim->check_jobs; id++) {
+        const struct check_job *job = &sim->check[id];
+        if (job->has_ended) {
+            continue;
+        }
+        struct check_load load = check_load_of(job->desc);
+        all.jobs += load.jobs;
+        all.stages += load.stages;
+        all.needs += load.needs;
+        for (uint32_t k = 0; k < SIM_STAGES_MAX * SIM_ARRAY_MAX; k++) {
+            const struct check_task *task = &job->tasks[k / SIM_ARRAY_MAX][k % SIM_ARRAY_MAX];
+            all.members += task->open;
+        }
+    }
+    const struct core_limits *limits = &sim->limits;
+    if (all.jobs > limits->jobs_max || all.stages > limits->stages_max ||
+        all.needs > limits->needs_max || all.members > limits->members_max) {
+        sim_fail(
+            "%u jobs with %u stages, %u needs and %u ranks are live: more than the tables hold",
+            all.jobs, all.stages, all.needs, all.members);
     }
 }
 
@@ -434,6 +528,7 @@ void check_row(struct sim *sim, uint32_t epoch, const struct sim_row *row)
     sim->check_fact_ns = fact->at_ns;
     if (fact->kind == FACT_JOB_SUBMITTED) {
         check_submitted(sim, row);
+        check_limits(sim);
         return;
     }
     struct check_job *job = &sim->check[fact->job];
@@ -442,6 +537,7 @@ void check_row(struct sim *sim, uint32_t epoch, const struct sim_row *row)
                  lu(fact->job));
     }
     check_kind(sim, job, fact);
+    check_limits(sim);
 }
 
 /* A gang stands in one transaction, or not at all. */
@@ -449,7 +545,7 @@ void check_batch(struct sim *sim, const struct sim_row *rows, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         const struct core_fact *fact = &rows[i].fact;
-        if (fact->kind != FACT_ASSIGNED) {
+        if (rows[i].note != 0 || fact->kind != FACT_ASSIGNED) {
             continue;
         }
         const struct check_task *task = &sim->check[fact->job].tasks[fact->stage][fact->index];

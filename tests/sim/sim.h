@@ -19,6 +19,7 @@
  *   sim_client.c  users, and their journal of what was acknowledged
  *   sim_fault.c   what goes wrong, and when
  *   check.c       the invariants over the record and the users' journals
+ *   check_decided.c  the invariants over what a core decides, when it does
  *   check_machine.c  the invariants over what really runs
  *
  * World time is nanoseconds since the run began. Each host has its own CLOCK_BOOTTIME, which drifts
@@ -92,7 +93,10 @@ typedef void (*sim_event_fn)(struct sim *sim, struct sim_event *event);
     X(WALL_STEP, "wall-step")     /* a scheduler's wall clock is set */                            \
     X(TASKS, "tasks")             /* fail, hang, ask to be run again */                            \
     X(CANCEL, "cancel")           /* users cancel what they submitted */                           \
-    X(RETRY, "retry")             /* and run again what has ended */
+    X(RETRY, "retry")             /* and run again what has ended */                               \
+    X(NOTES, "notes")             /* tasks note metrics */                                         \
+    X(TABLES, "small-tables")     /* of the core: they are full, and users are refused */          \
+    X(HURRY, "hurry")             /* what waits is not overtaken after a few seconds */
 
 enum sim_fault {
 #define SIM_FAULT_ENUM(name, text) SIM_FAULT_##name,
@@ -141,6 +145,7 @@ enum sim_message_kind {
     SIM_HEARTBEAT,
     SIM_STARTED,
     SIM_ENDED,
+    SIM_NOTE,
     SIM_LEAVING, /* to a scheduler */
     SIM_WELCOME,
     SIM_HEARTBEAT_ACK,
@@ -163,6 +168,7 @@ struct sim_message {
     uint32_t cause;
     int32_t exit_code;
     int32_t signal;
+    uint32_t note; /* SIM_NOTE: from 1, of each rank of an attempt */
     uint32_t claim_count;
     struct core_fact fact; /* SIM_ASSIGN */
     struct core_claim claims[SIM_CLAIMS_MAX];
@@ -222,6 +228,7 @@ struct sim_folder {
     bool is_failing;       /* will end badly */
     bool lacks_input;      /* its preparation failed */
     bool must_kill;
+    uint32_t notes;    /* that its task has made */
     bool is_collected; /* its outputs were stored once: that can be repeated, and gives the same */
     enum worker_cause cause; /* why it was stopped, and then: why it ended */
     int32_t exit_code;
@@ -297,6 +304,7 @@ struct sim_sched {
     uint32_t client;
     uint64_t request;
     uint64_t key;
+    const struct core_job_desc *desc; /* EV_SUBMIT; else NULL */
 };
 
 /* ---- Users ----------------------------------------------------------------------------------- */
@@ -348,6 +356,8 @@ struct check_job {
     uint32_t since_epoch; /* of its deadline: it began at since_ns by the clock of this leader */
     int64_t since_ns;
     enum core_state stage_state[SIM_STAGES_MAX]; /* PENDING until it has ended */
+    uint32_t ready_epoch[SIM_STAGES_MAX]; /* of ready_ns: when all that it needs had succeeded, */
+    int64_t ready_ns[SIM_STAGES_MAX];     /* by the clock of this leader */
     struct check_task tasks[SIM_STAGES_MAX][SIM_ARRAY_MAX];
 };
 
@@ -461,6 +471,8 @@ void sim_shell_renewed(struct sim *sim, uint32_t sched, bool is_ours, int64_t se
 void sim_worker_start(struct sim *sim, uint32_t worker);
 void sim_worker_crash(struct sim *sim, uint32_t worker);
 void sim_worker_feed(struct sim *sim, uint32_t worker, struct agent_event event);
+/* The task of a folder has made another note: it is sent if there is a leader, and else lost. */
+void sim_worker_note(struct sim *sim, uint32_t worker, const struct sim_folder *folder);
 void sim_worker_message(struct sim *sim, uint32_t worker, const struct sim_message *message);
 
 /* sim_shim.c */
@@ -485,11 +497,34 @@ void sim_fault_start(struct sim *sim);
 /* check.c: the record and the users */
 void check_row(struct sim *sim, uint32_t epoch, const struct sim_row *row);
 void check_batch(struct sim *sim, const struct sim_row *rows, uint32_t count);
+void check_note(struct sim *sim, const struct sim_row *row);
+/* Rows of a core's tables. */
+struct check_load {
+    uint32_t jobs, stages, needs;
+    uint32_t members; /* ranks that have not ended */
+};
+/* Of a job of which nothing runs. */
+struct check_load check_load_of(const struct core_job_desc *desc);
 void check_ack(struct sim *sim, uint32_t client, uint64_t key, uint64_t job);
 /* A cancellation or a retry was acknowledged. */
 void check_asked(struct sim *sim, const struct sim_client *client, uint64_t job);
 void check_end(struct sim *sim);
 bool check_is_over(const struct sim *sim);
+
+/* check_decided.c: before it is on the record */
+void check_refused_full(const struct sim *sim, const struct sim_sched *sched,
+                        const struct core_job_desc *desc);
+void check_overtaking(const struct sim *sim, const struct sim_sched *sched,
+                      const struct core_fact *assigned);
+/* What a core made of a note: recorded, or its sender is to stop. */
+void check_noted(const struct sim_sched *sched, const struct sim_message *note);
+
+/* check.c: what asks for the same is started in this order. */
+bool check_asks_alike(const struct core_stage_desc *a, const struct core_stage_desc *b);
+bool check_is_before(const struct sim *sim, uint64_t job, uint32_t stage,
+                     const struct core_fact *fact);
+/* All its needs have succeeded and nothing of it was tried. */
+bool check_is_untried(const struct check_job *job, uint32_t stage);
 
 /* check_machine.c: what runs */
 bool check_machine_is_excused(const struct sim *sim, const struct sim_worker *worker);

@@ -151,22 +151,36 @@ static void on_next(struct sim *sim, struct sim_event *event)
 
 /* ---- Answers ---- */
 
+/* It was refused, since a table is full: with the same key, later. */
+static void ask_again(struct sim *sim, uint32_t index, int64_t pause_ns)
+{
+    struct sim_client *client = &sim->clients[index];
+    if (!sim->has_fault[SIM_FAULT_TABLES]) {
+        sim_fail("client %u: a job that fits every limit was refused", index);
+    }
+    client->request = ++sim->seq;
+    struct sim_event *event = sim_post(sim, pause_ns, NULL, "client tries again", on_repeat);
+    event->index = index;
+    event->a = client->request;
+}
+
 static void on_answer(struct sim *sim, struct sim_event *event)
 {
     struct sim_client *client = &sim->clients[event->index];
     if (client->request != event->a || sim_buggify(sim, SIM_FAULT_DROP, 50)) {
         return; /* of an earlier try, or lost on its way */
     }
+    int64_t pause_ns = (int64_t)below(client, 3000) * SIM_MILLI;
+    if (client->asked == EV_SUBMIT && event->b == 0) {
+        ask_again(sim, event->index, pause_ns);
+        return;
+    }
     client->request = 0;
     if (client->asked == EV_SUBMIT) {
-        if (event->b == 0) {
-            sim_fail("client %u: a job that fits every limit was refused", event->index);
-        }
         client->acked_job[client->submits - 1] = event->b;
         check_ack(sim, event->index, (uint64_t)event->index * SIM_SUBMITS_MAX + client->submits - 1,
                   event->b);
     }
-    int64_t pause_ns = (int64_t)below(client, 3000) * SIM_MILLI;
     sim_post(sim, pause_ns, NULL, "client goes on", on_next)->index = event->index;
 }
 

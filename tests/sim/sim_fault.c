@@ -14,13 +14,43 @@ static void set_clock(struct sim *sim, struct sim_clock *clock)
     }
 }
 
+static uint32_t small(struct mlq_prng *prng, uint32_t least, uint32_t more)
+{
+    return least + (uint32_t)mlq_prng_below(prng, more + 1);
+}
+
+/* Small tables have room for the largest job and the largest gang, so that everything can run, one
+ * after the other. Those of tasks stay large where users retry: the facts of a job that was retried
+ * may take more rows when they are loaded than they took when they came (its failed tasks keep
+ * theirs), and then nobody can lead. */
+static void draw_limits(struct sim *sim)
+{
+    struct mlq_prng prng;
+    mlq_prng_seed(&prng, mlq_hash_keyed(sim->plan->seed, 6, 0));
+    if (sim->has_fault[SIM_FAULT_TABLES]) {
+        sim->limits.jobs_max = small(&prng, 1, 5);
+        sim->limits.stages_max = small(&prng, SIM_STAGES_MAX, 8);
+        sim->limits.needs_max = small(&prng, SIM_STAGES_MAX * (SIM_STAGES_MAX - 1) / 2, 6);
+        sim->limits.members_max = small(&prng, SIM_RANKS_MAX, 8);
+        sim->limits.tasks_max =
+            sim->has_fault[SIM_FAULT_RETRY] ? sim->limits.tasks_max : small(&prng, 1, 7);
+    }
+    if (sim->has_fault[SIM_FAULT_HURRY]) {
+        sim->limits.starve_ns = small(&prng, 1, 4) * SIM_SECOND;
+    }
+}
+
 void sim_fault_draw(struct sim *sim)
 {
     struct mlq_prng *swarm = &sim->swarm;
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
-        bool is_drawn = mlq_prng_below(swarm, 100) < 40;
+        /* Those that came later are drawn apart, so that an older seed is still the same cluster.
+         */
+        bool is_drawn = i < SIM_FAULT_NOTES ? mlq_prng_below(swarm, 100) < 40
+                                            : mlq_hash_keyed(sim->plan->seed, 5, i) % 100 < 30;
         sim->has_fault[i] = sim->plan->seed != 0 && is_drawn && !sim->plan->is_without[i];
     }
+    draw_limits(sim);
     sim->strike_per_mille = 50 + (uint32_t)mlq_prng_below(swarm, 400);
     sim->sched_count = sim->has_fault[SIM_FAULT_STANDBY] ? 2 : 1;
     sim->worker_count = 1 + (uint32_t)mlq_prng_below(swarm, SIM_WORKERS_MAX);
@@ -134,7 +164,9 @@ static void lie(struct sim *sim, uint32_t index)
     if (other == index || folder == NULL || !sim->workers[index].agent_actor.is_up) {
         return;
     }
-    struct sim_message lie = {.kind = SIM_ENDED,
+    bool is_note = sim->has_fault[SIM_FAULT_NOTES] && sim_fate_below(sim, 2) == 0;
+    struct sim_message lie = {.kind = is_note ? SIM_NOTE : SIM_ENDED,
+                              .note = is_note ? UINT32_MAX : 0,
                               .worker = index,
                               .session = sim->workers[index].agent.session,
                               .attempt = folder->fact.attempt,

@@ -186,6 +186,9 @@ enum sim_put sim_record_put(struct sim_record *record, uint32_t epoch, const str
         jobs[i] = record->jobs[i];
     }
     for (uint32_t i = 0; i < count; i++) {
+        if (rows[i].note != 0) {
+            continue;
+        }
         if (may_append(record, &rows[i])) {
             append(record, &rows[i]);
             continue;

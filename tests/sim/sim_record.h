@@ -22,6 +22,7 @@ struct sim_row {
     int64_t wall_ns;
     uint64_t key;                     /* with FACT_JOB_SUBMITTED, unique for ever */
     const struct core_job_desc *desc; /* with FACT_JOB_SUBMITTED; outlives the record */
+    uint32_t note;                    /* not 0: no fact, but what the rank of `fact` noted */
 };
 
 struct sim_record_job {
@@ -54,7 +55,7 @@ uint32_t sim_record_campaign(struct sim_record *record, int64_t now_ns, int64_t 
 bool sim_record_renew(struct sim_record *record, uint32_t epoch, int64_t now_ns, int64_t lease_ns);
 void sim_record_resign(struct sim_record *record, uint32_t epoch, int64_t now_ns);
 
-/* All rows or none. */
+/* All rows or none. Notes are no facts: they stand elsewhere, and no load gives them. */
 enum sim_put sim_record_put(struct sim_record *record, uint32_t epoch, const struct sim_row *rows,
                             uint32_t count);
 

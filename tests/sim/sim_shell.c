@@ -62,6 +62,9 @@ static int64_t wall_ns(const struct sim *sim, const struct sim_sched *sched)
 static void take_fact(struct sim *sim, struct sim_sched *sched, const struct core_fact *fact)
 {
     int64_t age_ns = sim_local_ns(sim, &sched->clock) - fact->at_ns;
+    if (fact->kind == FACT_ASSIGNED) {
+        check_overtaking(sim, sched, fact);
+    }
     struct sim_row row = {.fact = *fact, .wall_ns = wall_ns(sim, sched) - age_ns};
     if (fact->kind == FACT_JOB_SUBMITTED) {
         MLQ_ASSERT(fact->job <= SIM_JOBS_MAX);
@@ -80,6 +83,9 @@ static void take_action(struct sim *sim, struct sim_sched *sched, const struct c
         take_fact(sim, sched, &action->fact);
         return;
     case ACT_REPLY:
+        if (action->reply == REPLY_FULL) {
+            check_refused_full(sim, sched, sched->desc);
+        }
         hold(sched->open, &(struct sim_held){.kind = SIM_HELD_REPLY,
                                              .client = sched->client,
                                              .request = sched->request,
@@ -95,7 +101,8 @@ static void take_action(struct sim *sim, struct sim_sched *sched, const struct c
         hold(sched->open, &(struct sim_held){.kind = SIM_HELD_ACTION, .action = *action});
         return;
     case ACT_RECORD:
-        return; /* metrics are nothing that is checked here */
+        add_row(sched->open, &(struct sim_row){.fact = action->fact, .note = action->payload});
+        return;
     }
 }
 
@@ -201,7 +208,7 @@ static void release(struct sim *sim, uint32_t index, struct sim_turn *turn)
         }
     }
     for (uint32_t i = 0; i < turn->row_count; i++) {
-        if (turn->rows[i].fact.kind == FACT_JOB_ENDED) {
+        if (turn->rows[i].note == 0 && turn->rows[i].fact.kind == FACT_JOB_ENDED) {
             sched->in_catalog[turn->rows[i].fact.job] = false;
         }
     }
@@ -325,7 +332,8 @@ static bool restore_fact(struct core *core, const struct core_fact *fact,
     return core_restore(core, fact, fact->kind == FACT_JOB_SUBMITTED ? &desc : NULL);
 }
 
-static void restore_job(struct sim *sim, struct sim_sched *sched, uint64_t job)
+/* False when a table is full: the rest was not fed. */
+static bool restore_job(struct sim *sim, struct sim_sched *sched, uint64_t job)
 {
     const struct sim_record *record = &sim->record;
     for (uint32_t i = 0; i < record->row_count; i++) {
@@ -335,10 +343,12 @@ static void restore_job(struct sim *sim, struct sim_sched *sched, uint64_t job)
         }
         int64_t age_ns = wall_ns(sim, sched) - record->rows[i].wall_ns;
         fact.at_ns = sim_local_ns(sim, &sched->clock) - (age_ns < 0 ? 0 : age_ns);
-        bool fits = restore_fact(sched->core, &fact, &record->jobs[fact.job]);
-        MLQ_ASSERT(fits);
+        if (!restore_fact(sched->core, &fact, &record->jobs[fact.job])) {
+            return false;
+        }
         sched->in_catalog[fact.job] = true;
     }
+    return true;
 }
 
 static void on_loaded(struct sim *sim, struct sim_event *event)
@@ -360,7 +370,8 @@ static void on_loaded(struct sim *sim, struct sim_event *event)
     for (uint64_t job = 1; job <= sim->record.highest_job; job++) {
         sched->job_of_key[sim->record.jobs[job].key] = job;
     }
-    restore_job(sim, sched, 0);
+    bool fits = restore_job(sim, sched, 0);
+    MLQ_ASSERT(fits);
     sched->phase = SIM_SERVING;
     sched->server++;
     step(sim, event->index, (struct core_event){.kind = EV_RESTORED});
@@ -499,6 +510,11 @@ void sim_shell_message(struct sim *sim, uint32_t index, uint64_t connection,
         event.kind = EV_WORKER_LEAVING;
         event.session = peer->session;
         step(sim, index, event);
+    } else if (message->kind == SIM_NOTE) {
+        event.kind = EV_NOTE;
+        event.payload = message->note;
+        step(sim, index, event);
+        check_noted(sched, message);
     } else {
         event.kind = message->kind == SIM_ENDED ? EV_ENDED : EV_STARTED;
         step(sim, index, event);
@@ -524,7 +540,7 @@ static void retry(struct sim *sim, uint32_t index, uint64_t job)
         answer(sim, index, REPLY_ENDED, job); /* it lives, or its end is just being recorded */
         return;
     }
-    restore_job(sim, sched, job);
+    (void)restore_job(sim, sched, job); /* if it did not fit, the answer says so */
     step(sim, index, (struct core_event){.kind = EV_RETRY, .request = 1, .job = job});
     /* One whose stages had all succeeded is over again at once: then it stays until that is
      * durable, so that nobody retries it from a record that does not know yet. */
@@ -542,11 +558,11 @@ void sim_shell_request(struct sim *sim, uint32_t index, uint32_t client, uint64_
     sched->client = client;
     sched->request = request;
     sched->key = key;
+    sched->desc = kind == EV_SUBMIT ? &sim_client_text(sim, key)->desc : NULL;
     if (kind == EV_SUBMIT && sched->job_of_key[key] != 0) {
         answer(sim, index, REPLY_OK, sched->job_of_key[key]);
     } else if (kind == EV_SUBMIT) {
-        const struct core_job_desc *desc = &sim_client_text(sim, key)->desc;
-        step(sim, index, (struct core_event){.kind = kind, .request = 1, .desc = desc});
+        step(sim, index, (struct core_event){.kind = kind, .request = 1, .desc = sched->desc});
     } else if (kind == EV_RETRY) {
         retry(sim, index, job);
     } else {

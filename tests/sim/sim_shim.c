@@ -138,6 +138,20 @@ static void on_finished(struct sim *sim, struct sim_event *event)
     end(sim, event->index, folder, cause);
 }
 
+/* ---- Notes ---- */
+
+static void on_note(struct sim *sim, struct sim_event *event)
+{
+    struct sim_folder *folder = live(sim, event);
+    if (folder == NULL) {
+        return;
+    }
+    folder->notes++;
+    sim_worker_note(sim, event->index, folder);
+    post(sim, sim_between(sim, 50 * SIM_MILLI, 4 * SIM_SECOND), event->index, folder, "note",
+         on_note);
+}
+
 /* ---- Begin ---- */
 
 static bool is_doomed_gang(const struct sim *sim, const struct core_fact *fact)
@@ -182,6 +196,9 @@ static void on_begin(struct sim *sim, struct sim_event *event)
     if (!hangs) {
         folder->is_failing = is_doomed;
         post(sim, length_ns + SIM_MILLI, event->index, folder, "task finished", on_finished);
+    }
+    if (sim->has_fault[SIM_FAULT_NOTES]) {
+        post(sim, 0, event->index, folder, "note", on_note);
     }
     sim_shim_report(sim, event->index, folder);
 }

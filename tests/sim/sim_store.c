@@ -53,8 +53,13 @@ static void say_row(const struct sim *sim, const struct core_fact *fact)
 static void put(struct sim *sim, const struct batch *batch)
 {
     for (uint32_t i = 0; i < batch->row_count; i++) {
-        say_row(sim, &batch->rows[i].fact);
-        check_row(sim, batch->epoch, &batch->rows[i]);
+        const struct sim_row *row = &batch->rows[i];
+        if (row->note != 0) {
+            check_note(sim, row);
+            continue;
+        }
+        say_row(sim, &row->fact);
+        check_row(sim, batch->epoch, row);
     }
     check_batch(sim, batch->rows, batch->row_count);
     enum sim_put put = sim_record_put(&sim->record, batch->epoch, batch->rows, batch->row_count);

@@ -48,6 +48,22 @@ static void send(struct sim *sim, uint32_t index, enum sim_message_kind kind,
     sim_net_send_to_sched(sim, index, &message);
 }
 
+void sim_worker_note(struct sim *sim, uint32_t index, const struct sim_folder *folder)
+{
+    const struct sim_worker *worker = &sim->workers[index];
+    if (!worker->agent_actor.is_up || sim_is_frozen(sim, &worker->agent_actor) ||
+        worker->agent.link != AGENT_LINK_WELCOMED) {
+        return;
+    }
+    struct sim_message note = {.kind = SIM_NOTE,
+                               .worker = index,
+                               .session = worker->agent.session,
+                               .attempt = folder->fact.attempt,
+                               .rank = folder->fact.rank,
+                               .note = folder->notes};
+    sim_net_send_to_sched(sim, index, &note);
+}
+
 /* ---- What it does ---- */
 
 static void on_work_done(struct sim *sim, struct sim_event *event)
