@@ -13,11 +13,14 @@ import selectors
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 
 MOVE_ON_S = 0.005
 SYS_PIDFD_GETFD = 438
+FLIGHT_EVENTS = 512
+FLIGHT_PHASES = "load wait meet share compute exchange apply validate checkpoint output end".split()
 
 
 class Failure(Exception):
@@ -87,6 +90,14 @@ class Member:
 
     def lives(self):
         return self.status is None
+
+    def flight(self):
+        """What it does now, by its flight recorder (lib/task/task_flight.h)."""
+        with open(os.path.join(self.folder, ".flight"), "rb") as file:
+            words = struct.unpack(f"={3 + 6 * FLIGHT_EVENTS}Q", file.read())
+        last = words[3 + (words[2] - 1) % FLIGHT_EVENTS * 6:][:6]
+        since = time.clock_gettime(time.CLOCK_BOOTTIME) - last[1] / 1e9
+        return f"{FLIGHT_PHASES[last[2]]} in generation {last[3]} at {last[4]}/{last[5]} for {since:.1f} s"
 
 
 class Connection:
@@ -216,9 +227,10 @@ class Gang:
         deadline = time.monotonic() + limit_s
         while any(member.lives() for member in self.members):
             if time.monotonic() > deadline:
+                where = ", ".join(f"{m.number}: {m.flight()}" for m in self.members if m.lives())
                 for member in self.members:
                     member.kill()
-                raise Failure(f"not at its end after {limit_s} s")
+                raise Failure(f"not at its end after {limit_s} s: {where}")
             for key, _ in self.selector.select(MOVE_ON_S):
                 key.data()
             self.obey()

@@ -22,6 +22,12 @@
 #include "worker/ml/net.h"
 #include "worker/op/op_table.h"
 
+void op_train_note(const struct op_train *train, enum task_flight_phase phase)
+{
+    uint64_t generation = train->gang == NULL ? 0 : op_train_gang_generation(train->gang);
+    task_flight_note(train->flight, phase, generation, train->cursor.epoch, train->cursor.step);
+}
+
 size_t op_train_parts(const struct op_train *train, struct op_train_part parts[OP_TRAIN_PARTS_MAX])
 {
     const struct model *model = train->data.model;
@@ -79,6 +85,7 @@ static int prepare(struct op_train *train, struct mlq_err *err)
              model->input_count, model->parameter_count, train->config.shards,
              train->engine.library, train->engine.core, train->engine.threads);
     struct op_train_gang_options options = {.ctx = train->ctx,
+                                            .flight = train->flight,
                                             .kind = train->config.collectives,
                                             .shards = train->config.shards,
                                             .fingerprint = engine_fingerprint(train)};
@@ -166,6 +173,7 @@ static int write_outputs(struct op_train *train, struct mlq_err *err)
 static int finish(struct op_train *train, struct mlq_err *err)
 {
     if (coll_rank(train->coll) == 0) {
+        op_train_note(train, TASK_FLIGHT_OUTPUT);
         int rc = write_outputs(train, err);
         if (rc != 0) {
             return rc;
@@ -187,6 +195,7 @@ static int run_generation(struct op_train *train, struct mlq_err *err)
     if (rc != 0) {
         return rc;
     }
+    op_train_note(train, TASK_FLIGHT_SHARE);
     rc = op_train_share(train, err);
     if (rc == 0) {
         rc = op_train_loop_run(train, err);
@@ -239,14 +248,17 @@ static int run_generations(struct op_train *train, struct mlq_err *err)
 
 int op_train_run(struct op_context *ctx, struct mlq_err *err)
 {
-    struct op_train train = {.ctx = ctx};
+    struct op_train train = {.ctx = ctx, .flight = task_flight_open()};
+    op_train_note(&train, TASK_FLIGHT_LOAD);
     gemm_ensure_kernels();
     gemm_start(&train.engine);
     int rc = prepare(&train, err);
     if (rc == 0) {
         rc = run_generations(&train, err);
     }
+    op_train_note(&train, TASK_FLIGHT_END);
     op_train_gang_destroy(&train.gang);
+    task_flight_close(&train.flight);
     optim_destroy(&train.optim);
     mlq_free(train.best);
     json_decref(train.history);

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "lib/base/err.h"
+#include "lib/task/task_flight.h"
 #include "worker/coll/coll.h"
 #include "worker/ml/augment.h"
 #include "worker/ml/gemm.h"
@@ -143,6 +144,7 @@ struct op_train {
     struct op_train_config config;
     struct op_train_data data;
     struct gemm_engine engine;
+    struct task_flight *flight;
     struct op_train_gang *gang;
     struct coll *coll; /* of the generation in use; the gang's */
     struct optim *optim;
@@ -168,6 +170,9 @@ size_t op_train_parts(const struct op_train *train, struct op_train_part parts[O
 
 /* Every call between ranks is given up after this. */
 #define OP_TRAIN_TIMEOUT_NS (INT64_C(60) * 1000000000)
+
+/* Into the flight recorder: what begins now, at the cursor. */
+void op_train_note(const struct op_train *train, enum task_flight_phase phase);
 
 /* First in each generation: compares the ranks, and gives all of them the state of the one that has
  * come furthest, or that of the newest checkpoint. */

@@ -166,6 +166,7 @@ int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err)
 {
     const char *dir = op_checkpoint_dir(train->ctx);
     int64_t start_ns = mlq_clock_boot_ns();
+    op_train_note(train, TASK_FLIGHT_CHECKPOINT);
     int rc = dir == NULL ? 0 : save(train, dir, err);
     train->checkpoint_at_ns = mlq_clock_boot_ns();
     train->checkpoint_cost_ns = train->checkpoint_at_ns - start_ns;

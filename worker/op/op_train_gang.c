@@ -90,6 +90,7 @@ static int meet_fixed(struct op_train_gang *gang, struct mlq_err *err)
                         fixed.size, gang->options.shards);
     }
     int rc = fixed.size > 1 ? read_port(&fixed.port, err) : 0;
+    task_flight_note(gang->options.flight, TASK_FLIGHT_MEET, 0, 0, 0);
     return rc == 0 ? coll_open(&fixed, MEET_NS, &gang->coll, err) : rc;
 }
 
@@ -259,6 +260,7 @@ static int meet_members(struct op_train_gang *gang, uint32_t rank, struct mlq_er
                                 .kind = gang->options.kind,
                                 .listen_fd = rank == 0 ? gang->door_fd : 0};
     struct coll *coll = NULL;
+    task_flight_note(gang->options.flight, TASK_FLIGHT_MEET, members->generation, 0, 0);
     int rc = coll_create(&elastic, &coll, err);
     if (rc != 0) {
         return rc;
@@ -274,6 +276,7 @@ static int meet_members(struct op_train_gang *gang, uint32_t rank, struct mlq_er
 static int meet_elastic(struct op_train_gang *gang, struct mlq_err *err)
 {
     for (;;) {
+        task_flight_note(gang->options.flight, TASK_FLIGHT_WAIT, gang->members.generation, 0, 0);
         int rc = await_members(gang, err);
         if (rc != 0) {
             return rc;

@@ -18,6 +18,7 @@
 
 #include "lib/base/err.h"
 #include "lib/base/ownership.h"
+#include "lib/task/task_flight.h"
 #include "worker/coll/coll.h"
 #include "worker/op/op.h"
 
@@ -29,6 +30,7 @@ struct op_train_gang;
 
 struct op_train_gang_options {
     struct op_context *ctx;
+    struct task_flight *flight;
     enum coll_kind kind;
     uint32_t shards;      /* a fixed gang has no more ranks than these */
     uint64_t fingerprint; /* of rows, parameters and engine: equal among members */

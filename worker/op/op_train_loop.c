@@ -299,14 +299,17 @@ static int run_step(struct loop *loop, struct mlq_err *err)
                                     .newest = op_train_gang_newest(train->gang)};
     memcpy(loop->send, &loop->own, sizeof(loop->own));
     loop->scale = 1.0f / (float)step_weight(loop, begin, count);
+    op_train_note(train, TASK_FLIGHT_COMPUTE);
     compute_range(loop, begin, count);
     if (loop->receive != loop->send) {
+        op_train_note(train, TASK_FLIGHT_EXCHANGE);
         int rc = coll_allgather(train->coll, loop->send, loop->receive, loop->block_bytes,
                                 OP_TRAIN_TIMEOUT_NS, err);
         if (rc != 0) {
             return rc;
         }
     }
+    op_train_note(train, TASK_FLIGHT_APPLY);
     float *gradient = finish_sums(loop);
     double loss = tree_sum_doubles(loop->losses, train->config.shards);
     if (!isfinite(loss)) {
@@ -440,6 +443,7 @@ end_epoch(struct loop *loop, int64_t epoch_ns, uint64_t epoch_samples, struct ml
     const struct model *model = loop->model;
     double rows = train->data.validation.rows, seconds = (double)epoch_ns / (double)MLQ_NS_PER_S;
     struct chunk_score score = {.loss = 0};
+    op_train_note(train, TASK_FLIGHT_VALIDATE);
     int rc = rows > 0 ? validate(loop, &score, err) : 0;
     if (rc == 0 && !isfinite(score.loss)) {
         rc = mlq_fail(err, MLQ_EINVAL,
