@@ -3,6 +3,8 @@
  */
 #include "lib/base/prng.h"
 
+#include <string.h>
+
 #include "lib/base/panic.h"
 
 #define SPLITMIX_STEP UINT64_C(0x9e3779b97f4a7c15)
@@ -19,6 +21,22 @@ uint64_t mlq_hash_keyed(uint64_t seed, uint64_t a, uint64_t b)
     uint64_t mixed = mlq_hash_u64(seed + SPLITMIX_STEP);
     mixed = mlq_hash_u64((mixed ^ a) + SPLITMIX_STEP);
     return mlq_hash_u64((mixed ^ b) + SPLITMIX_STEP);
+}
+
+uint64_t mlq_hash_bytes(uint64_t seed, const void *data, size_t bytes)
+{
+    const uint8_t *at = data;
+    uint64_t hash = seed, word;
+    size_t i = 0;
+    for (; i + sizeof(word) <= bytes; i += sizeof(word)) {
+        memcpy(&word, at + i, sizeof(word));
+        hash = mlq_hash_u64(hash ^ word) + i;
+    }
+    word = 0;
+    if (i < bytes) {
+        memcpy(&word, at + i, bytes - i);
+    }
+    return mlq_hash_keyed(hash, word, bytes);
 }
 
 void mlq_prng_seed(struct mlq_prng *prng, uint64_t seed)

@@ -6,6 +6,7 @@
 #ifndef MLQ_BASE_PRNG_H
 #define MLQ_BASE_PRNG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* xoshiro256** 1.0 (Blackman and Vigna, prng.di.unimi.it), seeded through splitmix64. */
@@ -24,5 +25,8 @@ uint64_t mlq_hash_u64(uint64_t value);
 
 /* A counter generator: the same (seed, a, b) always gives the same number, whatever came before. */
 uint64_t mlq_hash_keyed(uint64_t seed, uint64_t a, uint64_t b);
+
+/* Of any bytes: shows what changed by accident, does not withstand who wants to deceive. */
+uint64_t mlq_hash_bytes(uint64_t seed, const void *data, size_t bytes);
 
 #endif

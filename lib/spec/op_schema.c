@@ -221,6 +221,47 @@ static const struct op_output train_outputs[] = {
     {"history.json", "metrics of each epoch"},
 };
 
+/* ---- train.xgboost ---- */
+static const struct op_param xgboost_params[] = {
+    {.path = "task", .type = PARAM_CHOICE, .standard = "\"auto\"",
+     .choices = FILES("auto", "classification", "regression"),
+     .help = "auto: classification for a category or a few whole numbers; decides the objective"},
+    {.path = "rounds", .type = PARAM_INTEGER, .standard = "100", .min = 1, .max = 1000000,
+     .help = "trees, or with more than two classes as many trees for each"},
+    {.path = "eta", .type = PARAM_NUMBER, .min = 0, .above_min = true, .max = 1,
+     .help = "learning rate: what a tree's leaves are multiplied by; default 0.3"},
+    {.path = "learning_rate", .type = PARAM_NUMBER, .min = 0, .above_min = true, .max = 1,
+     .help = "another name of eta"},
+    {.path = "max_depth", .type = PARAM_INTEGER, .standard = "6", .min = 1, .max = 30,
+     .help = "splits from a tree's root to its leaves"},
+    {.path = "min_child_weight", .type = PARAM_NUMBER, .standard = "1", .min = 0, .max = 1e9,
+     .help = "least sum of hessians in a leaf: rows, for numbers"},
+    {.path = "gamma", .type = PARAM_NUMBER, .standard = "0", .min = 0, .max = 1e9,
+     .help = "least reduction of the loss by a split"},
+    {.path = "lambda", .type = PARAM_NUMBER, .standard = "1", .min = 0, .max = 1e9,
+     .help = "L2 penalty on the leaves"},
+    {.path = "alpha", .type = PARAM_NUMBER, .standard = "0", .min = 0, .max = 1e9,
+     .help = "L1 penalty on the leaves"},
+    {.path = "subsample", .type = PARAM_NUMBER, .standard = "1", .min = 0, .above_min = true, .max = 1,
+     .help = "share of the rows that a round looks at"},
+    {.path = "colsample_bytree", .type = PARAM_NUMBER, .standard = "1", .min = 0, .above_min = true, .max = 1,
+     .help = "share of the inputs that a tree looks at"},
+    {.path = "max_bin", .type = PARAM_INTEGER, .standard = "256", .min = 2, .max = 65536,
+     .help = "thresholds that are tried for an input"},
+    {.path = "tree_method", .type = PARAM_CHOICE, .standard = "\"hist\"", .choices = FILES("hist"),
+     .help = "how trees are grown: over histograms"},
+    {.path = "early_stop", .type = PARAM_GROUP, .help = "stop when validation does not get better"},
+    {.path = "early_stop.patience", .type = PARAM_INTEGER, .standard = "10", .min = 1, .max = 1000000,
+     .help = "rounds without a better val_loss; the model is that of the best"},
+    {.path = "seed", .type = PARAM_INTEGER, .standard = "0", .min = 0, .max = 2147483647.0,
+     .help = "of the samples of rows and inputs"},
+};
+static const struct op_output xgboost_outputs[] = {
+    {"model.safetensors", "the trees with their preprocessing"},
+    {"model.ubj", "the same trees as XGBoost's own file"},
+    {"history.json", "metrics of each round, and what each feature gained"},
+};
+
 /* ---- eval.metrics ---- */
 static const struct op_param eval_params[] = {
     {.path = "threshold", .type = PARAM_NUMBER, .standard = "0.5", .min = 0, .max = 1,
@@ -302,6 +343,10 @@ static const struct op_schema schemas[] = {
      .params = train_params, .param_count = MLQ_COUNT_OF(train_params),
      .inputs = train_inputs, .input_count = MLQ_COUNT_OF(train_inputs),
      .outputs = train_outputs, .output_count = MLQ_COUNT_OF(train_outputs), .gang = true},
+    {.name = "train.xgboost", .help = "fits boosted trees with XGBoost, on one rank and all its CPUs",
+     .params = xgboost_params, .param_count = MLQ_COUNT_OF(xgboost_params),
+     .inputs = train_inputs, .input_count = MLQ_COUNT_OF(train_inputs),
+     .outputs = xgboost_outputs, .output_count = MLQ_COUNT_OF(xgboost_outputs)},
     {.name = "eval.metrics", .help = "judges a model on held-out rows",
      .params = eval_params, .param_count = MLQ_COUNT_OF(eval_params),
      .inputs = eval_inputs, .input_count = MLQ_COUNT_OF(eval_inputs),
@@ -323,7 +368,7 @@ static const struct op_schema schemas[] = {
 static const char *const names[] = {
     "noop",
     "data.import",  "data.arrays",  "data.validate", "data.split", "train.native",
-    "eval.metrics", "package.onnx",  "gate",       "report",       NULL,
+    "train.xgboost", "eval.metrics", "package.onnx",  "gate",       "report",       NULL,
 };
 
 _Static_assert(MLQ_COUNT_OF(names) == MLQ_COUNT_OF(schemas) + 1, "a name for each schema");

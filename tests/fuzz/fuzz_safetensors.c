@@ -4,7 +4,10 @@
  * Files that pass between operators: safetensors, tables and models. What opens can be read to the
  * last byte.
  */
+#include <math.h>
+
 #include "lib/artifact/safetensors.h"
+#include "lib/sys/mem.h"
 #include "tests/fuzz/fuzz.h"
 #include "worker/ml/model.h"
 #include "worker/op/table.h"
@@ -43,6 +46,24 @@ static void read_table(const struct table *table)
     (void)table_source_file(table);
 }
 
+/* A row of zeros, and one where all is missing. */
+static void walk_trees(const struct model *model)
+{
+    if (model->forest == NULL) {
+        return;
+    }
+    float *row = mlq_alloc_array(model->input_count, sizeof(float));
+    float *outputs = mlq_alloc_array(model->forest->outputs, sizeof(float));
+    forest_forward(model->forest, row, model->input_count, 1, outputs);
+    for (uint32_t i = 0; i < model->input_count; i++) {
+        row[i] = NAN;
+    }
+    forest_forward(model->forest, row, model->input_count, 1, outputs);
+    (void)forest_depth(model->forest);
+    mlq_free(row);
+    mlq_free(outputs);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct safetensors *file = NULL;
@@ -58,7 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         table_close(&table);
     }
     if (model_load(path, &model, NULL) == MLQ_OK) {
-        MLQ_ASSERT(model->layer_count > 0 && model->input_count > 0);
+        MLQ_ASSERT((model->layer_count > 0) != (model->forest != NULL) && model->input_count > 0);
+        walk_trees(model);
         (void)sum_bytes(model->parameters, model->arena_count * sizeof(float));
         model_destroy(&model);
     }

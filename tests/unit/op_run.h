@@ -9,6 +9,8 @@
 #include "tests/unit/cm.h"
 
 #include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -120,6 +122,28 @@ static inline void op_run_expect(const struct op_run *run, int status, const cha
     }
     mlq_free(log_path);
     mlq_free(log);
+}
+
+/* A number at the top level of a JSON file, or NaN. */
+static inline double op_run_metric(const char *path, const char *name)
+{
+    json_t *json = json_load_file(path, 0, NULL);
+    const json_t *value = json_object_get(json, name);
+    double number = json_is_number(value) ? json_number_value(value) : (double)NAN;
+    json_decref(json);
+    return number;
+}
+
+static inline void op_run_flip_a_bit(const char *path, off_t from_end)
+{
+    int fd = open(path, O_RDWR);
+    off_t at = lseek(fd, -from_end, SEEK_END);
+    uint8_t byte;
+    assert_true(fd >= 0 && at > 0);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= 4;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    (void)close(fd);
 }
 
 static inline bool op_run_same_file(const char *a, const char *b)

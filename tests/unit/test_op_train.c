@@ -5,6 +5,7 @@
  * checkpoints; what they refuse; and that what is trained predicts.
  */
 #include "tests/unit/op_run.h"
+#include "tests/unit/op_tables.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -22,7 +23,6 @@
 
 #define TRAIN_ROWS 403u /* no multiple of a batch */
 #define OTHER_ROWS 300u /* more than one chunk of validation */
-#define NUMBERS    4u
 #define SMALL      "\"model\": {\"mlp\": {\"hidden\": [16, 8]}}, \"batch\": 64, \"seed\": 3"
 #define QUICK      "{" SMALL ", \"epochs\": 6, \"early_stop\": {\"patience\": 50}}"
 /* It overfits: the best epoch is early, and must come through every stop. */
@@ -42,84 +42,6 @@
 
 /* ---- Tables ---- */
 
-static const char *const shapes[] = {"disc", "ring", "star"};
-static const char *const colours[] = {"blue", "green", "red"};
-static const char *const more_shapes[] = {"blob", "disc", "ring", "star"};
-
-static double uniform(uint64_t key, uint64_t at)
-{
-    return (double)(mlq_hash_keyed(key, at, 0) >> 11) * 0x1.0p-53;
-}
-
-struct table_plan {
-    uint64_t key; /* of the rows: another key gives other rows of the same kind */
-    uint64_t rows;
-    bool no_target;
-    bool one_class;
-    bool missing_target;
-    bool foreign_class; /* a label that other tables do not have */
-    bool numeric_target;
-};
-
-/* The class follows from the numbers and the colour, with some noise; some cells are missing. */
-static void write_table(const char *path, struct table_plan plan)
-{
-    static double numbers[NUMBERS][1000], target[1000];
-    static int32_t colour[1000], shape[1000];
-    for (uint64_t i = 0; i < plan.rows; i++) {
-        double sum = 0;
-        for (uint64_t j = 0; j < NUMBERS; j++) {
-            double u = uniform(plan.key + j, i);
-            sum += u * ((double)j - 1);
-            numbers[j][i] =
-                uniform(plan.key + 50 + j, i) < 0.03 ? (double)NAN : 100 * u + 1000 * (double)j;
-        }
-        colour[i] = (int32_t)(uniform(plan.key + 20, i) * 3);
-        sum += colour[i] == 1 ? 0.7 : 0;
-        target[i] = 40 * sum + 5;
-        sum += 0.05 * uniform(plan.key + 30, i);
-        shape[i] = plan.one_class ? 1 : sum < 0.7 ? 0 : sum < 1.4 ? 1 : 2;
-        colour[i] = uniform(plan.key + 40, i) < 0.02 ? -1 : colour[i];
-    }
-    shape[2] = plan.missing_target ? -1 : plan.foreign_class ? 0 : shape[2];
-    if (plan.foreign_class) {
-        for (uint64_t i = 3; i < plan.rows; i++) {
-            shape[i]++;
-        }
-        shape[0]++, shape[1]++;
-    }
-    enum table_role role = plan.no_target ? TABLE_FEATURE : TABLE_TARGET;
-    struct table_column columns[NUMBERS + 2] = {
-        {.name = "a", .kind = TABLE_NUMBER},
-        {.name = "b", .kind = TABLE_NUMBER},
-        {.name = "c", .kind = TABLE_NUMBER},
-        {.name = "d", .kind = TABLE_NUMBER},
-        {.name = "colour", .kind = TABLE_CATEGORY, .dictionary = colours, .dictionary_count = 3},
-        {.name = "shape",
-         .kind = TABLE_CATEGORY,
-         .role = role,
-         .dictionary = plan.foreign_class ? more_shapes : shapes,
-         .dictionary_count = plan.foreign_class ? 4 : 3},
-    };
-    if (plan.numeric_target) {
-        columns[NUMBERS + 1] =
-            (struct table_column){.name = "weight", .kind = TABLE_NUMBER, .role = role};
-    }
-    struct table_schema schema = {
-        .rows = plan.rows, .columns = columns, .column_count = NUMBERS + 2};
-    struct table_writer *writer = NULL;
-    assert_int_equal(table_writer_create(path, &schema, &writer, NULL), 0);
-    for (size_t j = 0; j < NUMBERS; j++) {
-        assert_int_equal(table_write_numbers(writer, j, numbers[j], plan.rows, NULL), 0);
-    }
-    assert_int_equal(table_write_codes(writer, NUMBERS, colour, plan.rows, NULL), 0);
-    assert_int_equal(plan.numeric_target
-                         ? table_write_numbers(writer, NUMBERS + 1, target, plan.rows, NULL)
-                         : table_write_codes(writer, NUMBERS + 1, shape, plan.rows, NULL),
-                     0);
-    assert_int_equal(table_writer_finish(&writer, NULL), 0);
-}
-
 static int write_tables(void **state)
 {
     (void)state;
@@ -128,9 +50,10 @@ static int write_tables(void **state)
     for (size_t i = 0; i < MLQ_COUNT_OF(folders); i++) {
         assert_int_equal(mlq_fs_remove_tree(folders[i], NULL), 0);
     }
-    write_table("train.safetensors", (struct table_plan){.key = 1000, .rows = TRAIN_ROWS});
-    write_table("validation.safetensors", (struct table_plan){.key = 2000, .rows = OTHER_ROWS});
-    write_table("test.safetensors", (struct table_plan){.key = 3000, .rows = OTHER_ROWS});
+    op_tables_write("train.safetensors", (struct op_tables_plan){.key = 1000, .rows = TRAIN_ROWS});
+    op_tables_write("validation.safetensors",
+                    (struct op_tables_plan){.key = 2000, .rows = OTHER_ROWS});
+    op_tables_write("test.safetensors", (struct op_tables_plan){.key = 3000, .rows = OTHER_ROWS});
     return 0;
 }
 
@@ -355,18 +278,6 @@ static void a_gang_stops_together(void **state)
     assert_true(op_run_same_file("out-whole/model.safetensors", "out-together/model.safetensors"));
 }
 
-static void flip_a_bit(const char *path)
-{
-    int fd = open(path, O_RDWR);
-    off_t at = lseek(fd, -5, SEEK_END);
-    uint8_t byte;
-    assert_true(fd >= 0 && at > 0);
-    assert_int_equal(pread(fd, &byte, 1, at), 1);
-    byte ^= 4;
-    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-    (void)close(fd);
-}
-
 static void a_damaged_checkpoint_is_passed_over(void **state)
 {
     (void)state;
@@ -381,7 +292,7 @@ static void a_damaged_checkpoint_is_passed_over(void **state)
     assert_int_equal(op_run_wait(pid), 75);
     assert_int_equal(count_checkpoints("ckpt-flip", newest), 2);
     char *path = mlq_fs_join("ckpt-flip", newest);
-    flip_a_bit(path);
+    op_run_flip_a_bit(path, 5);
     op_run_expect(&run, 0, "train.checkpoint_damaged");
     assert_true(op_run_same_file("out-whole/model.safetensors", "out-flip/model.safetensors"));
     mlq_free(path);
@@ -408,15 +319,6 @@ static void a_checkpoint_of_another_training_is_refused(void **state)
 
 /* ---- What is learned ---- */
 
-static double metric(const char *path, const char *name)
-{
-    json_t *json = json_load_file(path, 0, NULL);
-    const json_t *value = json_object_get(json, name);
-    double number = json_is_number(value) ? json_number_value(value) : (double)NAN;
-    json_decref(json);
-    return number;
-}
-
 static void classes_are_learned_and_judged(void **state)
 {
     (void)state;
@@ -427,9 +329,9 @@ static void classes_are_learned_and_judged(void **state)
     train_reference("{" SMALL ", \"epochs\": 60, \"optimizer\": {\"adamw\": {\"lr\": 0.01}}}",
                     "out-model");
     op_run_expect(&eval, 0, "accuracy");
-    double accuracy = metric("out-eval/metrics.json", "accuracy");
+    double accuracy = op_run_metric("out-eval/metrics.json", "accuracy");
     assert_true(accuracy > 0.85 && accuracy < 1);
-    assert_true(metric("out-eval/metrics.json", "roc_auc") > 0.95);
+    assert_true(op_run_metric("out-eval/metrics.json", "roc_auc") > 0.95);
     /* The predictions are those that the metrics are about. */
     struct safetensors *file = NULL;
     assert_int_equal(safetensors_open("out-eval/predictions.safetensors", &file, NULL), 0);
@@ -452,10 +354,11 @@ static void classes_are_learned_and_judged(void **state)
 static void numbers_are_learned_and_judged(void **state)
 {
     (void)state;
-    write_table("numbers.safetensors",
-                (struct table_plan){.key = 1000, .rows = 900, .numeric_target = true});
-    write_table("numbers-test.safetensors",
-                (struct table_plan){.key = 3000, .rows = OTHER_ROWS, .numeric_target = true});
+    op_tables_write("numbers.safetensors",
+                    (struct op_tables_plan){.key = 1000, .rows = 900, .numeric_target = true});
+    op_tables_write(
+        "numbers-test.safetensors",
+        (struct op_tables_plan){.key = 3000, .rows = OTHER_ROWS, .numeric_target = true});
     struct op_run run = {
         .op = "train.native",
         .output = "out-numbers",
@@ -468,8 +371,8 @@ static void numbers_are_learned_and_judged(void **state)
                           .data = "numbers-test.safetensors"};
     op_run_expect(&run, 0, "task=regression");
     op_run_expect(&eval, 0, NULL);
-    assert_true(metric("out-numbers-eval/metrics.json", "r2") > 0.9);
-    assert_true(isnan(metric("out-numbers-eval/metrics.json", "accuracy")));
+    assert_true(op_run_metric("out-numbers-eval/metrics.json", "r2") > 0.9);
+    assert_true(isnan(op_run_metric("out-numbers-eval/metrics.json", "accuracy")));
 }
 
 static void early_stopping_keeps_the_best_epoch(void **state)
@@ -496,7 +399,7 @@ static void early_stopping_keeps_the_best_epoch(void **state)
                           .model = "out-early/model.safetensors",
                           .data = "validation.safetensors"};
     op_run_expect(&eval, 0, NULL);
-    assert_true(fabs(metric("out-early-eval/metrics.json", "log_loss") - least) < 1e-5);
+    assert_true(fabs(op_run_metric("out-early-eval/metrics.json", "log_loss") - least) < 1e-5);
 }
 
 /* Nothing of the validation rows is in the model: other ones change no byte of it. */
@@ -574,7 +477,7 @@ static void bad_tables_are_refused(void **state)
 {
     (void)state;
     static const struct {
-        struct table_plan plan;
+        struct op_tables_plan plan;
         const char *text;
     } cases[] = {
         {{.key = 1, .rows = 100, .no_target = true}, "no target column"},
@@ -584,13 +487,13 @@ static void bad_tables_are_refused(void **state)
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(cases); i++) {
         struct op_run run = training("{}", "out-refused");
-        write_table("bad.safetensors", cases[i].plan);
+        op_tables_write("bad.safetensors", cases[i].plan);
         run.train = "bad.safetensors";
         op_run_expect(&run, 1, cases[i].text);
     }
     struct op_run run = training("{}", "out-refused");
-    write_table("foreign.safetensors",
-                (struct table_plan){.key = 1, .rows = 100, .foreign_class = true});
+    op_tables_write("foreign.safetensors",
+                    (struct op_tables_plan){.key = 1, .rows = 100, .foreign_class = true});
     run.validation = "foreign.safetensors";
     op_run_expect(&run, 1, "'blob' of 'shape' was never seen in training");
     run.validation = NULL;
@@ -605,8 +508,8 @@ static void bad_tables_are_refused(void **state)
 static void a_loss_that_is_no_number_stops_the_training(void **state)
 {
     (void)state;
-    write_table("numbers.safetensors",
-                (struct table_plan){.key = 1000, .rows = 400, .numeric_target = true});
+    op_tables_write("numbers.safetensors",
+                    (struct op_tables_plan){.key = 1000, .rows = 400, .numeric_target = true});
     struct op_run run = {.op = "train.native",
                          .output = "out-nan",
                          .train = "numbers.safetensors",

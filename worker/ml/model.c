@@ -61,6 +61,7 @@ void model_destroy(struct model **model)
     for (uint32_t i = 0; i < m->class_count; i++) {
         mlq_free(m->classes[i]);
     }
+    forest_destroy(&m->forest);
     mlq_free(m->features);
     mlq_free(m->spans);
     mlq_free(m->classes);
@@ -202,15 +203,25 @@ static json_t *texts_to_json(char *const *texts, uint32_t count)
     return array;
 }
 
+static json_t *fill_to_json(const struct model_feature *feature)
+{
+    if (feature->keeps_missing) {
+        return json_null();
+    }
+    return feature->kind == MODEL_NUMBER ? json_real(feature->fill)
+                                         : json_string(feature->values[feature->fill_value]);
+}
+
 static json_t *feature_to_json(const struct model_feature *feature)
 {
     if (feature->kind == MODEL_NUMBER) {
-        return json_pack("{s:s, s:s, s:f, s:f, s:f}", "name", feature->name, "kind", "number",
-                         "fill", feature->fill, "mean", feature->mean, "scale", feature->scale);
+        return json_pack("{s:s, s:s, s:o, s:f, s:f}", "name", feature->name, "kind", "number",
+                         "fill", fill_to_json(feature), "mean", feature->mean, "scale",
+                         feature->scale);
     }
-    json_t *json = json_pack("{s:s, s:s, s:o, s:s}", "name", feature->name, "kind", "category",
+    json_t *json = json_pack("{s:s, s:s, s:o, s:o}", "name", feature->name, "kind", "category",
                              "values", texts_to_json(feature->values, feature->value_count), "fill",
-                             feature->values[feature->fill_value]);
+                             fill_to_json(feature));
     if (feature->embedded) {
         (void)json_object_set_new(json, "encoding", json_string("index"));
     }
@@ -252,7 +263,9 @@ static char *describe(const struct model *model)
                                                     (json_int_t)model->image.width,
                                                     (json_int_t)model->image.channels));
         }
-        failed |= json_object_set(root, "layers", layers);
+        failed |= model->forest != NULL
+                      ? json_object_set_new(root, "forest", forest_describe(model->forest))
+                      : json_object_set(root, "layers", layers);
         text = failed ? NULL : json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
     }
     json_decref(layers);
@@ -285,6 +298,10 @@ int model_save(const struct model *model, const char *path, struct mlq_err *err)
     char(*names)[TENSOR_NAME_BYTES] = mlq_alloc_array(TENSORS_MAX, sizeof(*names));
     struct safetensors_tensor *tensors = mlq_alloc_array(TENSORS_MAX, sizeof(*tensors));
     uint32_t count = 0;
+    if (model->forest != NULL) {
+        forest_tensors(model->forest, tensors);
+        count = FOREST_TENSORS;
+    }
     for (uint32_t i = 0; i < model->layer_count; i++) {
         struct layer_tensor parts[LAYER_TENSORS_MAX];
         uint32_t part_count = layer_tensors(&model->layers[i], parts);
@@ -365,10 +382,12 @@ static int load_feature(struct model_feature *feature, const json_t *json, struc
         return corrupt(err, "a feature without a name or a known kind");
     }
     feature->name = mlq_strdup(name);
+    const json_t *fill = json_object_get(json, "fill");
     feature->kind = (enum model_feature_kind)kind;
     feature->width = 1;
+    feature->keeps_missing = json_is_null(fill);
     if (feature->kind == MODEL_NUMBER) {
-        if (!get_number(json, "fill", &feature->fill) ||
+        if ((!feature->keeps_missing && !get_number(json, "fill", &feature->fill)) ||
             !get_number(json, "mean", &feature->mean) ||
             !get_number(json, "scale", &feature->scale) || feature->scale <= 0) {
             return corrupt(err, "a number feature's fill, mean or scale");
@@ -379,8 +398,9 @@ static int load_feature(struct model_feature *feature, const json_t *json, struc
                     &feature->value_count)) {
         return corrupt(err, "a category feature's values");
     }
-    const json_t *fill = json_object_get(json, "fill");
-    int index = find_text(fill, (const char *const *)feature->values, (int)feature->value_count);
+    int index = feature->keeps_missing ? 0
+                                       : find_text(fill, (const char *const *)feature->values,
+                                                   (int)feature->value_count);
     if (index < 0) {
         return corrupt(err, "a category feature's fill is not among its values");
     }
@@ -538,6 +558,36 @@ static int load_parameters(struct model *model, const struct safetensors *file, 
     return 0;
 }
 
+/* A network's values are all finite: it has nothing for what is missing. Trees have no embedding.
+ */
+static int check_features(const struct model *model, struct mlq_err *err)
+{
+    bool trees = model->forest != NULL;
+    for (uint32_t i = 0; i < model->feature_count; i++) {
+        if (model->features[i].keeps_missing != trees || (trees && model->features[i].embedded)) {
+            return corrupt(err, "a feature's fill or encoding does not suit its layers or trees");
+        }
+    }
+    return 0;
+}
+
+static int load_network(struct model *model, const struct safetensors *file, const json_t *root,
+                        struct mlq_err *err)
+{
+    const json_t *description = json_object_get(root, "forest");
+    int rc = 0;
+    if (description == NULL) {
+        rc = load_layers(model, json_object_get(root, "layers"), err);
+        rc = rc != 0 ? rc : load_parameters(model, file, err);
+    } else {
+        rc = forest_load(file, description, model->input_count, &model->forest, err);
+        if (rc == 0 && model->forest->outputs != model_output_count(model)) {
+            rc = corrupt(err, "the forest has another number of outputs than its task");
+        }
+    }
+    return rc != 0 ? rc : check_features(model, err);
+}
+
 static int load_description(struct model *model, const json_t *root, struct mlq_err *err)
 {
     const char *format = json_string_value(json_object_get(root, "format"));
@@ -552,9 +602,6 @@ static int load_description(struct model *model, const json_t *root, struct mlq_
     }
     if (rc == 0 && !load_image(model, json_object_get(root, "image"))) {
         rc = corrupt(err, "image is not [height, width, channels]");
-    }
-    if (rc == 0) {
-        rc = load_layers(model, json_object_get(root, "layers"), err);
     }
     return rc;
 }
@@ -571,9 +618,10 @@ int model_load(const char *path, struct model **model, struct mlq_err *err)
     }
     const char *text = safetensors_metadata(file, MODEL_METADATA_KEY);
     if (text == NULL) {
-        rc = mlq_fail(
-            err, MLQ_EINVAL,
-            "%s is not a model of train.native (no " MODEL_METADATA_KEY " in its metadata)", path);
+        rc = mlq_fail(err, MLQ_EINVAL,
+                      "%s is not a model of mlq's training operators (no " MODEL_METADATA_KEY
+                      " in its metadata)",
+                      path);
         goto out;
     }
     size_t len = strlen(text);
@@ -581,7 +629,7 @@ int model_load(const char *path, struct model **model, struct mlq_err *err)
     rc = json_is_object(root) ? load_description(loaded, root, err)
                               : corrupt(err, "not a JSON object");
     if (rc == 0) {
-        rc = load_parameters(loaded, file, err);
+        rc = load_network(loaded, file, root, err);
     }
     if (rc != 0) {
         (void)mlq_wrap(err, rc, "%s", path);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * A trained model: preprocessing, layers and what the outputs mean, in one value and one
- * file. train.native writes it; eval.metrics, package.onnx and later serving read it. It holds
- * everything that is needed to go from a raw table row to a prediction, so that training and
- * serving cannot disagree on the preprocessing.
+ * A trained model: preprocessing, layers or trees, and what the outputs mean, in one value and one
+ * file. train.native and train.xgboost write it; eval.metrics, package.onnx and later serving read
+ * it. It holds everything that is needed to go from a raw table row to a prediction, so that
+ * training and serving cannot disagree on the preprocessing.
  *
  * From a row to a prediction:
  *   1. features[i] in order fill inputs [offset, offset + width) of the network:
@@ -12,7 +12,8 @@
  *        category  missing -> values[fill_value]; then one-hot over `values`; a value that is not
  * in `values` gives all zeros
  *                  with the encoding "index": one input, the value's index, or -1
- *   2. layers in order, float (layer.h)
+ *      a feature that keeps what is missing: NaN in all its inputs, in place of the fill
+ *   2. layers in order, float (layer.h); or a forest (forest.h)
  *   3. outputs: regression    1 output z;  prediction = z * target_scale + target_mean
  *               binary        2 outputs;   probabilities = softmax(outputs) over `classes`; or,
  * with the link "sigmoid", 1 output z: p(classes[1]) = 1 / (1 + e^-z) multiclass    class_count
@@ -24,11 +25,12 @@
  *   {"format": "mlq.model/1", "task": "regression" | "binary" | "multiclass", "target": NAME,
  *    "features": [{"name": N, "kind": "number", "fill": F, "mean": M, "scale": S},
  *                 {"name": N, "kind": "category", "values": [V, ...], "fill": V}, ...],
- *                  a category with an embedding has "encoding": "index", too
+ *                  a category with an embedding has "encoding": "index", too;
+ *                  "fill": null keeps what is missing
  *    "classes": [NAME, ...],                            (absent for regression)
  *    "link": "sigmoid",                                 (absent: softmax)
  *    "target_mean": M, "target_scale": S,               (regression only)
- *    "layers": [LAYER, ...]}
+ *    "layers": [LAYER, ...]}                            (or "forest", as forest.h says)
  * A LAYER is {"kind": K, "from": V, "activation": A, ...}; absent: a dense layer, the value of the
  * layer before. A is identity, relu, gelu or tanh. By kind:
  *   dense                     "inputs": I, "outputs": O
@@ -53,6 +55,7 @@
 
 #include "lib/base/err.h"
 #include "lib/base/ownership.h"
+#include "worker/ml/forest.h"
 #include "worker/ml/layer.h"
 
 #define MODEL_LAYERS_MAX     128u
@@ -75,6 +78,7 @@ struct model_feature {
     enum model_feature_kind kind;
     uint32_t offset; /* its first input of the network */
     uint32_t width;  /* 1, or value_count of a one-hot category */
+    bool keeps_missing; /* what is missing becomes NaN; there is no fill */
 
     double fill; /* MODEL_NUMBER */
     double mean;
@@ -99,6 +103,8 @@ struct model {
     char **classes;
     double target_mean; /* regression */
     double target_scale;
+
+    struct forest *forest; /* in place of layers; owned */
 
     struct layer_span *spans; /* of the features, for an embedding; NULL until there is one */
     struct layer_shape image; /* how the inputs are read; zero: as one row of numbers */

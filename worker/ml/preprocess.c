@@ -180,6 +180,17 @@ void preprocess_share_channels(struct model *model,
     }
 }
 
+void preprocess_keep(struct model *model)
+{
+    for (uint32_t i = 0; i < model->feature_count; i++) {
+        struct model_feature *feature = &model->features[i];
+        feature->keeps_missing = true;
+        feature->fill = (double)NAN;
+        feature->mean = 0;
+        feature->scale = 1;
+    }
+}
+
 /* ---- Applying ---- */
 
 struct bound_feature {
@@ -303,6 +314,10 @@ static int number_rows(const struct model_feature *feature,
         if (isinf(x)) {
             return refuse_infinity(feature->name, row + i, err);
         }
+        if (isnan(x) && feature->keeps_missing) {
+            inputs[i * stride] = NAN;
+            continue;
+        }
         x = isnan(x) ? feature->fill : x;
         float scaled = (float)((x - feature->mean) / feature->scale);
         if (!isfinite(scaled)) {
@@ -314,6 +329,13 @@ static int number_rows(const struct model_feature *feature,
         inputs[i * stride] = scaled;
     }
     return 0;
+}
+
+static void fill_missing(float *inputs, uint32_t width)
+{
+    for (uint32_t k = 0; k < width; k++) {
+        inputs[k] = NAN;
+    }
 }
 
 static void category_rows(const struct model_feature *feature,
@@ -328,6 +350,10 @@ static void category_rows(const struct model_feature *feature,
         int32_t value = code < 0 ? (int32_t)feature->fill_value : bound->value_of_code[code];
         if (feature->embedded) {
             inputs[i * stride] = (float)value; /* exact: indices are below 2^24 */
+            continue;
+        }
+        if (code < 0 && feature->keeps_missing) {
+            fill_missing(inputs + i * stride, feature->width);
             continue;
         }
         memset(inputs + i * stride, 0, feature->width * sizeof(float));

@@ -43,6 +43,10 @@ void preprocess_share_channels(struct model *model,
                                uint32_t channels,
                                uint64_t rows);
 
+/* After preprocess_fit, for trees, which need no scale and know what to do with a missing value:
+ * numbers as they are, and NaN for what is missing. */
+void preprocess_keep(struct model *model);
+
 /* A model's features found in a table: which column, and its dictionary mapped to the model's
  * values. */
 struct preprocess;

@@ -151,6 +151,14 @@ static void write_network(const struct card *card)
 {
     const struct model *model = card->model;
     html_addf(card->h, "%" PRIu32 " inputs", model->input_count);
+    if (model->forest != NULL) {
+        html_addf(card->h,
+                  " → %" PRIu32 " boosted trees, at most %" PRIu32 " deep, %" PRIu32
+                  " leaves in all",
+                  model->forest->tree_count, forest_depth(model->forest),
+                  forest_leaf_count(model->forest));
+        return;
+    }
     if (model->image.channels > 0) {
         html_addf(card->h, " as an image of %" PRIu32 "×%" PRIu32 "×%" PRIu32, model->image.height,
                   model->image.width, model->image.channels);
@@ -180,7 +188,8 @@ static void write_what(const struct card *card)
     if (model->class_count > 0) {
         html_addf(h, "; %" PRIu32 " classes", model->class_count);
     }
-    html_add(h, ".\n\n| | |\n|---|---|\n| Network | ");
+    html_add(h, ".\n\n| | |\n|---|---|\n| ");
+    html_add(h, model->forest != NULL ? "Trees | " : "Network | ");
     write_network(card);
     html_add(h, " |\n| File | `model.onnx`: ONNX, opset 17, preprocessing inside the graph |\n| "
                 "Made by | mlq");
@@ -199,6 +208,12 @@ static void write_numpy_type(const struct card *card)
              onnx_model_number_type(card->model) == ONNX_DOUBLE ? "np.float64" : "np.float32");
 }
 
+/* For the example: a value that the model has seen the like of; trees have kept none. */
+static double sample_number(const struct model_feature *feature)
+{
+    return feature->keeps_missing ? 0.0 : feature->fill;
+}
+
 static void write_snippet_matrix(const struct card *card)
 {
     const struct model *model = card->model;
@@ -211,7 +226,7 @@ static void write_snippet_matrix(const struct card *card)
         model->feature_count);
     write_numpy_type(card);
     html_add(card->h, ")\nrows[0, 0] = ");
-    card_text_exact(card->h, card->model->features[0].fill);
+    card_text_exact(card->h, sample_number(&card->model->features[0]));
     html_add(card->h, "\ninputs = {\"features\": rows}\n");
 }
 
@@ -226,7 +241,7 @@ static void write_snippet_columns(const struct card *card)
         card_text_quoted(h, onnx_model_input_name(f, card->region));
         if (f->kind == MODEL_NUMBER) {
             html_add(h, ": np.array([[");
-            card_text_exact(h, f->fill);
+            card_text_exact(h, sample_number(f));
             html_add(h, "]], dtype=");
             write_numpy_type(card);
             html_add(h, "),\n");
@@ -275,12 +290,18 @@ static void write_features(const struct card *card)
         html_add(h, "| ");
         card_text_markdown(h, f->name);
         if (f->kind == MODEL_NUMBER) {
-            html_addf(h, " | number | %.6g |\n", f->fill);
+            html_add(h, " | number | ");
         } else {
             html_addf(h, " | category of %" PRIu32 " | ", f->value_count);
-            card_text_markdown(h, f->values[f->fill_value]);
-            html_add(h, " |\n");
         }
+        if (f->keeps_missing) {
+            html_add(h, "stays missing");
+        } else if (f->kind == MODEL_NUMBER) {
+            html_addf(h, "%.6g", f->fill);
+        } else {
+            card_text_markdown(h, f->values[f->fill_value]);
+        }
+        html_add(h, " |\n");
     }
     if (count > FEATURES_SHOWN_MAX) {
         html_addf(h, "\n%" PRIu32 " more features stand in the model's metadata `mlq.features`.\n",
@@ -348,7 +369,9 @@ static void write_training(const struct card *card)
     }
     html_add(h, "Stage `");
     card_text_code(h, text_or(jget_text(card->train, "name"), "?"));
-    html_add(h, "`, operator `train.native`.\n\n| | |\n|---|---|\n");
+    html_add(h, "`, operator `");
+    card_text_code(h, text_or(jget_text(card->train, "uses"), "?"));
+    html_add(h, "`.\n\n| | |\n|---|---|\n");
     const json_t *with = jget_object(card->train, "with");
     write_with(card, with);
     const char *name;
@@ -471,11 +494,15 @@ static void write_limits(const struct card *card)
             h,
             "- A category that was not in the training rows counts as none of the known ones.\n");
     }
-    html_add(h, "- A missing value is replaced by the constant listed under Data, so a row of "
-                "missing values "
-                "still gets a prediction.\n");
-    html_add(
-        h, "- Values outside the range of the training rows are extrapolated without a warning.\n");
+    html_add(h,
+             card->model->forest != NULL
+                 ? "- A row of missing values still gets a prediction.\n"
+                   "- Values outside the range of the training rows count as its ends, without a "
+                   "warning.\n"
+                 : "- A missing value is replaced by the constant listed under Data, so a row of "
+                   "missing values still gets a prediction.\n"
+                   "- Values outside the range of the training rows are extrapolated without a "
+                   "warning.\n");
     if (card->model->class_count > 0) {
         html_add(h, "- The probabilities were not calibrated after training, and `label` is the "
                     "most probable class.\n");
@@ -517,7 +544,8 @@ bool card_write(const struct card_inputs *inputs, struct mlq_region *region, str
 {
     struct card card = {.in = inputs, .model = inputs->model, .region = region, .h = out};
     card.job = jget_object(inputs->record, "job");
-    card.train = find_stage(&card, "train.native");
+    card.train =
+        find_stage(&card, inputs->model->forest != NULL ? "train.xgboost" : "train.native");
     card.metrics = inputs->metrics;
     if (card.metrics == NULL) {
         const json_t *eval = find_stage(&card, "eval.metrics");

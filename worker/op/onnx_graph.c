@@ -236,7 +236,7 @@ const char *onnx_graph_apply(struct onnx_graph *g, const char *op, const char *o
     return output;
 }
 
-#define ATTRIBUTES_MAX 8u
+#define ATTRIBUTES_MAX 16u
 
 static Onnx__AttributeProto *add_attribute(struct onnx_graph *g, struct onnx_node *node,
                                            const char *name,
@@ -295,6 +295,16 @@ void onnx_graph_set_ints(struct onnx_graph *g, struct onnx_node *node, const cha
     attribute->n_ints = count;
     attribute->ints = mlq_region_array(g->region, count + 1, sizeof(int64_t));
     memcpy(attribute->ints, values, count * sizeof(int64_t));
+}
+
+void onnx_graph_set_floats(struct onnx_graph *g, struct onnx_node *node, const char *name,
+                           const float *values, size_t count)
+{
+    Onnx__AttributeProto *attribute =
+        add_attribute(g, node, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS);
+    attribute->n_floats = count;
+    attribute->floats = mlq_region_array(g->region, count + 1, sizeof(float));
+    memcpy(attribute->floats, values, count * sizeof(float));
 }
 
 void onnx_graph_set_texts(struct onnx_graph *g, struct onnx_node *node, const char *name,

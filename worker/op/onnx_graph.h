@@ -55,6 +55,8 @@ void onnx_graph_set_float(struct onnx_graph *g, struct onnx_node *node, const ch
 void onnx_graph_set_int(struct onnx_graph *g, struct onnx_node *node, const char *name, int64_t value);
 void onnx_graph_set_text(struct onnx_graph *g, struct onnx_node *node, const char *name, const char *value);
 void onnx_graph_set_ints(struct onnx_graph *g, struct onnx_node *node, const char *name, const int64_t *values, size_t count);
+void onnx_graph_set_floats(struct onnx_graph *g, struct onnx_node *node, const char *name,
+                           const float *values, size_t count);
 void onnx_graph_set_texts(struct onnx_graph *g, struct onnx_node *node, const char *name, const char *const *values, size_t count);
 
 void onnx_graph_metadata(struct onnx_graph *g, const char *key, const char *value);

@@ -12,6 +12,7 @@
 
 #include "lib/base/ownership.h"
 #include "lib/base/panic.h"
+#include "worker/op/onnx_forest.h"
 #include "worker/op/onnx_layers.h"
 
 struct builder {
@@ -85,9 +86,14 @@ static const char *concat(struct builder *b, const char *output, const char **in
     return output;
 }
 
-/* Features first..first+count, all numbers: (isnan(x) ? fill : x) - mean, over scale, in double. */
+/* Features first..first+count, all numbers: (isnan(x) ? fill : x) - mean, over scale, in double;
+ * for trees as they are. */
 static void add_numbers(struct builder *b, uint32_t first, uint32_t count, const char *raw)
 {
+    if (b->model->features[first].keeps_missing) {
+        b->blocks[b->block_count++] = raw;
+        return;
+    }
     double *fill = mlq_region_array(b->region, count, sizeof(double));
     double *mean = mlq_region_array(b->region, count, sizeof(double));
     double *scale = mlq_region_array(b->region, count, sizeof(double));
@@ -151,9 +157,26 @@ static void add_embedded(struct builder *b, uint32_t i, const char *indices)
         onnx_graph_apply(b->g, "Squeeze", name_of(b, "category", i), found, axis_name);
 }
 
-/* One-hot. A text that is no value gets the index `count`, which OneHot (11) maps to all zeros; a
- * missing one, the empty text, gets the index of the fill value. */
-static void add_category(struct builder *b, uint32_t i)
+/* NaN in all of the category's inputs where its index says that it is missing. */
+static const char *keep_missing(struct builder *b, uint32_t i, const char *indices, const char *hot)
+{
+    static const float nan[] = {NAN};
+    int64_t *missing = mlq_region_alloc(b->region, sizeof(*missing));
+    *missing = (int64_t)b->model->features[i].value_count + 1;
+    const char *missing_name = name_of(b, "missing_index", i), *nan_name = name_of(b, "nan", i);
+    onnx_graph_int64s(b->g, missing_name, (struct onnx_shape){.columns = 1}, missing);
+    onnx_graph_floats(b->g, nan_name, (struct onnx_shape){.columns = 1}, nan);
+    const char *is_missing =
+        onnx_graph_apply(b->g, "Equal", name_of(b, "is_missing", i), indices, missing_name);
+    const char *kept = name_of(b, "kept", i);
+    (void)onnx_graph_node(b->g, "", "Where", kept,
+                          (const char *[]){is_missing, nan_name, hot, NULL});
+    return kept;
+}
+
+/* The index of each text. One that is no value gets the index `count`; a missing one, the empty
+ * text, that of the fill value, or count + 1 when it is to stay missing. */
+static const char *add_encoder(struct builder *b, uint32_t i)
 {
     const struct model_feature *f = &b->model->features[i];
     size_t count = f->value_count;
@@ -166,7 +189,7 @@ static void add_category(struct builder *b, uint32_t i)
         has_empty = has_empty || f->values[v][0] == '\0';
     }
     keys[count] = "";
-    indices[count] = f->fill_value;
+    indices[count] = f->keeps_missing ? (int64_t)count + 1 : f->fill_value;
     size_t key_count = has_empty ? count : count + 1;
     const char *input = onnx_model_input_name(f, b->region);
     onnx_graph_input(b->g, input, ONNX_STRING, 1);
@@ -176,7 +199,15 @@ static void add_category(struct builder *b, uint32_t i)
     onnx_graph_set_texts(b->g, encoder, "keys_strings", keys, key_count);
     onnx_graph_set_ints(b->g, encoder, "values_int64s", indices, key_count);
     onnx_graph_set_int(b->g, encoder, "default_int64", (int64_t)count);
+    return encoded;
+}
 
+/* One-hot; OneHot (11) maps an index that is out of range to all zeros. */
+static void add_category(struct builder *b, uint32_t i)
+{
+    const struct model_feature *f = &b->model->features[i];
+    const char *encoded = add_encoder(b, i);
+    size_t count = f->value_count;
     if (f->embedded) {
         add_embedded(b, i, encoded);
         return;
@@ -192,8 +223,9 @@ static void add_category(struct builder *b, uint32_t i)
     (void)onnx_graph_node(
         b->g, "", "OneHot", hot,
         (const char *[]){encoded, name_of(b, "depth", i), name_of(b, "off_on", i), NULL});
-    b->blocks[b->block_count++] =
+    const char *block =
         onnx_graph_apply(b->g, "Squeeze", name_of(b, "category", i), hot, name_of(b, "axis", i));
+    b->blocks[b->block_count++] = f->keeps_missing ? keep_missing(b, i, encoded, block) : block;
 }
 
 static const char *add_features(struct builder *b)
@@ -307,7 +339,10 @@ struct onnx_graph *onnx_model_build(const struct model *model, struct mlq_region
     b.g = onnx_graph_create(region, "mlq");
     b.number_type = onnx_model_number_type(model);
     b.one_input = onnx_model_one_input(model);
-    const char *outputs = onnx_layers_add(b.g, model, add_features(&b), region);
+    const char *inputs = add_features(&b);
+    const char *outputs = model->forest != NULL
+                              ? onnx_forest_add(b.g, model->forest, inputs, region)
+                              : onnx_layers_add(b.g, model, inputs, region);
     if (model->task == MODEL_REGRESSION) {
         add_regression(&b, outputs);
     } else {

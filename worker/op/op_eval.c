@@ -99,6 +99,43 @@ static int check_finite(const struct eval *eval,
     return 0;
 }
 
+/* CHUNK_ROWS rows on their way through layers or trees. */
+struct chunk {
+    struct net *net; /* NULL: trees */
+    float *inputs;   /* the net's, or owned */
+    float *outputs;  /* of trees; owned */
+};
+
+static void chunk_init(struct chunk *chunk, const struct model *model)
+{
+    *chunk = (struct chunk){.net = NULL};
+    if (model->forest == NULL) {
+        chunk->net = net_create(model, CHUNK_ROWS, false);
+        chunk->inputs = net_inputs(chunk->net);
+        return;
+    }
+    chunk->inputs = mlq_alloc_array((size_t)CHUNK_ROWS * model->input_count, sizeof(float));
+    chunk->outputs = mlq_alloc_array((size_t)CHUNK_ROWS * model->forest->outputs, sizeof(float));
+}
+
+static void chunk_fini(struct chunk *chunk)
+{
+    if (chunk->net == NULL) {
+        mlq_free(chunk->inputs);
+        mlq_free(chunk->outputs);
+    }
+    net_destroy(&chunk->net);
+}
+
+static const float *chunk_forward(struct chunk *chunk, const struct model *model, uint32_t rows)
+{
+    if (chunk->net != NULL) {
+        return net_forward(chunk->net, rows);
+    }
+    forest_forward(model->forest, chunk->inputs, model->input_count, rows, chunk->outputs);
+    return chunk->outputs;
+}
+
 static int predict(struct eval *eval, struct mlq_err *err)
 {
     struct op_columns columns;
@@ -108,14 +145,15 @@ static int predict(struct eval *eval, struct mlq_err *err)
     if (rc != 0) {
         return rc;
     }
-    struct net *net = net_create(eval->model, CHUNK_ROWS, false);
+    struct chunk chunk;
+    chunk_init(&chunk, eval->model);
     for (uint64_t begin = 0; begin < eval->rows && rc == 0; begin += CHUNK_ROWS) {
         uint64_t left = eval->rows - begin;
         uint32_t rows = left < CHUNK_ROWS ? (uint32_t)left : CHUNK_ROWS;
-        memset(net_inputs(net), 0, sizeof(float) * CHUNK_ROWS * eval->model->input_count);
-        rc = preprocess_rows(bound, begin, rows, net_inputs(net), err);
+        memset(chunk.inputs, 0, sizeof(float) * CHUNK_ROWS * eval->model->input_count);
+        rc = preprocess_rows(bound, begin, rows, chunk.inputs, err);
         if (rc == 0) {
-            const float *outputs = net_forward(net, rows);
+            const float *outputs = chunk_forward(&chunk, eval->model, rows);
             rc = check_finite(eval, outputs, begin, rows, err);
             if (rc == 0) {
                 take_chunk(eval, outputs, begin, rows);
@@ -126,7 +164,7 @@ static int predict(struct eval *eval, struct mlq_err *err)
             rc = OP_STOPPED;
         }
     }
-    net_destroy(&net);
+    chunk_fini(&chunk);
     preprocess_destroy(&bound);
     return rc;
 }

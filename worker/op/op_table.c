@@ -27,6 +27,7 @@ static const struct op ops[] = {
 
     /* train */
     {.name = "train.native", .run = op_train_run},
+    {.name = "train.xgboost", .run = op_xgboost_run},
 
     {.name = NULL},
 };

@@ -24,6 +24,7 @@ int op_split_run(struct op_context *ctx, struct mlq_err *err);
 
 /* train */
 int op_train_run(struct op_context *ctx, struct mlq_err *err);
+int op_xgboost_run(struct op_context *ctx, struct mlq_err *err);
 
 /* evaluate */
 int op_eval_run(struct op_context *ctx, struct mlq_err *err);

@@ -118,6 +118,15 @@ int op_train_options_weigh(const struct op_train_config *config,
                            struct op_train_data *data,
                            struct mlq_err *err);
 
+/* One table of a model whose features and task are known, `which` for messages: what training on
+ * other models shares. */
+int op_train_data_load_set(struct op_context *ctx, const struct table *table, const char *which,
+                           const struct model *model, struct op_train_set *set,
+                           struct mlq_err *err);
+uint64_t op_train_data_hash_set(uint64_t hash, const struct op_train_set *set,
+                                const struct model *model);
+void op_train_data_fini_set(struct op_train_set *set);
+
 /* `data` must be zero; op_train_data_fini is right after any outcome. */
 int op_train_data_load(struct op_context *ctx,
                        const struct op_train_config *config,

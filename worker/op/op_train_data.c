@@ -60,12 +60,8 @@ static int load_target(const struct table *table,
     return 0;
 }
 
-static int load_set(struct op_context *ctx,
-                    const struct table *table,
-                    const char *which,
-                    const struct model *model,
-                    struct op_train_set *set,
-                    struct mlq_err *err)
+int op_train_data_load_set(struct op_context *ctx, const struct table *table, const char *which,
+                           const struct model *model, struct op_train_set *set, struct mlq_err *err)
 {
     struct op_columns columns;
     op_columns_list(table, false, op_region(ctx), &columns);
@@ -120,30 +116,15 @@ static int fit(struct op_context *ctx,
 
 /* ---- Fingerprint ---- */
 
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes)
+uint64_t op_train_data_hash_set(uint64_t hash, const struct op_train_set *set,
+                                const struct model *model)
 {
-    const uint8_t *at = data;
-    uint64_t word;
-    size_t i = 0;
-    for (; i + sizeof(word) <= bytes; i += sizeof(word)) {
-        memcpy(&word, at + i, sizeof(word));
-        hash = mlq_hash_u64(hash ^ word) + i;
-    }
-    word = 0;
-    if (i < bytes) {
-        memcpy(&word, at + i, bytes - i);
-    }
-    return mlq_hash_keyed(hash, word, bytes);
-}
-
-static uint64_t hash_set(uint64_t hash, const struct op_train_set *set, const struct model *model)
-{
-    hash = hash_bytes(hash, &set->rows, sizeof(set->rows));
+    hash = mlq_hash_bytes(hash, &set->rows, sizeof(set->rows));
     if (set->rows > 0) {
-        hash = hash_bytes(hash, set->inputs, sizeof(float) * model->input_count * set->rows);
+        hash = mlq_hash_bytes(hash, set->inputs, sizeof(float) * model->input_count * set->rows);
         hash = model->task == MODEL_REGRESSION
-                   ? hash_bytes(hash, set->targets, sizeof(float) * set->rows)
-                   : hash_bytes(hash, set->labels, sizeof(uint32_t) * set->rows);
+                   ? mlq_hash_bytes(hash, set->targets, sizeof(float) * set->rows)
+                   : mlq_hash_bytes(hash, set->labels, sizeof(uint32_t) * set->rows);
     }
     return hash;
 }
@@ -170,8 +151,8 @@ static uint64_t hash_config(const struct op_train_config *config)
                               config->clip_norm,
                               (double)config->augment.crop,
                               config->augment.flip};
-    uint64_t hash = hash_bytes(1, counts, sizeof(counts));
-    return hash_bytes(hash, numbers, sizeof(numbers));
+    uint64_t hash = mlq_hash_bytes(1, counts, sizeof(counts));
+    return mlq_hash_bytes(hash, numbers, sizeof(numbers));
 }
 
 static uint64_t hash_layer(uint64_t hash, const struct layer *layer)
@@ -181,8 +162,8 @@ static uint64_t hash_layer(uint64_t hash, const struct layer *layer)
         layer->out.height,   layer->out.width,     layer->out.channels, layer->stride,
         layer->padding,      layer->kernel_height, layer->kernel_width, layer->weight_at,
         layer->weight_count, layer->width,         layer->bias_count,   layer->state_count};
-    hash = hash_bytes(hash, &layer->rate, sizeof(layer->rate));
-    return hash_bytes(hash, numbers, sizeof(numbers));
+    hash = mlq_hash_bytes(hash, &layer->rate, sizeof(layer->rate));
+    return mlq_hash_bytes(hash, numbers, sizeof(numbers));
 }
 
 static uint64_t fingerprint(const struct op_train_config *config, const struct op_train_data *data)
@@ -190,20 +171,20 @@ static uint64_t fingerprint(const struct op_train_config *config, const struct o
     const struct model *model = data->model;
     const uint64_t shape[] = {model->task, model->class_count, model->input_count,
                               model->arena_count};
-    uint64_t hash = hash_bytes(hash_config(config), shape, sizeof(shape));
+    uint64_t hash = mlq_hash_bytes(hash_config(config), shape, sizeof(shape));
     for (uint32_t i = 0; i < model->layer_count; i++) {
         hash = hash_layer(hash, &model->layers[i]);
     }
     for (uint32_t i = 0; i < model->class_count; i++) {
-        hash = hash_bytes(hash, model->classes[i], strlen(model->classes[i]));
+        hash = mlq_hash_bytes(hash, model->classes[i], strlen(model->classes[i]));
     }
     const double loss[] = {data->loss.kind, (double)data->loss.smoothing, (double)data->loss.delta};
-    hash = hash_bytes(hash, loss, sizeof(loss));
+    hash = mlq_hash_bytes(hash, loss, sizeof(loss));
     if (data->class_weights != NULL) {
-        hash = hash_bytes(hash, data->class_weights, model->class_count * sizeof(float));
+        hash = mlq_hash_bytes(hash, data->class_weights, model->class_count * sizeof(float));
     }
-    hash = hash_set(hash, &data->train, model);
-    return hash_set(hash, &data->validation, model);
+    hash = op_train_data_hash_set(hash, &data->train, model);
+    return op_train_data_hash_set(hash, &data->validation, model);
 }
 
 int op_train_data_load(struct op_context *ctx,
@@ -222,7 +203,7 @@ int op_train_data_load(struct op_context *ctx,
         rc = fit(ctx, config, train, data->model, err);
     }
     if (rc == 0) {
-        rc = load_set(ctx, train, "training", data->model, &data->train, err);
+        rc = op_train_data_load_set(ctx, train, "training", data->model, &data->train, err);
     }
     if (rc == 0) {
         rc = op_train_options_weigh(config, data, err);
@@ -230,7 +211,8 @@ int op_train_data_load(struct op_context *ctx,
     if (rc == 0 && validation_path != NULL) {
         rc = table_open(validation_path, &validation, err);
         if (rc == 0 && table_rows(validation) > 0) {
-            rc = load_set(ctx, validation, "validation", data->model, &data->validation, err);
+            rc = op_train_data_load_set(ctx, validation, "validation", data->model,
+                                        &data->validation, err);
         }
     }
     if (rc == 0 && config->early_stop && data->validation.rows == 0) {
@@ -246,7 +228,7 @@ int op_train_data_load(struct op_context *ctx,
     return rc;
 }
 
-static void free_set(struct op_train_set *set)
+void op_train_data_fini_set(struct op_train_set *set)
 {
     mlq_free(set->inputs);
     mlq_free(set->labels);
@@ -255,8 +237,8 @@ static void free_set(struct op_train_set *set)
 
 void op_train_data_fini(struct op_train_data *data)
 {
-    free_set(&data->train);
-    free_set(&data->validation);
+    op_train_data_fini_set(&data->train);
+    op_train_data_fini_set(&data->validation);
     mlq_free(data->class_weights);
     model_destroy(&data->model);
 }

@@ -36,7 +36,7 @@ struct report_inputs {
     const char *own_stage;    /* the stage that writes the report: left out, since it is not done yet */
     const json_t *record;     /* of task_record: `mlq show --json` and "history" */
     const json_t *metrics;    /* metrics.json of eval.metrics */
-    const json_t *history;    /* history.json of train.native */
+    const json_t *history;    /* history.json of train.native or train.xgboost */
     const json_t *validation; /* validation.json of data.validate */
     const json_t *profile;    /* profile.json of data.import */
     const json_t *verdict;    /* verdict.json of gate */
@@ -86,6 +86,7 @@ const char *report_model_pretty(const char *metric, char *text, size_t bytes); /
 bool report_graph_write(const struct report *report, struct html *h);
 bool report_stages_write(const struct report *report, struct html *h);
 bool report_curves_write(const struct report *report, struct html *h);
+bool report_importance_write(const struct report *report, struct html *h);
 bool report_binary_write(const struct report *report, struct html *h); /* part of the evaluation */
 bool report_eval_write(const struct report *report, struct html *h);
 bool report_data_write(const struct report *report, struct html *h);

@@ -3,7 +3,8 @@
  *
  * Learning curves. Metrics that differ only in the word before them (train_loss, val_loss) share a
  * panel. The values come from history.json (an array of one object per epoch, which may lie under
- * "epochs", or an object of arrays), or else from the steps of the record.
+ * "epochs", or an object of arrays; "unit" says what an epoch is called), or else from the steps of
+ * the record.
  */
 #include "worker/op/report.h"
 
@@ -34,12 +35,14 @@ struct curves {
     size_t count;
     bool has_best;
     double best_step;
+    const char *unit; /* of steps */
     bool many_stages;
 };
 
 struct panel {
     const struct curve *curves[4];
     size_t count;
+    const char *unit;
     double x0, x1, y0, y1; /* the range shown */
     struct svg_ticks xt, yt;
 };
@@ -131,6 +134,9 @@ static void read_epochs(struct curves *c, json_t *epochs)
 
 static void read_history_file(struct curves *c, const json_t *history)
 {
+    const char *unit = jget_text(history, "unit");
+    c->unit =
+        unit != NULL && strcmp(unit, "round") == 0 ? "round" : "epoch"; /* goes out unescaped */
     c->has_best = jget_number(history, "best_epoch", &c->best_step);
     json_t *epochs =
         json_is_array(history) ? (json_t *)(uintptr_t)history : jget_array(history, "epochs");
@@ -219,7 +225,8 @@ static void find_best(struct curves *c)
 
 static bool collect_panel(struct curves *c, size_t first, struct panel *panel)
 {
-    *panel = (struct panel){.x0 = (double)INFINITY,
+    *panel = (struct panel){.unit = c->unit == NULL ? "epoch" : c->unit,
+                            .x0 = (double)INFINITY,
                             .x1 = -(double)INFINITY,
                             .y0 = (double)INFINITY,
                             .y1 = -(double)INFINITY};
@@ -316,8 +323,8 @@ static void draw_axes(const struct panel *p, struct html *h)
         html_addf(h, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%.0f</text>", x_of(p, step),
                   PANEL_H - BOTTOM + 18.0, step);
     }
-    html_addf(h, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">epoch</text>\n",
-              LEFT + (PANEL_W - LEFT - RIGHT) / 2.0, PANEL_H - 6.0);
+    html_addf(h, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%s</text>\n",
+              LEFT + (PANEL_W - LEFT - RIGHT) / 2.0, PANEL_H - 6.0, p->unit);
 }
 
 static void add_point(const struct panel *p, const struct curve *curve, size_t k, bool *pen_down,
@@ -374,8 +381,8 @@ static void draw_best(const struct curves *c, const struct panel *p, struct html
                   colour_of(p, shown), x, y_of(p, curve->values[k]));
         double y = y_of(p, curve->values[k]); /* the words keep away from the curve */
         y = y < (TOP + PANEL_H - BOTTOM) / 2.0 ? PANEL_H - BOTTOM - 9.0 : TOP + 6.0;
-        html_addf(h, "<text class=\"note%s\" x=\"%.1f\" y=\"%.1f\">best: epoch %.0f, ",
-                  left ? " end" : "", x + (left ? -6.0 : 6.0), y, curve->steps[k]);
+        html_addf(h, "<text class=\"note%s\" x=\"%.1f\" y=\"%.1f\">best: %s %.0f, ",
+                  left ? " end" : "", x + (left ? -6.0 : 6.0), y, p->unit, curve->steps[k]);
         html_number(h, curve->values[k]);
         html_add(h, "</text>\n");
         return;
@@ -408,8 +415,8 @@ static void draw_panel(const struct curves *c, const struct panel *p, size_t num
     char desc[400];
     const char *name = report_model_pretty(p->curves[0]->key, word, sizeof(word));
     (void)snprintf(id, sizeof(id), "curve%zu", number);
-    int used = snprintf(desc, sizeof(desc), "%zu curve%s over epochs %.0f to %.0f.", p->count,
-                        p->count == 1 ? "" : "s", p->x0, p->x1);
+    int used = snprintf(desc, sizeof(desc), "%zu curve%s over %ss %.0f to %.0f.", p->count,
+                        p->count == 1 ? "" : "s", p->unit, p->x0, p->x1);
     for (size_t i = 0; i < p->count && used > 0 && (size_t)used < sizeof(desc); i++) {
         const struct curve *curve = p->curves[i];
         used += snprintf(desc + used, sizeof(desc) - (size_t)used, " %.64s ends at %.4g.",

@@ -4,7 +4,7 @@
 
 usage: check_onnx.py MLQ_OP VENV SOURCE
 
-Tables are written here in the format of worker/op/table.h; train.native fits, eval.metrics predicts,
+Tables are written here in the format of worker/op/table.h; train.native or train.xgboost fits, eval.metrics predicts,
 package.onnx exports, and onnxruntime predicts again from raw values. Then the file is checked by onnx.checker, the
 card's front matter is read as YAML, and the example in the card is run as it stands. VENV is made on the
 first run; without onnxruntime the test is skipped (77) and says so.
@@ -21,22 +21,11 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from rival import enter_venv, read_safetensors, run  # noqa: E402
+
 PACKAGES = ["numpy", "onnxruntime", "onnx", "pyyaml"]
 TOLERANCE = 1e-5
-
-
-def enter_venv(venv):
-    python = venv / "bin" / "python"
-    probe = "import numpy, onnxruntime, onnx, yaml"
-    if not python.exists() or subprocess.run([python, "-c", probe], capture_output=True).returncode != 0:
-        made = subprocess.run([sys.executable, "-m", "venv", venv], capture_output=True, text=True)
-        if made.returncode == 0:
-            made = subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], capture_output=True, text=True, timeout=480)
-        if made.returncode != 0 or subprocess.run([python, "-c", probe], capture_output=True).returncode != 0:
-            print("SKIPPED: the ONNX export was NOT compared with onnxruntime, which cannot be installed here:")
-            print((made.stdout + made.stderr)[-2000:])
-            sys.exit(77)
-    os.execv(python, [str(python), "-B", __file__, *sys.argv[1:]])
 
 
 # ---- Tables: worker/ml reads what is written here ----
@@ -72,21 +61,6 @@ def write_table(path, columns, rows):
         described.append(entry)
     schema = {"version": 1, "rows": len(rows), "columns": described}
     write_safetensors(path, numbers + codes, {"mlq.table": json.dumps(schema)})
-
-
-def read_safetensors(path):
-    import numpy
-
-    raw = path.read_bytes()
-    (size,) = struct.unpack("<Q", raw[:8])
-    header = json.loads(raw[8 : 8 + size])
-    metadata = header.pop("__metadata__", {})
-    types = {"F64": "<f8", "I64": "<i8", "I32": "<i4", "F32": "<f4"}
-    body = raw[8 + size :]
-    return metadata, {
-        name: numpy.frombuffer(body[t["data_offsets"][0] : t["data_offsets"][1]], types[t["dtype"]]).reshape(t["shape"])
-        for name, t in header.items()
-    }
 
 
 # ---- Data sets: (columns, training rows, test rows, parameters) ----
@@ -195,18 +169,27 @@ def prices(_):
     return columns, [row() for _ in range(500)], [row() for _ in range(150)], {"model": {"mlp": {"hidden": [16]}}, "epochs": 10, "task": "regression"}
 
 
+def trees(source, make):
+    columns, train, test, with_ = make(source)
+    more = {"task": with_["task"]} if "task" in with_ else {}
+    return columns, train, test, {"uses": "train.xgboost", "rounds": 20, "max_depth": 5, "subsample": 0.8, "colsample_bytree": 0.7, **more}
+
+
+def digits_by_trees(source):
+    """A tree for each class and round."""
+    return trees(source, digits)
+
+
+def mixed_by_trees(source):
+    """What is missing stays missing, in numbers and in categories."""
+    return trees(source, mixed)
+
+
+def prices_by_trees(source):
+    return trees(source, prices)
+
+
 # ---- The chain ----
-
-
-def run(op, name, folder, with_, **inputs):
-    folder.mkdir()
-    (folder / "with.json").write_text(json.dumps(with_))
-    env = {"PATH": os.environ["PATH"], "MLQ_WITH": str(folder / "with.json"), "MLQ_OUTPUT": str(folder)}
-    env.update({key: os.environ[key] for key in ("ASAN_OPTIONS", "UBSAN_OPTIONS") if key in os.environ})
-    env.update({f"MLQ_INPUT_{key.upper()}": str(path) for key, path in inputs.items()})
-    done = subprocess.run([op, name], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, f"{name}: {done.stderr}"
-    return folder
 
 
 def feed(session, columns, rows):
@@ -281,8 +264,10 @@ def check(op, scratch, name, made):
     folder.mkdir()
     write_table(folder / "train.safetensors", columns, train_rows)
     write_table(folder / "test.safetensors", columns, test_rows)
-    with_ = {"batch": 32, "optimizer": {"adamw": {"lr": 0.01}}, "seed": 3, **with_}
-    model = run(op, "train.native", folder / "train", with_, train=folder / "train.safetensors") / "model.safetensors"
+    uses = with_.pop("uses", "train.native")
+    native = {"batch": 32, "optimizer": {"adamw": {"lr": 0.01}}} if uses == "train.native" else {}
+    with_ = {**native, "seed": 3, **with_}
+    model = run(op, uses, folder / "train", with_, train=folder / "train.safetensors") / "model.safetensors"
     evaluation = run(op, "eval.metrics", folder / "eval", {}, model=model, data=folder / "test.safetensors")
     out = run(op, "package.onnx", folder / "package", {"name": name, "license": "apache-2.0", "description": "A *test*."},
               model=model, metrics=evaluation / "metrics.json")
@@ -298,10 +283,9 @@ def check(op, scratch, name, made):
 
 def main():
     op, venv, source = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
-    if pathlib.Path(sys.prefix).resolve() != venv.resolve():
-        enter_venv(venv)
+    enter_venv(venv, PACKAGES, "numpy, onnxruntime, onnx, yaml", "the ONNX export was NOT compared with onnxruntime")
     with tempfile.TemporaryDirectory() as scratch:
-        for make in (digits, images, colours, mixed, odds, embedded, prices):
+        for make in (digits, images, colours, mixed, odds, embedded, prices, digits_by_trees, mixed_by_trees, prices_by_trees):
             check(op, pathlib.Path(scratch), make.__name__, make(source))
 
 
