@@ -3,12 +3,14 @@
  *
  * Batches into transactions, over the journal connection. Each batch is one exchange:
  *     BEGIN · shared fence lock · epoch check · inserts · guarded updates · COMMIT
+ * The facts of a batch become one row for each job and stage that they are of (0002_journal.up.sql).
  * A batch that fails leaves its session inside a failed transaction, so that those sent after it
  * fail too, and order is kept without waiting.
  */
 #ifndef MLQ_SCHEDULER_STORE_PG_COMMIT_H
 #define MLQ_SCHEDULER_STORE_PG_COMMIT_H
 
+#include "scheduler/store/ledger.h"
 #include "scheduler/store/pg_conn.h"
 #include "scheduler/store/store.h"
 
@@ -37,6 +39,8 @@ void pg_commit_end(struct pg_commit *commit);
 /* The same, and the journal's connection was closed: what is in flight is answered now, as of
  * unknown outcome. */
 void pg_commit_abandon(struct pg_commit *commit, const struct mlq_err *cause);
+/* Of this epoch, to learn what is loaded. */
+struct ledger *pg_commit_ledger(struct pg_commit *commit);
 bool pg_commit_is_idle(const struct pg_commit *commit);
 
 /* `cb` answers from the loop, in the order of the calls, also when nothing was sent: MLQ_EFENCED

@@ -39,6 +39,7 @@ enum load_column {
 
 struct pg_load {
     struct store_loader loader;
+    struct ledger *ledger; /* learns what is loaded */
     struct pg_load **place;    /* of the owner's pointer to this */
     uint64_t only;             /* 0: all */
     unsigned at_jobs;          /* number of the statement that gives the jobs; facts follow */
@@ -62,6 +63,7 @@ static void give_job(struct pg_load *load)
 {
     if (load->has_job) {
         load->has_job = false;
+        ledger_load_job(load->ledger, &load->job);
         load->loader.job(load->loader.context, &load->job);
     }
 }
@@ -180,6 +182,7 @@ static void take_fact(struct pg_load *load, const PGresult *result, int row)
         corrupt(load, out.fact.job, "a fact of a kind that this binary does not know");
         return;
     }
+    ledger_load_fact(load->ledger, &out.fact);
     load->loader.fact(load->loader.context, &out);
 }
 
@@ -241,6 +244,7 @@ static void on_end(void *context, int rc, const char *sqlstate, const struct mlq
     if (rc == MLQ_OK && load->rc == MLQ_OK && load->only != 0 && !load->has_any) {
         load->rc = mlq_fail(&load->err, MLQ_ENOENT, "there is no job %" PRIu64, load->only);
     }
+    ledger_loaded(load->ledger, rc == MLQ_OK && load->rc == MLQ_OK);
     struct mlq_err reason = load->rc != MLQ_OK ? load->err : *err;
     finish(load, load->rc != MLQ_OK ? load->rc : rc, &reason);
 }
@@ -252,7 +256,7 @@ void pg_load_abandon(struct pg_load **load, const struct mlq_err *err)
     }
 }
 
-void pg_load_start(struct pg_conn *conn, uint64_t job, const struct store_loader *loader,
+void pg_load_start(struct pg_conn *conn, struct ledger *ledger, uint64_t job, const struct store_loader *loader,
                    struct pg_load **place)
 {
     char room[8];
@@ -266,6 +270,7 @@ void pg_load_start(struct pg_conn *conn, uint64_t job, const struct store_loader
     *place = load;
     load->place = place;
     load->loader = *loader;
+    load->ledger = ledger;
     load->only = job;
     load->region = mlq_region_create();
     load->stages = mlq_alloc_array(CORE_STAGES_PER_JOB_MAX, sizeof *load->stages);

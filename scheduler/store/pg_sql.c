@@ -44,7 +44,7 @@ const char *const pg_sql_bootstrap =
     "         OR count(*) FILTER (WHERE f.kind = 'ended') < count(*) FILTER (WHERE f.kind = "      \
     "'assigned')))"                                                                                \
     "SELECT j.id AS job, 0 AS what, 0 AS stage, j.priority AS a, 0 AS b, 0::bigint AS attempt,"    \
-    "       (SELECT count(*) FROM mlq.fact f WHERE f.job = j.id AND f.kind = 'job retried') AS n," \
+    "       j.retries::bigint AS n,"                                                               \
     "       0::float8 AS value, j.submitted_at AS at, j.name AS t1, j.kind AS t2,"                 \
     "       j.key AS t3, j.submitter AS t4, j.spec AS t5, j.labels::text AS t6,"                   \
     "       NULL::int[] AS needs, false AS flag"                                                   \
@@ -70,7 +70,7 @@ const char *const pg_sql_bootstrap =
 #define LOAD_FACTS_OF(ids)                                                                         \
     "SELECT f.job, f.at, f.attempt, f.gpu_mask, f.worker, f.stage, f.index, f.rank, f.ranks,"      \
     "       f.exit_code, f.signal, f.kind, f.cause, f.state, f.detail"                             \
-    "  FROM (" ids ") ids JOIN mlq.fact f ON f.job = ids.id ORDER BY f.seq"
+    "  FROM (" ids ") ids JOIN mlq.fact f ON f.job = ids.id ORDER BY f.seq, f.nth"
 
 /* As the index job_live says it. */
 #define LIVE_JOBS "SELECT id FROM mlq.job WHERE state IN ('pending', 'running')"
@@ -161,29 +161,24 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "            $6::int[], $7::int[], $8::text[], $9::text[])"
                  "    AS n (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs)",
          .prepare = true},
-    /* $17 to $19: which of the jobs and stages in the last two arrays each fact is of, so that each is looked
-     * up once and not for each fact. A fact of a job or stage that is not there gets NULL where NULL is not
-     * allowed, and fails. */
+    [PG_SQL_EXPECT_NEW] = {.text = "SELECT mlq.expect_new($1::bigint[], $2::int[], $3::int[], $4::bigint[],"
+                                   "                      $5::int[], $6::text[], $7::text[])"},
+    /* $2 to $9 have an element for each row, which is of the elements low to high of $10 to $16. A round that
+     * the scheduler does not know is that of the job; if there is no such job it is NULL, which fails. */
     [PG_SQL_PUT_FACTS] =
-        {.text = "WITH known AS MATERIALIZED ("
-                 "  SELECT array_agg(j.retries ORDER BY k.nth) AS rounds,"
-                 "         array_agg(s.ranks = 1 ORDER BY k.nth) AS soles"
-                 "  FROM unnest($18::bigint[], $19::int[]) WITH ORDINALITY AS k (job, stage, nth)"
-                 "  LEFT JOIN mlq.job j ON j.id = k.job"
-                 "  LEFT JOIN mlq.stage s ON s.job = k.job AND s.idx = k.stage) "
-                 "INSERT INTO mlq.fact (epoch, job, at, attempt, gpu_mask, worker, stage, index,"
-                 "                      rank, ranks, exit_code, signal, kind, cause, state, detail,"
-                 "                      round, sole) "
-                 "SELECT $1::bigint, n.job, n.at, n.attempt, n.gpu_mask, n.worker, n.stage, n.index,"
-                 "       n.rank, n.ranks, n.exit_code, n.signal, n.kind, n.cause, n.state, n.detail,"
-                 "       known.rounds[n.nth], CASE WHEN n.kind = 'ended' AND n.cause = 'none'"
-                 "                                 THEN known.soles[n.nth] ELSE false END "
-                 "FROM known, unnest($2::bigint[], $3::timestamptz[], $4::bigint[], $5::bigint[],"
-                 "                   $6::bigint[], $7::int[], $8::int[], $9::int[], $10::int[],"
-                 "                   $11::int[], $12::int[], $13::text[], $14::text[], $15::text[],"
-                 "                   $16::text[], $17::int[])"
-                 "    AS n (job, at, attempt, gpu_mask, worker, stage, index, rank, ranks,"
-                 "          exit_code, signal, kind, cause, state, detail, nth)",
+        {.text = "WITH s AS MATERIALIZED (SELECT nextval('mlq.fact_seq') AS seq) "
+                 "INSERT INTO mlq.journal (job, seq, epoch, at, stage, round, what, who, task, attempt,"
+                 "                         later, gpus, detail) "
+                 "SELECT n.job, s.seq, $1::bigint, n.at, n.stage,"
+                 "       coalesce(n.round, (SELECT j.retries FROM mlq.job j WHERE j.id = n.job)),"
+                 "       ($10::bigint[])[n.low:n.high], ($11::bigint[])[n.low:n.high],"
+                 "       ($12::bigint[])[n.low:n.high], ($13::bigint[])[n.low:n.high],"
+                 "       ($14::bigint[])[n.low:n.high],"
+                 "       CASE WHEN n.has_gpus THEN ($15::bigint[])[n.low:n.high] END,"
+                 "       CASE WHEN n.has_detail THEN ($16::text[])[n.low:n.high] END "
+                 "FROM s, unnest($2::bigint[], $3::int[], $4::int[], $5::timestamptz[], $6::int[],"
+                 "               $7::int[], $8::boolean[], $9::boolean[])"
+                 "    AS n (job, stage, round, at, low, high, has_gpus, has_detail)",
          .prepare = true},
     [PG_SQL_PUT_METRICS] =
         {.text = "INSERT INTO mlq.metric (job, attempt, step, value, at, stage, index, name) "

@@ -35,6 +35,7 @@
     X(PUT_JOBS)                                                                                    \
     X(PUT_KEYS)                                                                                    \
     X(PUT_STAGES)                                                                                  \
+    X(EXPECT_NEW)                                                                                  \
     X(PUT_FACTS)                                                                                   \
     X(PUT_METRICS)                                                                                 \
     X(PUT_ARTIFACTS)                                                                               \

@@ -10,17 +10,27 @@
 #ifndef MLQ_SCHEDULER_STORE_PG_SQL_VIEW_H
 #define MLQ_SCHEDULER_STORE_PG_SQL_VIEW_H
 
-/* An attempt's rank: `a` is its assignment, `b` its start and `e` its end, where there are such. */
-#define PG_SQL_ATTEMPT_STATE                                                                       \
-    "CASE WHEN e.cause = 'none' THEN 'succeeded' WHEN e.cause = 'cancel' THEN 'cancelled' "        \
-    "     WHEN e.cause IS NOT NULL THEN 'failed' WHEN b.at IS NOT NULL THEN 'running' ELSE "       \
-    "'pending' END "
+/* One row for each rank of an attempt: its assignment (`at`, worker, gpu_mask), start and end. */
+#define PG_SQL_LIVES(where)                                                                        \
+    "SELECT f.stage, f.index, f.attempt, f.rank, min(f.round) AS round, "                          \
+    "  max(f.at) FILTER (WHERE f.kind = 'assigned') AS at, "                                       \
+    "  max(f.worker) FILTER (WHERE f.kind = 'assigned') AS worker, "                               \
+    "  max(f.ranks) FILTER (WHERE f.kind = 'assigned') AS ranks, "                                 \
+    "  max(f.gpu_mask) FILTER (WHERE f.kind = 'assigned') AS gpu_mask, "                           \
+    "  max(f.at) FILTER (WHERE f.kind = 'started') AS started, "                                   \
+    "  max(f.at) FILTER (WHERE f.kind = 'ended') AS ended, "                                       \
+    "  max(f.cause) FILTER (WHERE f.kind = 'ended') AS cause, "                                    \
+    "  max(f.exit_code) FILTER (WHERE f.kind = 'ended') AS exit_code, "                            \
+    "  max(f.signal) FILTER (WHERE f.kind = 'ended') AS signal, "                                  \
+    "  max(f.detail) FILTER (WHERE f.kind = 'ended') AS detail "                                   \
+    "FROM mlq.fact f WHERE f.job = $1::bigint AND f.attempt > 0 " where                            \
+    " GROUP BY f.stage, f.index, f.attempt, f.rank "
 
-#define PG_SQL_ATTEMPT_JOINS                                                                       \
-    "LEFT JOIN mlq.fact b ON b.job = a.job AND b.stage = a.stage AND b.attempt = a.attempt "       \
-    "    AND b.attempt > 0 AND b.rank = a.rank AND b.kind = 'started' "                            \
-    "LEFT JOIN mlq.fact e ON e.job = a.job AND e.stage = a.stage AND e.attempt = a.attempt "       \
-    "    AND e.attempt > 0 AND e.rank = a.rank AND e.kind = 'ended' "
+/* Of such a row `a`. */
+#define PG_SQL_LIFE_STATE                                                                          \
+    "CASE WHEN a.cause = 'none' THEN 'succeeded' WHEN a.cause = 'cancel' THEN 'cancelled' "        \
+    "     WHEN a.cause IS NOT NULL THEN 'failed' WHEN a.started IS NOT NULL THEN 'running' ELSE "  \
+    "'pending' END "
 
 /* Of a row `s` of `stages` below. A gate says what it found by its metric gate_pass. */
 #define PG_SQL_VIEW_STAGE                                                                          \
@@ -46,17 +56,15 @@
     "          'assigned', mlq.iso(a.at), 'started', mlq.iso(a.started), 'ended', "                \
     "mlq.iso(a.ended)) "                                                                           \
     "          ORDER BY a.attempt, a.rank) FROM ( "                                                \
-    "      SELECT a.attempt, a.index, a.rank, a.at, b.at AS started, e.at AS ended, "              \
+    "      SELECT a.attempt, a.index, a.rank, a.at, a.started, a.ended, "                          \
     "          coalesce(w.name, a.worker::text) AS worker, "                                       \
-    "          " PG_SQL_ATTEMPT_STATE " AS state, "                                                \
-    "          nullif(e.cause::text, 'none') AS cause, nullif(e.exit_code, -1) AS exit, "          \
-    "          nullif(e.signal, 0) AS signal, e.detail, "                                          \
+    "          " PG_SQL_LIFE_STATE " AS state, "                                                   \
+    "          nullif(a.cause, 'none') AS cause, nullif(a.exit_code, -1) AS exit, "                \
+    "          nullif(a.signal, 0) AS signal, a.detail, "                                          \
     "          ARRAY(SELECT g FROM generate_series(0, 63) g "                                      \
     "                WHERE a.gpu_mask & (1::bigint << g) <> 0 ORDER BY g) AS gpus "                \
-    "      FROM mlq.fact a "                                                                       \
-    "      " PG_SQL_ATTEMPT_JOINS " "                                                              \
-    "      LEFT JOIN mlq.worker w ON w.id = a.worker "                                             \
-    "      WHERE a.job = s.job AND a.stage = s.idx AND a.attempt > 0 AND a.kind = 'assigned' "     \
+    "      FROM lives a LEFT JOIN mlq.worker w ON w.id = a.worker "                                \
+    "      WHERE a.stage = s.idx AND a.at IS NOT NULL "                                            \
     "      ORDER BY a.attempt DESC, a.rank DESC LIMIT 1000) a), '[]'), "                           \
     "  'metrics', coalesce((SELECT json_object_agg(m.name, mlq.number(m.value) ORDER BY m.name) "  \
     "FROM ( "                                                                                      \
@@ -73,21 +81,21 @@
     "n.is_won)) "                                                                                  \
     "      ORDER BY r.attempt DESC, r.name LIMIT 1000) r), '[]')) "
 
-/* $1: the job. tries: one row per attempt, all ranks together. newest: the last one of each task;
+/* $1: the job. lives: one row per attempt and rank. tries: one row per attempt, all ranks together. newest: the last one of each task;
  * of a stage that a retry of the job started anew, only attempts of this round count. A task whose
  * last attempt failed counts as failed until another one is assigned; one that asked to be run
  * again (requeue) is queued. best: the attempt whose metrics are shown, the newest that succeeded,
  * else the newest. A stage runs from its first start on, and while something of it is assigned. */
 #define PG_SQL_VIEW_JOB_WITH(more)                                                                 \
     "WITH job AS MATERIALIZED (SELECT * FROM mlq.job WHERE id = $1::bigint), "                     \
+    "lives AS MATERIALIZED (" PG_SQL_LIVES("") "), "                                               \
     "tries AS MATERIALIZED ( "                                                                     \
-    "  SELECT f.stage, f.index, f.attempt, min(f.round) AS round, "                                \
-    "         count(*) FILTER (WHERE f.kind = 'assigned') AS assigned, "                           \
-    "         count(*) FILTER (WHERE f.kind = 'ended') AS ended, "                                 \
-    "         count(*) FILTER (WHERE f.kind = 'ended' AND f.cause <> 'none') AS bad, "             \
-    "         count(*) FILTER (WHERE f.kind = 'ended' AND f.cause = 'none') AS good, "             \
-    "         bool_or(f.kind = 'ended' AND f.cause = 'requeue') AS requeue "                       \
-    "  FROM mlq.fact f WHERE f.job = $1::bigint AND f.attempt > 0 GROUP BY 1, 2, 3), "             \
+    "  SELECT l.stage, l.index, l.attempt, min(l.round) AS round, "                                \
+    "         count(l.at) AS assigned, count(l.cause) AS ended, "                                  \
+    "         count(*) FILTER (WHERE l.cause <> 'none') AS bad, "                                  \
+    "         count(*) FILTER (WHERE l.cause = 'none') AS good, "                                  \
+    "         bool_or(l.cause = 'requeue') AS requeue "                                            \
+    "  FROM lives l GROUP BY 1, 2, 3), "                                                           \
     "newest AS MATERIALIZED ( "                                                                    \
     "  SELECT DISTINCT ON (t.stage, t.index) t.*, t.ended < t.assigned AS is_live, "               \
     "         t.ended >= t.assigned AND (t.bad = 0 OR s.resize = 'live' AND t.good > 0) AS "       \
@@ -197,16 +205,15 @@
 #define PG_SQL_VIEW_ATTEMPT_TEXT                                                                   \
     "SELECT json_build_object('schema', 'mlq/v1', 'attempt', a.attempt::text, 'rank', a.rank, "    \
     "    'ranks', a.ranks, 'worker', a.worker, 'name', w.name, "                                   \
-    "    'state', " PG_SQL_ATTEMPT_STATE ", "                                                      \
-    "    'log', (SELECT r.digest FROM mlq.artifact r WHERE r.job = a.job AND r.stage = a.stage "   \
-    "              AND r.attempt = a.attempt AND r.rank = a.rank AND r.name = '.log')) "           \
-    "FROM mlq.fact a " PG_SQL_ATTEMPT_JOINS " "                                                    \
+    "    'state', " PG_SQL_LIFE_STATE ", "                                                         \
+    "    'log', (SELECT r.digest FROM mlq.artifact r WHERE r.job = $1::bigint "                    \
+    "              AND r.stage = a.stage AND r.attempt = a.attempt AND r.rank = a.rank "           \
+    "              AND r.name = '.log')) "                                                         \
+    "FROM (" PG_SQL_LIVES("AND f.stage = (SELECT s.idx FROM mlq.stage s "                          \
+                          "WHERE s.job = $1::bigint AND s.name = $2::text) "                       \
+                          "AND f.index = $3::bigint AND f.rank = $4::bigint") ") a "               \
     "LEFT JOIN mlq.worker w ON w.id = a.worker "                                                   \
-    "WHERE a.job = $1::bigint AND a.attempt > 0 AND a.kind = 'assigned' "                          \
-    "  AND a.stage = (SELECT s.idx FROM mlq.stage s WHERE s.job = $1::bigint AND s.name = "        \
-    "$2::text) "                                                                                   \
-    "  AND a.index = $3::bigint AND a.rank = $4::bigint "                                          \
-    "ORDER BY a.attempt DESC LIMIT 1 "
+    "WHERE a.at IS NOT NULL ORDER BY a.attempt DESC LIMIT 1 "
 
 #define PG_SQL_IDS                                                                                 \
     "json_build_object('schema', 'mlq/v1', 'jobs', coalesce(json_agg(j.id::text ORDER BY j.id), "  \

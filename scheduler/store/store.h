@@ -11,6 +11,8 @@
  *   epoch is still ours (MLQ_EFENCED if not). A batch whose outcome is not known is MLQ_EUNKNOWN.
  *   After either, or any other failure of a commit, the store gives up leadership (on_deposed) and all later
  *   batches fail: the caller drops its core, campaigns again and reloads. Nothing is repaired.
+ * - An attempt's rank is assigned, starts and ends once, a task of one rank succeeds once a round: a batch that
+ *   says it again fails with MLQ_EEXIST. A job or stage ends once, and facts need their job (MLQ_EDB).
  * - Callbacks run from the loop, never from inside the call that they answer.
  * - Times are wall-clock microseconds since 1970 UTC: the record is for people and other machines.
  */

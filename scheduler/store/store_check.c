@@ -178,12 +178,16 @@ static int check_fact(const struct store_fact *row, struct mlq_err *err)
               (size_t)fact->state < STATE_COUNT;
     if (!ok || !is_id(fact->job) || !is_time(row->at_us) || fact->attempt > INT64_MAX ||
         is_of_attempt != (fact->attempt > 0) || fact->stage > INT32_MAX ||
-        fact->index > INT32_MAX || fact->rank > INT32_MAX || fact->ranks > INT32_MAX) {
+        fact->index > INT32_MAX || fact->rank >= CORE_RANKS_MAX || fact->ranks > CORE_RANKS_MAX) {
         return mlq_fail(err, MLQ_EINVAL, "job %" PRIu64 ": a fact (%s) that the record cannot hold",
                         fact->job, ok ? kind_texts[fact->kind] : "of an unknown kind");
     }
     return MLQ_OK;
 }
+
+/* The bits that the journal has for them (migrations/0002_journal.up.sql). */
+_Static_assert(MLQ_COUNT_OF(kind_texts) <= 16 && CAUSE_COUNT <= 32 && STATE_COUNT <= 16 && CORE_RANKS_MAX < 512,
+               "the journal's columns are too narrow");
 
 int store_check_batch(const struct store_batch *batch, struct mlq_err *err)
 {

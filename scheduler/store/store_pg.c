@@ -184,7 +184,7 @@ static void start_load(struct store_pg *pg, uint64_t job, const struct store_loa
         answer_later(pg, later);
         return;
     }
-    pg_load_start(pg->journal, job, loader, &pg->loads[slot]);
+    pg_load_start(pg->journal, pg_commit_ledger(pg->commits), job, loader, &pg->loads[slot]);
     if (pg->loads[slot] == NULL) {
         (void)mlq_fail(&later.err, MLQ_ECONN, "not the leader: the journal's connection is down");
         answer_later(pg, later);

@@ -398,6 +398,9 @@ static const struct store_job extreme_jobs[] = {
      .stage_count = 1},
 };
 static const struct store_fact extreme_facts[] = {
+    {.fact = {.kind = FACT_ENDED, .job = 1, .attempt = 7, .stage = 0, .ranks = 1, .worker = 1},
+     .at_us = NOW_US + 3,
+     .detail = S("not \xff utf-8")},
     {.fact = {.kind = FACT_ASSIGNED,
               .job = 1,
               .attempt = INT64_MAX,
@@ -430,9 +433,6 @@ static const struct store_fact extreme_facts[] = {
               .signal = 64},
      .at_us = NOW_US + 2,
      .detail = S("exit 1: ValueError: 'x' \"y\" \\ {,}")},
-    {.fact = {.kind = FACT_ENDED, .job = 1, .attempt = 7, .stage = 0, .ranks = 1, .worker = 1},
-     .at_us = NOW_US + 3,
-     .detail = S("not \xff utf-8")},
     {.fact = {.kind = FACT_JOB_CANCELLED, .job = INT64_MAX, .cause = CAUSE_TIMEOUT},
      .at_us = NOW_US + 4},
 };
@@ -509,12 +509,12 @@ static const char extreme_dump[] =
     "metric 1 7 0 0 [tiny] -9223372036854775808 0x0.0000000000001p-1022 1763888400123456\n"
     "job 9223372036854775807 [] [job] [] [] [] [] 2147483647 0\n"
     "  stage data data.import 1 1 needs\n"
+    "fact 5 1 7 0 0 0 0 1 1 0 0 0 0 1763888400123459 [not ? utf-8]\n"
     "fact 3 1 9223372036854775807 ffffffffffffffff 1 999999 255 256 4294967295 0 0 -1 0"
     " 1763888400123456 []\n"
     "fact 4 1 9223372036854775807 0 1 999999 255 0 4294967295 0 0 -1 0 1763888400123457 []\n"
     "fact 5 1 9223372036854775807 0 1 999999 255 0 4294967295 12 0 -2147483648 64"
     " 1763888400123458 [exit 1: ValueError: 'x' \"y\" \\ {,}]\n"
-    "fact 5 1 7 0 0 0 0 1 1 0 0 0 0 1763888400123459 [not ? utf-8]\n"
     "fact 1 9223372036854775807 0 0 0 0 0 0 0 4 0 0 0 1763888400123460 []\n";
 /* clang-format on */
 

@@ -335,22 +335,95 @@ static void test_migrations_are_applied_once_and_never_changed(void **state)
     migrations = source_migrations;
 }
 
+static void take_down(const char *name, int version)
+{
+    char *down = read_source(name);
+    char *forget = mlq_format("DELETE FROM mlq.migration WHERE version = %d", version);
+    run_sql(down);
+    run_sql(forget);
+    mlq_free(down);
+    mlq_free(forget);
+}
+
+/* Facts of every shape, of two jobs in turns, are the same after the journal was taken down to a row for each
+ * fact and up again; and what was there before is known to be there. */
+static void test_the_journal_goes_down_and_up_with_its_facts(void **state)
+{
+    (void)state;
+    suite_elect(&client, "a");
+    assert_int_equal(suite_commit(&client, suite_job(1, "k")), MLQ_OK);
+    assert_int_equal(suite_commit(&client, suite_job(100001, NULL)), MLQ_OK);
+    struct store_fact facts[] = {
+        suite_fact(FACT_ASSIGNED, 1, 7),      suite_fact(FACT_ASSIGNED, 100001, 8), suite_fact(FACT_ENDED, 1, 7),
+        suite_fact(FACT_STARTED, 100001, 8),  suite_fact(FACT_JOB_CANCELLED, 1, 0), suite_fact(FACT_STAGE_ENDED, 1, 0),
+        suite_fact(FACT_ENDED, 100001, 8),
+    };
+    facts[0].fact.gpu_mask = UINT64_MAX;
+    facts[0].fact.worker = UINT32_MAX;
+    facts[1].fact.index = 3;
+    facts[2].fact.cause = CAUSE_REQUEUE;
+    facts[2].fact.signal = INT32_MIN;
+    facts[2].fact.exit_code = INT32_MIN;
+    facts[2].detail = MLQ_STR("killed");
+    facts[2].at_us = facts[0].at_us - 5000000;
+    facts[4].fact.cause = CAUSE_CANCEL;
+    facts[5].fact.state = STATE_SKIPPED;
+    facts[6].fact.signal = INT32_MAX;
+    assert_int_equal(suite_commit_facts(&client, facts, 4), MLQ_OK);
+    assert_int_equal(suite_commit_facts(&client, facts + 4, 3), MLQ_OK);
+    char *before = mlq_strdup(suite_load(&client, 0));
+    assert_non_null(strstr(before, "[killed]"));
+    suite_close(&client);
+    take_down("0002_journal.down.sql", 2);
+    expect_sql("SELECT count(*) FROM mlq.fact", "9");
+    expect_sql("SELECT count(*) FROM mlq.fact WHERE sole", "1");
+    suite_open(&client, &backend, LEASE_NS);
+    suite_elect(&client, "a");
+    expect_sql("SELECT count(*) FROM mlq.journal", "9");
+    assert_string_equal(suite_load(&client, 0), before);
+    mlq_free(before);
+    assert_int_equal(suite_commit(&client, suite_job(200001, NULL)), MLQ_OK); /* partitions are there */
+    assert_int_equal(suite_commit_facts(&client, &facts[6], 1), MLQ_EEXIST);
+}
+
+/* A leader that has not loaded a job asks the server. */
+static void test_what_was_not_loaded_is_asked(void **state)
+{
+    (void)state;
+    const struct store_fact facts[] = {suite_fact(FACT_ASSIGNED, 1, 7), suite_fact(FACT_STARTED, 1, 7),
+                                       suite_fact(FACT_ENDED, 1, 7), suite_fact(FACT_ENDED, 1, 8)};
+    suite_elect(&client, "a");
+    assert_int_equal(suite_commit(&client, suite_job(1, "k")), MLQ_OK);
+    assert_int_equal(suite_commit_facts(&client, facts, 3), MLQ_OK);
+    for (size_t i = 0; i < MLQ_COUNT_OF(facts); i++) {
+        int depositions = client.depositions;
+        client.store->ops->resign(client.store);
+        suite_until(&client.depositions, depositions + 1, &client, NULL);
+        suite_elect(&client, "a");
+        assert_int_equal(suite_commit_facts(&client, &facts[i], 1), MLQ_EEXIST);
+        suite_until(&client.depositions, depositions + 2, &client, NULL);
+        suite_elect(&client, "a");
+    }
+    struct store_fact fresh[] = {suite_fact(FACT_ASSIGNED, 1, 9), suite_fact(FACT_ASSIGNED, 1, 9)};
+    assert_int_equal(suite_commit_facts(&client, fresh, 1), MLQ_OK);
+    fresh[0].fact.attempt = fresh[1].fact.attempt = 10;
+    assert_int_equal(suite_commit_facts(&client, fresh, 2), MLQ_EEXIST);
+}
+
 static void test_migrations_go_up_down_and_up(void **state)
 {
     (void)state;
     suite_elect(&client, "a");
     assert_int_equal(suite_commit(&client, suite_job(1, "k")), MLQ_OK);
     suite_close(&client);
-    char *down = read_source("0001_init.down.sql");
-    run_sql(down);
-    run_sql("DELETE FROM mlq.migration WHERE version = 1");
+    take_down("0002_journal.down.sql", 2);
+    take_down("0001_init.down.sql", 1);
     expect_sql("SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
                " WHERE n.nspname = 'mlq' AND c.relname NOT LIKE 'migration%'",
                "0");
     expect_sql("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
                " WHERE n.nspname = 'mlq'",
                "0");
-    mlq_free(down);
     suite_open(&client, &backend, LEASE_NS);
     suite_elect(&client, "a");
     assert_int_equal(suite_commit(&client, suite_job(1, "k")), MLQ_OK);
@@ -372,8 +445,8 @@ static void test_partitions_are_made_ahead_and_dropped(void **state)
     }
     expect_sql(
         "SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_inherits i JOIN pg_class c"
-        " ON c.oid = i.inhrelid WHERE i.inhparent = 'mlq.fact'::regclass",
-        "fact_p0 fact_p1 fact_p2 fact_p3 fact_p4 fact_p5");
+        " ON c.oid = i.inhrelid WHERE i.inhparent = 'mlq.journal'::regclass",
+        "journal_p0 journal_p1 journal_p2 journal_p3 journal_p4 journal_p5");
     /* Only whole partitions, only ended jobs, oldest first. */
     expect_sql("SELECT mlq.drop_jobs_below(150000)", "1");
     expect_sql("SELECT mlq.drop_jobs_below(1000000)", "1");
@@ -397,14 +470,13 @@ static void test_views_read_by_index(void **state)
         "now(),"
         "        CASE WHEN i % 997 = 0 THEN 'failed' ELSE 'succeeded' END, now()"
         "   FROM generate_series(2, 30000) i;"
-        "INSERT INTO mlq.stage (job, idx, name, uses, array_count, ranks, needs, state, ended_at)"
-        " SELECT i, 0, 'main', 'run', 1, 1, '{}', 'succeeded', now() FROM generate_series(2, "
+        "INSERT INTO mlq.stage (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs, state, ended_at)"
+        " SELECT i, 0, 'main', 'run', 1, 1, 1, 'never', '{}', 'succeeded', now() FROM generate_series(2, "
         "30000) i;"
-        "INSERT INTO mlq.fact (job, epoch, at, attempt, gpu_mask, worker, stage, index, rank, "
-        "ranks,"
-        "                      round, exit_code, signal, kind, cause, state, sole)"
-        " SELECT i, 1, now(), i, 0, 1, 0, 0, 0, 1, 0, -1, 0, k, 'none', 'pending', false"
-        "   FROM generate_series(2, 30000) i, unnest(ARRAY['assigned', 'started', 'ended']) k;"
+        /* assigned, started, ended: kinds 3, 4 and 5 of one rank */
+        "INSERT INTO mlq.journal (job, seq, epoch, at, stage, round, what, who, task, attempt, later)"
+        " SELECT i, i, 1, now(), 0, 0, ARRAY[3 + (1 << 22), 4, 5], ARRAY[1, 1, 1], ARRAY[0, 1::bigint << 32, 2::bigint << 32],"
+        "        ARRAY[i, i, i], ARRAY[0, 0, 0] FROM generate_series(2, 30000) i;"
         "INSERT INTO mlq.metric (job, attempt, step, value, at, stage, index, name)"
         " SELECT i, i, 1, 1, now(), 0, 0, 'loss' FROM generate_series(2, 30000) i;"
         "INSERT INTO mlq.artifact (job, attempt, bytes, stage, index, rank, is_tree, name, digest)"
@@ -464,6 +536,8 @@ int main(void)
         TEST(test_unsafe_settings_are_refused),
         TEST(test_migrations_are_applied_once_and_never_changed),
         TEST(test_migrations_go_up_down_and_up),
+        TEST(test_the_journal_goes_down_and_up_with_its_facts),
+        TEST(test_what_was_not_loaded_is_asked),
         TEST(test_partitions_are_made_ahead_and_dropped),
         TEST(test_views_read_by_index),
     };

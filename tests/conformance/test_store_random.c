@@ -309,6 +309,8 @@ static void commit(struct world *world)
     struct sim_row rows[ROWS_MAX];
     uint32_t count = 1 + (uint32_t)below(world, ROWS_MAX);
     int depositions[STORES];
+    struct known known[ATTEMPTS];
+    memcpy(known, world->known, sizeof known);
     for (uint32_t i = 0; i < count; i++) {
         /* Jobs come before what is said of them. */
         rows[i] = any_row(world, i == 0 || rows[i - 1].fact.kind == FACT_JOB_SUBMITTED);
@@ -334,6 +336,7 @@ static void commit(struct world *world)
     if (is_done) {
         return;
     }
+    memcpy(world->known, known, sizeof known); /* what is not there has no news */
     /* A leader whose commit fails gives up: whoever is next reads what is there. */
     world->refused++;
     for (uint32_t i = 0; i < STORES; i++) {

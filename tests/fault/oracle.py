@@ -15,7 +15,7 @@ QUERIES = {
     "stages": "SELECT job, idx, name, array_count, ranks, needs, state FROM mlq.stage ORDER BY job, idx",
     "submissions": "SELECT key, job, extract(epoch FROM at) AS at FROM mlq.submission",
     "facts": "SELECT seq, job, epoch, attempt, worker, stage, index, rank, ranks, round, kind, cause, state"
-             "  FROM mlq.fact ORDER BY seq",
+             "  FROM mlq.fact ORDER BY seq, nth",
     "artifacts": "SELECT job, attempt, bytes, stage, index, rank, is_tree, name, digest FROM mlq.artifact",
 }
 
