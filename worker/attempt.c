@@ -107,10 +107,16 @@ static void prepared(uv_work_t *work, int status)
     (void)status;
     attempt->worker->jobs--;
     attempt->checkpoint = job->checkpoint;
+    memcpy(attempt->groups, job->group_paths, sizeof attempt->groups);
     if (job->cause != WORKER_CAUSE_NONE) {
         say_detail(attempt, job->err.text);
         log_warn("attempt.unprepared", "attempt=%llu rank=%u error=\"%s\"",
                  (unsigned long long)attempt->attempt, attempt->rank, job->err.text);
+        /* Untouched, or never made, or made and not to be found again but here. */
+        for (int i = 0; attempt->groups[i] != NULL; i++) {
+            (void)cgroup_remove(attempt->groups[i]);
+        }
+        (void)cgpool_give(&attempt->worker->cgpool, job->group, &job->bounds);
     }
     feed(attempt, AGENT_EV_PREPARED, job->cause);
 }
@@ -149,6 +155,7 @@ void attempt_prepare(struct worker *worker, const struct agent_action *action)
         feed(attempt, AGENT_EV_PREPARED, rc == MLQ_EINVAL ? WORKER_CAUSE_SPAWN : WORKER_CAUSE_NODE);
         return;
     }
+    const struct cgroup_bounds bounds = prepare_bounds(&attempt->assignment);
     attempt->prepare = (struct prepare_job){
         .dir = attempt->dir,
         .store = worker->config->store,
@@ -157,6 +164,9 @@ void attempt_prepare(struct worker *worker, const struct agent_action *action)
         .assignment = &attempt->assignment,
         .probe = &worker->probe,
         .cgroups = &worker->cgroups,
+        .bounds = bounds,
+        .group = cgpool_take(&worker->cgpool, &bounds, attempt->attempt, attempt->rank,
+                             attempt->region),
         .region = attempt->region,
     };
     attempt->work.data = attempt;
@@ -292,8 +302,9 @@ static void on_started(void *context)
     feed(attempt, AGENT_EV_SHIM_STARTED, WORKER_CAUSE_NONE);
 }
 
-static void take_end(struct attempt *attempt, const struct shimfile_end *end)
+static void on_ended(void *context, const struct shimfile_end *end)
 {
+    struct attempt *attempt = context;
     say_detail(attempt, end->detail);
     attempt->has_ended = true;
     log_info("attempt.ended", "attempt=%llu rank=%u cause=%d exit=%d signal=%d detail=\"%s\"",
@@ -307,13 +318,6 @@ static void take_end(struct attempt *attempt, const struct shimfile_end *end)
                                                       .cause = end->cause,
                                                       .exit_code = end->exit_code,
                                                       .signal = end->signal});
-}
-
-static void on_ended(void *context, const struct shimfile_end *end)
-{
-    struct attempt *attempt = context;
-    attempt->has_groups = false; /* the shim, or the link for it, removed them */
-    take_end(attempt, end);
 }
 
 static int open_shim(struct attempt *attempt, struct nursery *nursery, int64_t lease_deadline_ns,
@@ -356,7 +360,7 @@ void attempt_spawn(struct worker *worker, const struct agent_action *action)
     if (rc != MLQ_OK) {
         struct shimfile_end end = {.cause = WORKER_CAUSE_NODE, .exit_code = -1};
         (void)snprintf(end.detail, sizeof end.detail, "%.*s", (int)sizeof end.detail - 1, err.text);
-        take_end(attempt, &end);
+        on_ended(attempt, &end);
     }
 }
 
@@ -392,6 +396,16 @@ void attempt_lease_all(struct worker *worker, int64_t deadline_ns)
     }
 }
 
+/* Once its end is on file, its groups may have gone to another task, which may live. */
+static void adopt_groups(struct attempt *attempt, const struct shimfile_conf *conf)
+{
+    struct shimfile_end end;
+    attempt->has_groups = shimfile_load_end(attempt->dir, &end, NULL) == MLQ_ENOENT;
+    for (int i = 0; attempt->has_groups && conf->cgroups[i] != NULL; i++) {
+        attempt->groups[i] = mlq_region_strdup(attempt->region, conf->cgroups[i]);
+    }
+}
+
 void attempt_adopt(struct worker *worker, uint64_t number, uint32_t rank)
 {
     struct attempt *attempt = create(worker, number, rank);
@@ -403,6 +417,7 @@ void attempt_adopt(struct worker *worker, uint64_t number, uint32_t rank)
     if (rc == MLQ_OK) {
         attempt->control_path = mlq_region_strdup(attempt->region, conf.control);
         attempt->checkpoint = mlq_region_strdup(attempt->region, conf.checkpoint);
+        adopt_groups(attempt, &conf);
         rc = open_control(attempt, &err);
     }
     mlq_region_destroy(&region);
@@ -436,6 +451,11 @@ static void collected(uv_work_t *work, int status)
     const struct collect_job *job = &attempt->collect;
     (void)status;
     attempt->worker->jobs--;
+    attempt->has_groups = false;
+    if (job->has_fresh_groups) {
+        (void)cgpool_give(&attempt->worker->cgpool, attempt->prepare.group,
+                          &attempt->prepare.bounds);
+    }
     if (job->cause != WORKER_CAUSE_NONE) {
         log_warn("attempt.outputs", "attempt=%llu rank=%u error=\"%s\"",
                  (unsigned long long)attempt->attempt, attempt->rank, job->err.text);
@@ -454,7 +474,12 @@ void attempt_collect(struct worker *worker, const struct agent_action *action)
         return;
     }
     attempt->collect = (struct collect_job){
-        .dir = attempt->dir, .store = worker->config->store, .region = attempt->region};
+        .dir = attempt->dir,
+        .store = worker->config->store,
+        .groups = attempt->groups,
+        .may_keep_groups = attempt->prepare.group != NULL, /* else it was found */
+        .region = attempt->region,
+    };
     attempt->work.data = attempt;
     worker->jobs++;
     MLQ_ASSERT(uv_queue_work(worker->loop, &attempt->work, collect_work, collected) == 0);

@@ -17,6 +17,7 @@
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "worker/exec/cgroup.h"
 #include "worker/exec/joblog.h"
 
 #define LOG_NAME              ".log"
@@ -225,8 +226,18 @@ static void remove_inner(struct collect_job *job, const char *name)
     (void)mlq_fs_remove_tree(mlq_region_format(job->region, "%s/%s", job->dir, name), NULL);
 }
 
+static void leave_groups(struct collect_job *job)
+{
+    job->has_fresh_groups =
+        job->may_keep_groups && *job->groups != NULL && cgroup_is_fresh(job->groups);
+    for (int i = 0; !job->has_fresh_groups && job->groups[i] != NULL; i++) {
+        (void)cgroup_remove(job->groups[i]);
+    }
+}
+
 void collect_run(struct collect_job *job)
 {
+    leave_groups(job);
     struct cas *cas = NULL;
     struct mlq_err err = MLQ_ERR_INIT;
     const char *out = mlq_region_format(job->region, "%s/out", job->dir);

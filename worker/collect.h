@@ -9,6 +9,7 @@
 #ifndef MLQ_WORKER_COLLECT_H
 #define MLQ_WORKER_COLLECT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,8 @@
 struct collect_job {
     const char *dir;
     const char *store;
+    const char *const *groups; /* its control groups, ended by NULL; nothing runs in them any more */
+    bool may_keep_groups;
     struct mlq_region *region; /* used by this job alone until it is done */
     /* Results. What could be kept is there also when something else could not. */
     enum worker_cause cause; /* NONE or OUTPUT */
@@ -30,7 +33,8 @@ struct collect_job {
     size_t artifact_count;
     struct msg_metric *metrics; /* of metrics.json */
     size_t metric_count;
-    struct mlq_err err; /* the first failure */
+    bool has_fresh_groups; /* kept, to serve again; else they are gone */
+    struct mlq_err err;    /* the first failure */
 };
 
 void collect_run(struct collect_job *job);

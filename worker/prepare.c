@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 
 #include "lib/artifact/cas.h"
-#include "lib/base/prng.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
@@ -162,11 +161,16 @@ static const char **build_argv(struct prepare_job *job)
     return argv;
 }
 
+struct cgroup_bounds prepare_bounds(const struct msg_assignment *assignment)
+{
+    return (struct cgroup_bounds){.mem_bytes = assignment->mem_bytes,
+                                  .cpu_milli = assignment->cpu_milli,
+                                  .pids_max = PIDS_MAX};
+}
+
 static int describe(struct prepare_job *job, const struct taskenv_paths *paths)
 {
     const struct msg_assignment *a = job->assignment;
-    struct cgroup_bounds bounds = {
-        .mem_bytes = a->mem_bytes, .cpu_milli = a->cpu_milli, .pids_max = PIDS_MAX};
     bool is_mem_bounded;
     struct shimfile_conf conf = {
         .timeout_ns = a->timeout_ns,
@@ -180,15 +184,8 @@ static int describe(struct prepare_job *job, const struct taskenv_paths *paths)
         .argv = build_argv(job),
         .env = taskenv_build(a, paths, job->probe, mlq_clock_wall_us(), job->region),
     };
-    /* Another cluster's worker on this machine may run an attempt of the same number. */
-    uint64_t hash = 0;
-    for (const char *at = job->dir; *at != '\0'; at++) {
-        hash = mlq_hash_u64(hash ^ (uint64_t)(unsigned char)*at);
-    }
-    const char *name =
-        mlq_region_format(job->region, "mlq-%016llx-%llu-%u", (unsigned long long)hash,
-                          (unsigned long long)a->member.attempt, a->member.rank);
-    cgroup_make(job->cgroups, name, &bounds, job->region, conf.cgroups, &is_mem_bounded);
+    cgroup_make(job->cgroups, job->group, &job->bounds, job->region, conf.cgroups, &is_mem_bounded);
+    memcpy(job->group_paths, conf.cgroups, sizeof conf.cgroups);
     conf.mem_bytes = is_mem_bounded ? 0 : a->mem_bytes;
     return shimfile_save_conf(job->dir, &conf, &job->err);
 }

@@ -18,6 +18,7 @@
 #include "lib/sys/region.h"
 #include "worker/agent/cause.h"
 #include "worker/exec/cgroup.h"
+#include "worker/exec/shimfile.h"
 #include "worker/probe.h"
 
 struct prepare_job {
@@ -28,12 +29,18 @@ struct prepare_job {
     const struct msg_assignment *assignment; /* made by assignment_copy */
     const struct probe *probe;
     const struct cgroup_host *cgroups;
+    struct cgroup_bounds bounds; /* prepare_bounds of the assignment */
+    const char *group;           /* name of its control groups, which cgpool_take gave for them */
     struct mlq_region *region; /* used by this job alone until it is done */
     /* Results. */
     enum worker_cause cause; /* NONE: ready */
     const char *checkpoint;
+    const char *group_paths[SHIMFILE_CGROUPS_MAX + 1];
     struct mlq_err err;
 };
+
+/* What the assignment allows its processes. */
+struct cgroup_bounds prepare_bounds(const struct msg_assignment *assignment);
 
 void prepare_run(struct prepare_job *job);
 

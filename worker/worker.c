@@ -277,6 +277,21 @@ static void probe_all(struct worker *worker)
              config->use_gpus ? worker->probe.gpu_source : "not wanted");
 }
 
+/* A task that was found may be about to enter its groups. */
+static bool is_group_used(void *context, const char *path)
+{
+    struct worker *worker = context;
+    for (struct mlq_list *at = worker->attempts.next; at != &worker->attempts; at = at->next) {
+        const struct attempt *attempt = MLQ_CONTAINER_OF(at, struct attempt, in_worker);
+        for (int i = 0; attempt->groups[i] != NULL; i++) {
+            if (strcmp(attempt->groups[i], path) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static void create_nursery(struct worker *worker)
 {
     const struct nursery_options options = {
@@ -296,6 +311,7 @@ static int start(struct worker *worker, struct mlq_err *err)
     }
     probe_all(worker);
     create_nursery(worker);
+    cgpool_init(&worker->cgpool, &worker->cgroups, worker->home.base);
     agent_init(&worker->agent, worker->home.session, worker->home.epoch, mlq_clock_boot_ns());
     worker->tick = loop_timer_create(worker->loop, on_tick, worker);
     worker->notes_timer = loop_timer_create(worker->loop, outbound_notes, worker);
@@ -308,6 +324,7 @@ static int start(struct worker *worker, struct mlq_err *err)
     worker->quit_signal.data = worker;
     (void)uv_signal_start(&worker->quit_signal, on_quit_signal, SIGQUIT);
     rc = home_each_attempt(&worker->home, adopt, worker, err);
+    cgpool_sweep(&worker->cgpool, is_group_used, worker);
     set_tick(worker);
     return rc == MLQ_OK ? open_link(worker) : rc;
 }
@@ -322,6 +339,7 @@ static void finish(struct worker *worker)
     }
     attempt_release_all(worker);
     nursery_destroy(&worker->nursery);
+    cgpool_fini(&worker->cgpool);
     if (worker->link != NULL) {
         net_link_close(&worker->link, NULL, NULL);
     }

@@ -26,6 +26,7 @@
 #include "worker/agent/agent.h"
 #include "worker/collect.h"
 #include "worker/config.h"
+#include "worker/exec/cgpool.h"
 #include "worker/exec/cgroup.h"
 #include "worker/exec/control.h"
 #include "worker/exec/nursery.h"
@@ -55,6 +56,7 @@ struct attempt {
     const char *mark; /* in the environment of each of its processes */
     const char *control_path;
     const char *checkpoint;
+    const char *groups[SHIMFILE_CGROUPS_MAX + 1]; /* its control groups, ended by NULL */
     struct msg_assignment assignment; /* only until it is prepared; ranks 0: none (found) */
     struct shimlink *shim;            /* NULL: not started, or ended */
     struct control *control;
@@ -92,6 +94,7 @@ struct worker {
     struct home home;
     struct probe probe;
     struct cgroup_host cgroups;
+    struct cgpool cgpool;
     struct nursery *nursery;
     char software[160];
     struct agent agent;

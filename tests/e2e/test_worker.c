@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 
+#include "worker/exec/cgroup.h"
 #include "worker/exec/shimfile.h"
 
 #define NOOPS 20
@@ -592,6 +593,49 @@ static void test_fenced(void **state)
     fake_close(&fake);
 }
 
+/* The first control group of a member; "": none is writable here. */
+static char *group_of(const char *dir)
+{
+    struct shimfile_conf conf;
+    struct mlq_region *region = mlq_region_create();
+    assert_int_equal(shimfile_load_conf(dir, region, &conf, NULL), 0);
+    char *group = mlq_strdup(conf.cgroups[0] == NULL ? "" : conf.cgroups[0]);
+    mlq_region_destroy(&region);
+    return group;
+}
+
+/* Control groups serve one task after the other; what is still known of the first does the second no
+ * harm, also not to a worker that has just found both. */
+static void test_groups_serve_again(void **state)
+{
+    (void)state;
+    begin();
+    fake.acks_ends = false; /* so that the first stays known */
+    assign_shell(230, "exit 4");
+    (void)wait_end(230);
+    assign_shell(231, "echo $$ >pid; until [ -e go ]; do sleep 0.01; done; exit 5");
+    FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/231-0/work/pid"));
+    char *first = group_of("home/w1/attempts/230-0");
+    char *second = group_of("home/w1/attempts/231-0");
+    assert_string_equal(first, second);
+    unsigned hellos = fake.hellos;
+    assert_int_equal(fake_end_worker(&fake, SIGKILL), -SIGKILL);
+    fake_start_worker(&fake);
+    FAKE_WAIT(&fake, fake.hellos > hellos);
+    const struct msg_member member = {.attempt = 230};
+    struct msg msg = {.kind = MSG_FENCED, .fenced = {.items = &member, .count = 1}};
+    fake_send(&fake, &msg);
+    FAKE_WAIT(&fake, !mlq_fs_exists("home/w1/attempts/230-0"));
+    assert_true(first[0] == '\0' || !cgroup_is_empty(first)); /* the second is in it */
+    assert_int_equal(
+        mlq_fs_write_durable("home/w1/attempts/231-0/work/go", MLQ_STR(""), 0600, NULL), 0);
+    assert_int_equal(wait_end(231)->exit_code, 5);
+    FAKE_WAIT(&fake, first[0] == '\0' || !mlq_fs_exists(first)); /* one that was found is not kept */
+    mlq_free(first);
+    mlq_free(second);
+    fake_close(&fake);
+}
+
 static void test_epoch_is_kept(void **state)
 {
     (void)state;
@@ -702,6 +746,7 @@ int main(void)
         cmocka_unit_test_teardown(test_lease, clean),
         cmocka_unit_test_teardown(test_not_acknowledged, clean),
         cmocka_unit_test_teardown(test_fenced, clean),
+        cmocka_unit_test_teardown(test_groups_serve_again, clean),
         cmocka_unit_test_teardown(test_epoch_is_kept, clean),
         cmocka_unit_test_teardown(test_quit, clean),
         cmocka_unit_test_teardown(test_standby, clean),

@@ -46,6 +46,12 @@ struct run {
     struct shimfile_end end;
 };
 
+static void make_folder(void)
+{
+    assert_int_equal(mlq_fs_remove_tree(DIR_NAME, NULL), 0);
+    assert_int_equal(mkdir(DIR_NAME, 0700), 0);
+}
+
 static void begin(struct run *run, const char **argv)
 {
     static const char *env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", mark, NULL};
@@ -58,8 +64,7 @@ static void begin(struct run *run, const char **argv)
                  .argv = argv,
                  .env = env},
     };
-    assert_int_equal(mlq_fs_remove_tree(DIR_NAME, NULL), 0);
-    assert_int_equal(mkdir(DIR_NAME, 0700), 0);
+    make_folder();
 }
 
 static void start(struct run *run)
@@ -401,8 +406,26 @@ static void test_fork_storm(void **state)
     say(&run, "kill 7\n");
     finish(&run);
     assert_int_equal(run.end.cause, WORKER_CAUSE_CANCEL);
+    assert_true(cgroup_is_fresh(run.conf.cgroups));
     for (int i = 0; run.conf.cgroups[i] != NULL; i++) {
-        assert_false(mlq_fs_exists(run.conf.cgroups[i])); /* the shim removed its groups */
+        assert_true(mlq_fs_exists(run.conf.cgroups[i])); /* its worker lives, and they are its own */
+    }
+    /* They serve again, with their bounds set again; and without a worker the shim removes them. */
+    const char *alone[] = {"sh", "-c", "touch ready; until [ -e go ]; do sleep 0.02; done", NULL};
+    int lock = -1;
+    run.conf.argv = alone;
+    make_folder();
+    cgroup_make(&host, "mlq-test-storm", &bounds, region, run.conf.cgroups, &bounded);
+    start(&run);
+    wait_file("attempt/ready");
+    close(run.fd);
+    wait_file("attempt/shim.sock");
+    assert_int_equal(mlq_fs_write_whole("attempt/go", MLQ_STR(""), 0600, NULL), 0);
+    assert_int_equal(waitpid(run.pid, NULL, 0), run.pid);
+    assert_int_equal(shimfile_lock(DIR_NAME, &lock, NULL), 0);
+    close(lock);
+    for (int i = 0; run.conf.cgroups[i] != NULL; i++) {
+        assert_false(mlq_fs_exists(run.conf.cgroups[i]));
     }
     mlq_region_destroy(&region);
 }

@@ -18,6 +18,7 @@
 #define FILE_BYTES_MAX (1u << 20)
 #define CPU_PERIOD_US  100000
 #define SHARES_PER_CPU 1024 /* version 1's weight of one CPU */
+#define FRESH_BYTES_MAX (1u << 20) /* so much a reused group may hold back from the next task */
 
 static const char *const controller_names[CGROUP_CONTROLLERS] = {"memory", "cpu", "pids"};
 
@@ -369,6 +370,36 @@ uint64_t cgroup_oom_kills(const char *path)
     }
     mlq_free(data);
     return kills;
+}
+
+bool cgroup_is_empty(const char *path)
+{
+    char *procs = read_text(path, "cgroup.procs");
+    bool is_empty = procs != NULL && procs[0] == '\0';
+    mlq_free(procs);
+    return is_empty;
+}
+
+/* What a task left there: pages in tmpfs, kernel memory. True where memory is not counted. */
+static bool is_memory_fresh(const char *path)
+{
+    uint64_t bytes = UINT64_MAX;
+    char *text = read_text(path, "memory.current");
+    text = text != NULL ? text : read_text(path, "memory.usage_in_bytes");
+    bool is_counted = text != NULL;
+    (void)mlq_str_u64(mlq_str_trim(mlq_str_from(text)), &bytes);
+    mlq_free(text);
+    return !is_counted || (bytes <= FRESH_BYTES_MAX && cgroup_oom_kills(path) == 0);
+}
+
+bool cgroup_is_fresh(const char *const *paths)
+{
+    for (; *paths != NULL; paths++) {
+        if (!cgroup_is_empty(*paths) || !is_memory_fresh(*paths)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool cgroup_remove(const char *path)

@@ -54,6 +54,11 @@ bool cgroup_join(const char *path, pid_t pid);
 void cgroup_forbid_forks(const char *path); /* so that killing comes to an end */
 int cgroup_kill(const char *path);          /* SIGKILL to each process in it; how many were seen */
 uint64_t cgroup_oom_kills(const char *path);
+bool cgroup_is_empty(const char *path);
 bool cgroup_remove(const char *path);       /* false: processes are in it. Absent is fine */
+
+/* Whether a task's groups (all of them, ended by NULL) may serve another: nobody is in them, nobody
+ * was killed for memory, and what is still charged to them is next to nothing. */
+bool cgroup_is_fresh(const char *const *paths);
 
 #endif

@@ -523,6 +523,16 @@ static int64_t timeval_us(struct timeval time)
     return (int64_t)time.tv_sec * 1000000 + time.tv_usec;
 }
 
+static bool has_client(const struct shim *shim)
+{
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+        if (shim->clients[i].fd >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int finish(struct shim *shim, struct mlq_err *err)
 {
     struct rusage used = {0};
@@ -534,8 +544,8 @@ static int finish(struct shim *shim, struct mlq_err *err)
     shim->end.rss_max_bytes = used.ru_maxrss * 1024;
     shim->end.log_lost_bytes = shim->log.lost;
     joblog_close(&shim->log);
-    for (int i = 0; shim->conf.cgroups[i] != NULL; i++) {
-        (void)cgroup_remove(shim->conf.cgroups[i]);
+    for (int i = 0; !has_client(shim) && shim->conf.cgroups[i] != NULL; i++) {
+        (void)cgroup_remove(shim->conf.cgroups[i]); /* else its worker does, or uses them again */
     }
     return shimfile_save_end(".", &shim->end, err);
 }
