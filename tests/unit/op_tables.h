@@ -34,6 +34,7 @@ struct op_tables_plan {
     bool missing_target;
     bool foreign_class; /* a label that other tables do not have */
     bool numeric_target;
+    double target_factor; /* 0: 1 */
 };
 
 /* The class follows from the numbers and the colour, with some noise; some cells are missing. */
@@ -52,7 +53,7 @@ static inline void op_tables_write(const char *path, struct op_tables_plan plan)
         }
         colour[i] = (int32_t)(op_tables_uniform(plan.key + 20, i) * 3);
         sum += colour[i] == 1 ? 0.7 : 0;
-        target[i] = 40 * sum + 5;
+        target[i] = (40 * sum + 5) * (plan.target_factor > 0 ? plan.target_factor : 1);
         sum += 0.05 * op_tables_uniform(plan.key + 30, i);
         shape[i] = plan.one_class ? 1 : sum < 0.7 ? 0 : sum < 1.4 ? 1 : 2;
         colour[i] = op_tables_uniform(plan.key + 40, i) < 0.02 ? -1 : colour[i];

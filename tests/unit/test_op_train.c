@@ -375,6 +375,46 @@ static void numbers_are_learned_and_judged(void **state)
     assert_true(isnan(op_run_metric("out-numbers-eval/metrics.json", "accuracy")));
 }
 
+/* Losses of numbers are in deviations of the target, and so is what of Huber's is beyond: another unit of the
+ * target (a power of two, which rounds nothing) gives the same network. */
+static void the_unit_of_the_target_changes_no_weight(void **state)
+{
+    (void)state;
+    static const char with[] =
+        "{\"model\": \"linear\", \"epochs\": 5, \"loss\": {\"huber\": {\"delta\": 0.5}}}";
+    static const char *const outputs[] = {"out-metres", "out-kilometres"};
+    struct model *models[2] = {NULL, NULL};
+    json_t *histories[2];
+    for (size_t i = 0; i < 2; i++) {
+        char *path = mlq_format("%s/history.json", outputs[i]);
+        char *model = mlq_format("%s/model.safetensors", outputs[i]);
+        op_tables_write("numbers.safetensors",
+                        (struct op_tables_plan){.key = 1000,
+                                                .rows = 900,
+                                                .numeric_target = true,
+                                                .target_factor = i == 0 ? 1024 : 1});
+        struct op_run run = training(with, outputs[i]);
+        run.train = run.validation = "numbers.safetensors";
+        op_run_expect(&run, 0, NULL);
+        histories[i] = json_load_file(path, 0, NULL);
+        assert_int_equal(model_load(model, &models[i], NULL), 0);
+        mlq_free(path);
+        mlq_free(model);
+    }
+    assert_true(models[0]->target_scale == 1024 * models[1]->target_scale);
+    assert_memory_equal(models[0]->parameters, models[1]->parameters,
+                        models[0]->arena_count * sizeof(float));
+    const json_t *far = json_array_get(json_object_get(histories[0], "epochs"), 4);
+    const json_t *near = json_array_get(json_object_get(histories[1], "epochs"), 4);
+    assert_true(json_equal(json_object_get(far, "val_loss"), json_object_get(near, "val_loss")));
+    assert_true(json_real_value(json_object_get(far, "val_rmse")) ==
+                1024 * json_real_value(json_object_get(near, "val_rmse")));
+    for (size_t i = 0; i < 2; i++) {
+        model_destroy(&models[i]);
+        json_decref(histories[i]);
+    }
+}
+
 static void early_stopping_keeps_the_best_epoch(void **state)
 {
     (void)state;
@@ -623,6 +663,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_of_another_training_is_refused),
         cmocka_unit_test(classes_are_learned_and_judged),
         cmocka_unit_test(numbers_are_learned_and_judged),
+        cmocka_unit_test(the_unit_of_the_target_changes_no_weight),
         cmocka_unit_test(early_stopping_keeps_the_best_epoch),
         cmocka_unit_test(preprocessing_is_fitted_on_the_training_rows),
         cmocka_unit_test(bad_parameters_are_refused),

@@ -43,7 +43,7 @@ struct op_train_loss {
     bool automatic; /* cross-entropy for classes, squared for numbers */
     enum loss_kind kind;
     double smoothing;
-    double delta; /* in the target's units */
+    double delta; /* in deviations of the training target, as all losses of numbers are */
     bool balance;
     const json_t *class_weights; /* class: weight; borrowed from the context, NULL: none */
 };

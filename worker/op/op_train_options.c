@@ -172,7 +172,7 @@ int op_train_options_weigh(const struct op_train_config *config,
     data->loss = (struct loss){
         .kind = options->automatic && regression ? LOSS_SQUARED : options->kind,
         .smoothing = (float)options->smoothing,
-        .delta = (float)(options->delta / model->target_scale), /* the network's units */
+        .delta = (float)options->delta, /* targets are standardised: deviations are their units */
     };
     if (!options->balance && options->class_weights == NULL) {
         return 0;
