@@ -13,7 +13,7 @@ set -eu
 build_packages="build-essential cmake ninja-build pkg-config
     protobuf-c-compiler libprotobuf-c-dev libzmq3-dev libuv1-dev
     libpq-dev postgresql libopenblas-pthread-dev libgloo-dev
-    libfyaml-dev libjansson-dev libssl-dev libpcre2-dev libonnx-dev libxgboost-dev python3"
+    libfyaml-dev libjansson-dev libssl-dev libpcre2-dev libonnx-dev libxgboost-dev zlib1g-dev python3"
 test_packages="libcmocka-dev bats python3-venv ca-certificates clang libclang-rt-14-dev
     valgrind dataset-fashion-mnist"
 

@@ -35,8 +35,8 @@ static const struct op_output import_outputs[] = {
 /* ---- data.arrays ---- */
 static const struct op_param arrays_params[] = {
     {.path = "samples", .type = PARAM_FILE, .required = true,
-     .help = "IDX or NPY file; the first dimension counts samples"},
-    {.path = "labels", .type = PARAM_FILE, .required = true, .help = "IDX or NPY file of one dimension"},
+     .help = "IDX or NPY file, may be .gz; the first dimension counts samples"},
+    {.path = "labels", .type = PARAM_FILE, .required = true, .help = "IDX or NPY file of one dimension, may be .gz"},
     {.path = "classes", .type = PARAM_TEXTS, .standard = "[]",
      .help = "names of the labels 0, 1, ...; without them labels name themselves"},
     {.path = "task", .type = PARAM_CHOICE, .standard = "\"classification\"",

@@ -6,6 +6,8 @@
 #include "tests/unit/op_run.h"
 
 #include <math.h>
+#include <sys/resource.h>
+#include <zlib.h>
 
 #include "worker/op/table.h"
 
@@ -62,7 +64,7 @@ static int write_files(void **state)
     write_idx("short.idx", image_header, 16, image_bytes, 11);
     write_idx("signed.idx", "\0\0\x0b\x01\0\0\0\x03", 8, "\xff\xfe\x00\x05\x01\x00", 6);
     write_idx("unknown.idx", "\0\0\x55\x01\0\0\0\x03", 8, "\x02\x00\x02", 3);
-    write_idx("packed.idx.gz", "\x1f\x8b\x08\x00", 4, "..........", 10);
+    write_idx("bad-method.gz", "\x1f\x8b\x09\x00", 4, "..........", 10);
     write_idx("text.csv", "a,b\n", 4, "1,2\n", 4);
     write_idx("nothing", "", 0, "", 0);
     write_npy("images.npy", "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2, 2), }\n",
@@ -137,6 +139,101 @@ static void labels_without_names_name_themselves(void **state)
     table_close(&table);
 }
 
+/* ---- Compressed files ---- */
+
+/* `bytes` of `data`, then `zeros` zeros. */
+static void write_gz(const char *path, const char *data, unsigned bytes, size_t zeros)
+{
+    static const char none[1 << 16];
+    gzFile file = gzopen(path, "wb9");
+    assert_non_null(file);
+    assert_int_equal(gzwrite(file, data, bytes), bytes);
+    while (zeros > 0) {
+        unsigned now = zeros < sizeof(none) ? (unsigned)zeros : (unsigned)sizeof(none);
+        assert_int_equal(gzwrite(file, none, now), now);
+        zeros -= now;
+    }
+    assert_int_equal(gzclose(file), Z_OK);
+}
+
+static void pack(const char *from, const char *to)
+{
+    size_t len = 0;
+    char *data = op_run_read(from, &len);
+    write_gz(to, data, (unsigned)len, 0);
+    mlq_free(data);
+}
+
+/* A file without its last `less` bytes, then `more`. */
+static void cut(const char *from, const char *to, size_t less, const char *more, size_t more_len)
+{
+    size_t len = 0;
+    struct bytes b = {0};
+    char *data = op_run_read(from, &len);
+    add(&b, data, len - less);
+    add(&b, more, more_len);
+    save(to, &b);
+    mlq_free(data);
+}
+
+static void compressed_files_become_the_same_table(void **state)
+{
+    (void)state;
+    static const char with[] = "{\"classes\": [\"shirt\", \"bag\", \"boot\"]}";
+    pack("images.idx", "images.idx.gz");
+    pack("labels.npy", "labels.npy.gz");
+    read_arrays("images.idx", "labels.idx", with, "idx", 0, NULL);
+    read_arrays("images.idx.gz", "labels.npy.gz", with, "gz", 0, NULL);
+    assert_true(op_run_same_file("idx/table.safetensors", "gz/table.safetensors"));
+    /* Two files one behind the other are one, as gunzip has it. */
+    write_gz("head.gz", "\0\0\x08\x01\0\0\0\x03\x02", 9, 0);
+    write_gz("tail.gz", "\x00\x02", 2, 0);
+    size_t len = 0;
+    char *tail = op_run_read("tail.gz", &len);
+    cut("head.gz", "both.gz", 0, tail, len);
+    mlq_free(tail);
+    read_arrays("images.idx", "both.gz", with, "both", 0, NULL);
+    assert_true(op_run_same_file("idx/table.safetensors", "both/table.safetensors"));
+}
+
+static void damaged_compressed_files_are_refused(void **state)
+{
+    (void)state;
+    static const char header[] = "\0\0\x08\x01\0\0\0\x03";
+    static const char huge[] = "\0\0\x0e\x02\x7f\xff\xff\xff\0\0\0\xff";
+    pack("labels.idx", "labels.gz");
+    cut("labels.gz", "cut.gz", 9, "", 0);
+    cut("labels.gz", "crc.gz", 8, "\1\2\3\4\3\0\0\0", 8);
+    cut("labels.gz", "more.gz", 0, "and more", 8);
+    write_gz("few.gz", header, 8, 2);
+    write_gz("twice.gz", "\x1f\x8b\x08\x00", 4, 20);
+    write_gz("bomb.gz", header, 8, (size_t)200 << 20);
+    write_gz("promise.gz", huge, 12, 1 << 20);
+    write_gz("none.gz", "", 0, 0);
+    static const char *const cases[][2] = {
+        {"cut.gz", "cut.gz: its compressed data are cut off"},
+        {"crc.gz", "crc.gz: its compressed data are damaged (incorrect data check)"},
+        {"more.gz", "more.gz: its compressed data are damaged"},
+        {"few.gz", "few.gz: 2 bytes of values"},
+        {"twice.gz", "neither an IDX nor an NPY file"},
+        {"promise.gz", "more than 64 GiB"},
+        {"none.gz", "none.gz: it is empty"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        read_arrays("images.idx", cases[i][0], "{}", "refused", 1, cases[i][1]);
+    }
+    /* 200 MiB of zeros behind three labels: no more than windows of them are written. A file may
+     * grow to 1 MiB here, so who unpacks all of it fails otherwise. */
+    struct rlimit old, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = 1 << 20;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    read_arrays("images.idx", "bomb.gz", "{}", "refused", 1,
+                "not what its shape of 1 dimensions needs");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+}
+
 static void what_does_not_fit_is_refused(void **state)
 {
     (void)state;
@@ -148,7 +245,7 @@ static void what_does_not_fit_is_refused(void **state)
     } cases[] = {
         {"short.idx", "labels.idx", "{}", "11 bytes of values"},
         {"unknown.idx", "labels.idx", "{}", "unknown type 0x55"},
-        {"packed.idx.gz", "labels.idx", "{}", "packed.idx.gz: it is compressed: gunzip it first"},
+        {"bad-method.gz", "labels.idx", "{}", "bad-method.gz: its compressed data are damaged"},
         {"text.csv", "labels.idx", "{}", "neither an IDX nor an NPY file"},
         {"nothing", "labels.idx", "{}", "it is empty"},
         {"absent.idx", "labels.idx", "{}", "absent.idx"},
@@ -177,6 +274,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_formats_become_the_same_table),
         cmocka_unit_test(labels_without_names_name_themselves),
+        cmocka_unit_test(compressed_files_become_the_same_table),
+        cmocka_unit_test(damaged_compressed_files_are_refused),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };
     return cmocka_run_group_tests(tests, write_files, NULL);

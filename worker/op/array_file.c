@@ -14,14 +14,17 @@
 
 #include "lib/base/str.h"
 #include "lib/sys/mem.h"
+#include "worker/op/array_gunzip.h"
 
 #define HEADER_BYTES_MAX 65536u /* of an NPY header */
 #define NUMBERS_MAX      (UINT64_C(1) << 40)
+#define UNPACKED_MAX                                                                               \
+    (UINT64_C(64) << 30) /* of a .gz: more is to be unpacked where the user sees it */
 
 struct array_file {
     uint8_t *map;
     size_t map_bytes;
-    const uint8_t *values;
+    size_t begin;   /* of the values */
     char kind;      /* 'u', 'i', 'f', 'b' as NumPy's */
     uint32_t bytes; /* of one number */
     bool big_endian;
@@ -149,7 +152,8 @@ static int read_npy(struct array_file *file, size_t *begin, struct mlq_err *err)
 
 /* ---- Opening ---- */
 
-static int read_header(struct array_file *file, struct mlq_err *err)
+/* Type, shape, and how many bytes the file has when it is whole. */
+static int read_header(struct array_file *file, uint64_t *whole_bytes, struct mlq_err *err)
 {
     static const uint8_t npy[] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
     size_t begin = 0;
@@ -158,8 +162,6 @@ static int read_header(struct array_file *file, struct mlq_err *err)
         rc = read_npy(file, &begin, err);
     } else if (file->map_bytes >= 4 && file->map[0] == 0 && file->map[1] == 0) {
         rc = read_idx(file, &begin, err);
-    } else if (file->map_bytes >= 2 && file->map[0] == 0x1f && file->map[1] == 0x8b) {
-        rc = mlq_fail(err, MLQ_ENOTSUP, "it is compressed: gunzip it first");
     } else {
         rc = mlq_fail(err, MLQ_EINVAL, "neither an IDX nor an NPY file");
     }
@@ -168,19 +170,88 @@ static int read_header(struct array_file *file, struct mlq_err *err)
         bool fits = file->shape[i] == 0 || numbers <= NUMBERS_MAX / file->shape[i];
         numbers = fits ? numbers * file->shape[i] : NUMBERS_MAX + 1;
     }
-    if (rc == 0 && (numbers > NUMBERS_MAX || numbers * file->bytes != file->map_bytes - begin)) {
-        rc = mlq_fail(err, MLQ_ECORRUPT,
-                      "%zu bytes of values, which is not what its shape of %u dimensions needs: "
-                      "was it cut off?",
-                      file->map_bytes - begin, file->rank);
-    }
-    file->values = file->map + begin;
+    *whole_bytes = numbers > NUMBERS_MAX ? UINT64_MAX : begin + numbers * file->bytes;
+    file->begin = begin;
     return rc;
 }
 
-static int map_file(struct array_file *file, const char *path, struct mlq_err *err)
+static int check_size(const struct array_file *file, uint64_t whole_bytes, struct mlq_err *err)
+{
+    if (file->map_bytes == whole_bytes) {
+        return 0;
+    }
+    return mlq_fail(
+        err, MLQ_ECORRUPT,
+        "%zu bytes of values, which is not what its shape of %u dimensions needs: was it "
+        "cut off?",
+        file->map_bytes - file->begin, file->rank);
+}
+
+static int map_bytes(struct array_file *file, int fd, uint64_t bytes, struct mlq_err *err)
+{
+    if (bytes == 0) {
+        return mlq_fail(err, MLQ_EINVAL, "it is empty");
+    }
+    if (file->map != NULL) {
+        (void)munmap(file->map, file->map_bytes);
+        file->map = NULL;
+    }
+    void *map = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED) {
+        return mlq_fail(err, MLQ_EIO, "cannot be mapped: %s", strerror(errno));
+    }
+    file->map = map;
+    file->map_bytes = (size_t)bytes;
+    return 0;
+}
+
+static int read_plain(struct array_file *file, int fd, uint64_t bytes, struct mlq_err *err)
+{
+    uint64_t whole = 0;
+    int rc = map_bytes(file, fd, bytes, err);
+    rc = rc != 0 ? rc : read_header(file, &whole, err);
+    return rc != 0 ? rc : check_size(file, whole, err);
+}
+
+/* The header says how much is to come, and one byte more shows whether more would. */
+static int read_rest(struct array_file *file, struct array_gunzip *gunzip, struct mlq_err *err)
+{
+    uint64_t whole = 0;
+    int rc = read_header(file, &whole, err);
+    if (rc == 0 && whole > UNPACKED_MAX) {
+        rc = mlq_fail(err, MLQ_EFULL,
+                      "unpacked it would have more than %" PRIu64 " GiB: gunzip it where there is "
+                      "room",
+                      UNPACKED_MAX >> 30);
+    }
+    rc = rc != 0 ? rc : array_gunzip_until(gunzip, whole + 1, err);
+    if (rc == 0) {
+        rc = map_bytes(file, array_gunzip_fd(gunzip), array_gunzip_bytes(gunzip), err);
+    }
+    return rc != 0 ? rc : check_size(file, whole, err);
+}
+
+/* Takes `fd`. */
+static int read_packed(struct array_file *file, int fd, struct mlq_err *err)
+{
+    struct array_gunzip *gunzip = NULL;
+    int rc = array_gunzip_open(fd, &gunzip, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = array_gunzip_until(gunzip, HEADER_BYTES_MAX + 12, err);
+    if (rc == 0) {
+        rc = map_bytes(file, array_gunzip_fd(gunzip), array_gunzip_bytes(gunzip), err);
+    }
+    rc = rc != 0 ? rc : read_rest(file, gunzip, err);
+    array_gunzip_close(&gunzip);
+    return rc;
+}
+
+static int read_file(struct array_file *file, const char *path, struct mlq_err *err)
 {
     struct stat status;
+    uint8_t magic[2] = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &status) != 0) {
         int rc = mlq_fail(err, errno == ENOENT ? MLQ_ENOENT : MLQ_EIO, "%s", strerror(errno));
@@ -189,29 +260,19 @@ static int map_file(struct array_file *file, const char *path, struct mlq_err *e
         }
         return rc;
     }
-    void *map = MAP_FAILED;
-    if (status.st_size > 0) {
-        map = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (pread(fd, magic, sizeof(magic), 0) == 2 && magic[0] == 0x1f && magic[1] == 0x8b) {
+        return read_packed(file, fd, err);
     }
+    int rc = read_plain(file, fd, (uint64_t)status.st_size, err);
     (void)close(fd);
-    if (map == MAP_FAILED) {
-        return status.st_size == 0
-                   ? mlq_fail(err, MLQ_EINVAL, "it is empty")
-                   : mlq_fail(err, MLQ_EIO, "cannot be mapped: %s", strerror(errno));
-    }
-    file->map = map;
-    file->map_bytes = (size_t)status.st_size;
-    return 0;
+    return rc;
 }
 
 int array_file_open(const char *path, struct array_file **file, struct mlq_err *err)
 {
     struct array_file *opened = mlq_alloc(sizeof(*opened));
     *file = NULL;
-    int rc = map_file(opened, path, err);
-    if (rc == 0) {
-        rc = read_header(opened, err);
-    }
+    int rc = read_file(opened, path, err);
     if (rc != 0) {
         array_file_close(&opened);
         return mlq_wrap(err, rc, "%s", path);
@@ -243,7 +304,7 @@ uint64_t array_file_size(const struct array_file *file, uint32_t dimension)
 
 double array_file_number(const struct array_file *file, uint64_t index)
 {
-    const uint8_t *at = file->values + index * file->bytes;
+    const uint8_t *at = file->map + file->begin + index * file->bytes;
     uint64_t bits = 0;
     for (uint32_t i = 0; i < file->bytes; i++) {
         bits |= (uint64_t)at[file->big_endian ? file->bytes - 1 - i : i] << (8 * i);

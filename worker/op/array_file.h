@@ -6,6 +6,8 @@
  *         big-endian 32-bit number, then big-endian values
  *   NPY   (NumPy, formats 1.0 to 3.0) its header, then values in C order. Pickled objects and
  *         Fortran order are refused.
+ * Either may be compressed with gzip: it is then unpacked into a nameless file in TMPDIR, no further
+ * than its header says.
  * Everything is checked when a file is opened: its size is what its shape says.
  */
 #ifndef MLQ_OP_ARRAY_FILE_H
