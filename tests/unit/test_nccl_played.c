@@ -74,10 +74,23 @@ static void what_is_missing_is_said_before_the_first_step(void **state)
     assert_int_equal(run("good", open_without_peer), 0);
 }
 
+static int open_never_aborted(struct coll_gang gang)
+{
+    struct coll *coll = NULL;
+    pthread_t thread;
+    CHECK(coll_create(&gang, &coll, NULL) == 0);
+    CHECK(pthread_create(&thread, NULL, abort_when_it_waits, coll) == 0);
+    CHECK(coll_meet(coll, LIMIT_NS, NULL) == MLQ_ECANCELED);
+    CHECK(pthread_join(thread, NULL) == 0);
+    coll_close(&coll);
+    return 0;
+}
+
 static void an_init_that_never_ends_is_given_up_in_time(void **state)
 {
     (void)state;
     assert_int_equal(run("never", open_never), 0);
+    assert_int_equal(run("never", open_never_aborted), 0);
     assert_int_equal(run("fails", open_fails), 0);
 }
 

@@ -14,7 +14,6 @@
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +44,7 @@ struct nccl {
     uint64_t buffer_bytes;
     struct ncclComm *comm;
     bool is_broken; /* aborted, not destroyed */
-    atomic_bool aborted;
+    int cancel_fd;  /* the gang's */
 };
 
 /* ---- Errors ---- */
@@ -84,14 +83,12 @@ struct wait {
 /* 0: look again. NCCL and CUDA have nothing that poll(2) could wait for. */
 static int look_again(struct nccl *self, struct wait *wait, const char *what, struct mlq_err *err)
 {
-    if (atomic_load(&self->aborted)) {
-        return mlq_fail(err, MLQ_ECANCELED, "the gang was aborted");
-    }
+    struct pollfd cancel = {.fd = self->cancel_fd, .events = POLLIN};
     if (mlq_clock_boot_ns() > wait->deadline_ns) {
         return mlq_fail(err, MLQ_ETIMEOUT, "nccl: %s: not within its time", what);
     }
-    if (wait->looks++ > SPINS) {
-        (void)poll(NULL, 0, PAUSE_MS);
+    if (wait->looks++ > SPINS && poll(&cancel, 1, PAUSE_MS) > 0) {
+        return mlq_fail(err, MLQ_ECANCELED, "the gang was aborted");
     }
     return 0;
 }
@@ -264,6 +261,7 @@ nccl_open(const struct coll_gang *gang, int64_t timeout_ns, void **state, struct
     struct nccl *self = mlq_alloc(sizeof(*self));
     self->rank = gang->rank;
     self->size = gang->size;
+    self->cancel_fd = gang->cancel_fd;
     (void)signal(SIGPIPE, SIG_IGN);
     int rc = coll_nccl_api_load(&self->api, err);
     if (rc == 0) {
@@ -506,17 +504,17 @@ static int nccl_alltoall(void *state,
 
 /* ---- The end ---- */
 
-static void nccl_abort(void *state)
+static bool is_cancelled(const struct nccl *self)
 {
-    struct nccl *self = state;
-    atomic_store(&self->aborted, true);
+    struct pollfd cancel = {.fd = self->cancel_fd, .events = POLLIN};
+    return poll(&cancel, 1, 0) > 0;
 }
 
 /* What other ranks still wait for is on its way when finalize is over. */
 static void close_comm(struct nccl *self)
 {
     int64_t start_ns = mlq_clock_boot_ns();
-    bool whole = !self->is_broken && !atomic_load(&self->aborted) &&
+    bool whole = !self->is_broken && !is_cancelled(self) &&
                  check_nccl(self, self->api->finalize(self->comm), "finalize", NULL) == 0 &&
                  wait_comm(self, start_ns + FINALIZE_NS, "finalize", NULL) == 0;
     nccl_result ended =
@@ -552,7 +550,6 @@ static const struct coll_ops nccl_ops = {
     .broadcast = nccl_broadcast,
     .barrier = nccl_barrier,
     .alltoall = nccl_alltoall,
-    .abort = nccl_abort,
     .close = nccl_close,
 };
 
