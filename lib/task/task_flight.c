@@ -127,8 +127,8 @@ void task_flight_note(struct task_flight *flight,
     uint64_t count = atomic_load_explicit(&image->count, memory_order_relaxed);
     struct place *place = &image->places[count % TASK_FLIGHT_EVENTS];
     const uint64_t words[] = {(uint64_t)mlq_clock_boot_ns(), (uint64_t)phase, generation, epoch, step};
-    atomic_store_explicit(&place->number, 0, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
+    /* An exchange: no store that follows is seen before this one. */
+    (void)atomic_exchange_explicit(&place->number, 0, memory_order_acq_rel);
     for (size_t i = 0; i < MLQ_COUNT_OF(words); i++) {
         atomic_store_explicit(&place->words[i], words[i], memory_order_relaxed);
     }

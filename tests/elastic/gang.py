@@ -92,12 +92,17 @@ class Member:
         return self.status is None
 
     def flight(self):
-        """What it does now, by its flight recorder (lib/task/task_flight.h)."""
+        """The events of its flight recorder (lib/task/task_flight.h), the oldest first: at_ns, phase, generation, epoch,
+        step."""
         with open(os.path.join(self.folder, ".flight"), "rb") as file:
             words = struct.unpack(f"={3 + 6 * FLIGHT_EVENTS}Q", file.read())
-        last = words[3 + (words[2] - 1) % FLIGHT_EVENTS * 6:][:6]
-        since = time.clock_gettime(time.CLOCK_BOOTTIME) - last[1] / 1e9
-        return f"{FLIGHT_PHASES[last[2]]} in generation {last[3]} at {last[4]}/{last[5]} for {since:.1f} s"
+        events = sorted(words[at:at + 6] for at in range(3, len(words), 6) if words[at] != 0)
+        return [(event[1], FLIGHT_PHASES[event[2]], *event[3:]) for event in events]
+
+    def now(self):
+        at_ns, phase, generation, epoch, step = self.flight()[-1]
+        since = time.clock_gettime(time.CLOCK_BOOTTIME) - at_ns / 1e9
+        return f"{phase} in generation {generation} at {epoch}/{step} for {since:.1f} s"
 
 
 class Connection:
@@ -172,6 +177,7 @@ class Gang:
         self.awaited = None  # a member that joins: until it is there, reports of metrics wait for their answer
         self.held = []
         self.kills = []  # when
+        self.news_take_s = 0  # from an end to the membership without it
         self.loses_success = 0  # so many successes of leaders are taken for deaths
 
     def note(self, text):
@@ -227,7 +233,7 @@ class Gang:
         deadline = time.monotonic() + limit_s
         while any(member.lives() for member in self.members):
             if time.monotonic() > deadline:
-                where = ", ".join(f"{m.number}: {m.flight()}" for m in self.members if m.lives())
+                where = ", ".join(f"{m.number}: {m.now()}" for m in self.members if m.lives())
                 for member in self.members:
                     member.kill()
                 raise Failure(f"not at its end after {limit_s} s: {where}")
@@ -263,7 +269,8 @@ class Gang:
                 self.loses_success -= 1
             else:
                 self.is_over = True
-        self.form()
+        due = time.monotonic() + self.news_take_s
+        self.when(lambda: time.monotonic() >= due, self.form)
 
     def form(self):
         if self.generation == 0 and not all(m.ready or not m.lives() for m in self.members[:max(self.placed, 1)]):
@@ -312,6 +319,10 @@ class Gang:
     def log(self, number):
         with open(self.members[number].log_path) as file:
             return file.read()
+
+    def furthest(self):
+        """(epoch, steps of it) that some member has come to."""
+        return max((epoch, step + 1) for m in self.members for _, phase, _, epoch, step in m.flight() if phase == "apply")
 
     def recovery_s(self):
         """From the only kill to when the last survivor trained on; None when there was another number of kills."""

@@ -43,6 +43,7 @@ struct op_train_gang {
     int64_t ready_ns; /* when a worker first heard that it is ready; 0: not yet */
     bool is_member;   /* of some membership so far */
     bool is_finishing;
+    bool leaves[TASK_MEMBER_NUMBER_MAX + 1]; /* the member of that number: it has said so */
     struct task_members members; /* of the generation that was tried or met last */
     int cancel_fd;
     struct task *task; /* the watcher's */
@@ -229,11 +230,12 @@ static void close_coll(struct op_train_gang *gang)
     struct coll *coll = gang->coll;
     if (gang->is_elastic) {
         lock(gang);
-        gang->coll = NULL;
+        gang->coll = NULL; /* first: the watcher aborts what is there */
         unlock(gang);
+        coll_close(&coll);
+    } else {
+        coll_close(&gang->coll);
     }
-    coll_close(&coll);
-    gang->coll = NULL;
 }
 
 /* Shows the watcher what it may have to abort. False: there is a newer membership already. */
@@ -434,6 +436,13 @@ void op_train_gang_finish(struct op_train_gang *gang)
     gang->is_finishing = gang->is_elastic;
 }
 
+void op_train_gang_leaves(struct op_train_gang *gang, uint32_t rank)
+{
+    if (gang->is_elastic) {
+        gang->leaves[gang->members.list[rank].number] = true;
+    }
+}
+
 bool op_train_gang_is_elastic(const struct op_train_gang *gang)
 {
     return gang->is_elastic;
@@ -444,8 +453,13 @@ bool op_train_gang_is_first(struct op_train_gang *gang)
     if (!gang->is_elastic) {
         return op_rank(gang->options.ctx) == 0;
     }
+    uint32_t first = 0;
     lock(gang);
-    bool is_first = gang->newest.count > 0 && gang->newest.list[0].number == gang->number;
+    const struct task_members *newest = &gang->newest;
+    while (first < newest->count && gang->leaves[newest->list[first].number]) {
+        first++;
+    }
+    bool is_first = first < newest->count && newest->list[first].number == gang->number;
     unlock(gang);
     return is_first;
 }

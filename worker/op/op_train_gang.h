@@ -49,8 +49,12 @@ int op_train_gang_next(struct op_train_gang *gang, struct coll **coll, struct ml
  * memberships that it is part of are passed over. */
 void op_train_gang_finish(struct op_train_gang *gang);
 
+/* A rank of the generation in use has said that it leaves. */
+void op_train_gang_leaves(struct op_train_gang *gang, uint32_t rank);
+
 bool op_train_gang_is_elastic(const struct op_train_gang *gang);
-/* Whether this process would lead the newest membership that it has heard of. */
+/* Whether this process would lead the newest membership that it has heard of, without those that
+ * leave. */
 bool op_train_gang_is_first(struct op_train_gang *gang);
 uint64_t op_train_gang_generation(const struct op_train_gang *gang);
 uint64_t op_train_gang_newest(struct op_train_gang *gang); /* of which this process has heard */

@@ -226,7 +226,10 @@ static float *finish_sums(struct loop *loop)
         struct tree_range range = tree_deal(shards, ranks, rank);
         uint32_t own = range.end - range.begin;
         memcpy(&head, block, sizeof(head));
-        loop->leaving += head.stop != 0;
+        if (head.stop != 0) {
+            loop->leaving++;
+            op_train_gang_leaves(loop->train->gang, rank);
+        }
         loop->newest = head.newest > loop->newest ? head.newest : loop->newest;
         memcpy(&loop->losses[range.begin], block_losses(block), own * sizeof(double));
         uint32_t count = tree_partials(range, nodes);
