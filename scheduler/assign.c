@@ -231,6 +231,7 @@ int assign_membership(struct shell *shell, const struct core_action *action, str
     struct core_member_view members[CORE_RANKS_MAX];
     struct core_membership now = core_attempt_members(shell->core, action->attempt, members, CORE_RANKS_MAX);
     struct msg_peer *peers = mlq_region_array(region, now.count + 1, sizeof *peers);
+    bool is_in = now.count == 0; /* the work is done: so is everybody's part in it */
     *membership = (struct msg_membership){
         .member = {.attempt = action->attempt, .rank = action->rank},
         .generation = now.generation,
@@ -245,8 +246,9 @@ int assign_membership(struct shell *shell, const struct core_action *action, str
         peers[i] = (struct msg_peer){.rank = members[i].rank,
                                      .address = mlq_str_from(mlq_region_strdup(region, worker->reachable)),
                                      .port = members[i].port};
+        is_in = is_in || members[i].rank == action->rank;
     }
-    return now.generation != 0 ? MLQ_OK : MLQ_ENOENT;
+    return now.generation != 0 && is_in ? MLQ_OK : MLQ_ENOENT;
 }
 
 /* A port of the worker's range, from the attempt's number alone: every rank computes the same, and another

@@ -169,8 +169,9 @@ static void welcome(struct shell *shell, struct roster_worker *worker, const str
 }
 
 /* For the parcel's worker. */
-static void collect(struct parcel *parcel, const struct core_action *action)
+static void collect(struct parcel *parcel, const struct turn_held *held)
 {
+    const struct core_action *action = &held->action;
     const struct msg_member member = {.attempt = action->attempt, .rank = action->rank};
     switch (action->kind) {
     case ACT_WELCOME:
@@ -197,10 +198,7 @@ static void collect(struct parcel *parcel, const struct core_action *action)
         return;
     case ACT_MEMBERS:
         begin(parcel, action);
-        /* One whose attempt has ended meanwhile is told nothing. */
-        if (assign_membership(parcel->shell, action, parcel->region, &parcel->memberships[parcel->count]) == MLQ_OK) {
-            parcel->count++;
-        }
+        parcel->memberships[parcel->count++] = *held->membership;
         return;
     case ACT_PERSIST:
     case ACT_REPLY:
@@ -263,7 +261,7 @@ static void release_actions(struct parcel *parcel, const struct turn *turn)
             parcel->worker = roster_find(parcel->shell->roster, action->worker);
         }
         if (parcel->worker != NULL) {
-            collect(parcel, action);
+            collect(parcel, parcel->sorted[i]);
         }
     }
     flush(parcel);

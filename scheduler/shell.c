@@ -59,6 +59,16 @@ bool shell_is_trusted(const struct shell *shell)
 
 /* ---- Step --------------------------------------------------------------------------------- */
 
+/* Written down now: when the turn is released the core may know what is not durable yet, that the work is done
+ * for instance. */
+static void hold_membership(struct shell *shell, const struct core_action *action)
+{
+    struct msg_membership *membership = mlq_region_alloc(shell->open->region, sizeof *membership);
+    if (assign_membership(shell, action, shell->open->region, membership) == MLQ_OK) {
+        turn_hold_membership(shell->open, action, membership);
+    }
+}
+
 static void take_action(struct shell *shell, const struct core_action *action)
 {
     switch (action->kind) {
@@ -76,8 +86,10 @@ static void take_action(struct shell *shell, const struct core_action *action)
     case ACT_KILL:
     case ACT_ACK:
     case ACT_FENCED:
-    case ACT_MEMBERS:
         turn_hold_action(shell->open, action);
+        return;
+    case ACT_MEMBERS:
+        hold_membership(shell, action);
         return;
     }
 }

@@ -135,7 +135,7 @@ void outbound_worker(struct shell *shell, struct roster_worker *worker, const st
 /* assign.c */
 int assign_compose(struct shell *shell, const struct core_fact *fact, struct mlq_region *region,
                    struct msg_assignment *assignment, struct mlq_err *err);
-/* For the rank of an ACT_MEMBERS. MLQ_ENOENT: it has ended, or a member's worker is not known. */
+/* For the rank of an ACT_MEMBERS. MLQ_ENOENT: it has ended or left since, or a member's worker is not known. */
 int assign_membership(struct shell *shell, const struct core_action *action, struct mlq_region *region,
                       struct msg_membership *membership);
 /* About what it takes in a message. */

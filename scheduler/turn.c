@@ -149,6 +149,11 @@ void turn_hold_action(struct turn *turn, const struct core_action *action)
     *hold(turn) = (struct turn_held){.kind = HELD_ACTION, .action = *action};
 }
 
+void turn_hold_membership(struct turn *turn, const struct core_action *action, const struct msg_membership *membership)
+{
+    *hold(turn) = (struct turn_held){.kind = HELD_ACTION, .action = *action, .membership = membership};
+}
+
 void turn_hold_reply(struct turn *turn, const struct net_address *to, const struct msg_reply *reply)
 {
     struct turn_held held = {.kind = HELD_REPLY, .to = *to, .reply = *reply};

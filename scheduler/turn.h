@@ -24,6 +24,7 @@ enum turn_held_kind { HELD_ACTION, HELD_REPLY };
 struct turn_held {
     enum turn_held_kind kind;
     struct core_action action; /* HELD_ACTION */
+    const struct msg_membership *membership; /* of ACT_MEMBERS, as this turn leaves it; in the region */
     struct net_address to;     /* HELD_REPLY */
     struct msg_reply reply;
 };
@@ -74,6 +75,7 @@ void turn_add_artifact(struct turn *turn, const struct store_artifact *artifact)
 void turn_add_worker(struct turn *turn, const struct store_worker *worker);
 void turn_add_ended(struct turn *turn, uint64_t job);
 void turn_hold_action(struct turn *turn, const struct core_action *action);
+void turn_hold_membership(struct turn *turn, const struct core_action *action, const struct msg_membership *membership);
 void turn_hold_reply(struct turn *turn, const struct net_address *to, const struct msg_reply *reply);
 
 /* Copies the item with all its texts. Returns the handle for core_event.payload. */

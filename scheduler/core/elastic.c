@@ -262,15 +262,16 @@ void elastic_on_ready(struct core *core, const struct core_event *event)
         want_regroup(core, task); /* who waits for it waits no longer */
         return;
     }
-    bool is_new = !member->is_ready || member->port != event->port;
+    bool is_moved = member->is_ready && member->port != event->port;
     bool has_broken = event->generation != 0 && event->generation >= task->generation;
+    bool is_member = task->generation != 0 && member->generation == task->generation;
     member->is_ready = true;
     member->port = event->port;
     task->is_broken = task->is_broken || has_broken;
-    if (is_new || has_broken || task->generation == 0) {
-        want_regroup(core, task);
-    } else {
+    if (is_member && !is_moved && !has_broken) {
         tell(core, task, member); /* it may have missed the last one */
+    } else {
+        want_regroup(core, task);
     }
 }
 

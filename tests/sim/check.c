@@ -26,6 +26,10 @@
  */
 #include "tests/sim/sim.h"
 
+#include <string.h>
+
+#include "lib/base/panic.h"
+
 #define REQUEUE_WAIT_NS SIM_SECOND /* scheduler/core/retry.h */
 #define BACKOFF_MAX_NS  (3600 * SIM_SECOND)
 #define STAGE_ANY       UINT32_MAX
@@ -195,6 +199,15 @@ static void check_job_ended(struct check_job *job, const struct core_fact *fact)
 
 /* ---- Attempts ---- */
 
+static int64_t ranks_on(const struct check_task *task, uint32_t worker)
+{
+    int64_t count = 0;
+    for (uint32_t rank = 0; rank < task->placed; rank++) {
+        count += !task->is_ended[rank] && task->worker[rank] == worker ? 1 : 0;
+    }
+    return count;
+}
+
 /* I7, on the record: what is promised on a worker, this rank included. */
 static void check_room(const struct sim *sim, const struct core_fact *fact)
 {
@@ -204,16 +217,13 @@ static void check_room(const struct sim *sim, const struct core_fact *fact)
         const struct check_job *job = &sim->check[id];
         for (uint32_t i = 0; !job->has_ended && i < job->desc->stage_count; i++) {
             const struct core_stage_desc *stage = &job->desc->stages[i];
-            for (uint32_t k = 0; k < stage->array_count * stage->ranks; k++) {
-                const struct check_task *task = &job->tasks[i][k / stage->ranks];
-                uint32_t rank = k % stage->ranks;
-                if (rank < task->placed && !task->is_ended[rank] &&
-                    task->worker[rank] == fact->worker) {
-                    used.cpu_milli += stage->per_rank.cpu_milli;
-                    used.mem_bytes += stage->per_rank.mem_bytes;
-                    used.gpus += stage->per_rank.gpus;
-                }
+            int64_t here = 0;
+            for (uint32_t k = 0; k < stage->array_count; k++) {
+                here += ranks_on(&job->tasks[i][k], fact->worker);
             }
+            used.cpu_milli += here * stage->per_rank.cpu_milli;
+            used.mem_bytes += here * stage->per_rank.mem_bytes;
+            used.gpus += (int32_t)here * stage->per_rank.gpus;
         }
     }
     if (used.cpu_milli > worker->capacity.cpu_milli ||
@@ -256,6 +266,11 @@ static void check_array(const struct check_job *job, const struct core_stage_des
     }
 }
 
+uint32_t check_least_ranks(const struct core_stage_desc *stage)
+{
+    return stage->ranks_min > 0 ? stage->ranks_min : stage->ranks;
+}
+
 bool check_is_untried(const struct check_job *job, uint32_t stage)
 {
     const struct core_stage_desc *desc = &job->desc->stages[stage];
@@ -282,7 +297,8 @@ bool check_is_before(const struct sim *sim, uint64_t job, uint32_t stage,
 /* One that was never tried yet and asks for the same would have fitted where this one does. */
 bool check_asks_alike(const struct core_stage_desc *a, const struct core_stage_desc *b)
 {
-    return a->ranks == b->ranks && a->per_rank.cpu_milli == b->per_rank.cpu_milli &&
+    return a->ranks == b->ranks && check_least_ranks(a) == check_least_ranks(b) &&
+           a->per_rank.cpu_milli == b->per_rank.cpu_milli &&
            a->per_rank.mem_bytes == b->per_rank.mem_bytes && a->per_rank.gpus == b->per_rank.gpus;
 }
 
@@ -342,15 +358,24 @@ static void check_assigned(struct sim *sim, struct check_job *job, const struct 
         task->attempt = fact->attempt;
         task->cause = CAUSE_NONE;
         task->placed = 0;
-        for (uint32_t i = 0; i < SIM_RANKS_MAX; i++) {
+        task->founders = fact->ranks;
+        task->is_done = false;
+        for (uint32_t i = 0; i < SIM_NUMBERS_MAX; i++) {
             task->is_started[i] = false;
             task->is_ended[i] = false;
         }
     }
-    if (fact->rank != task->placed || fact->rank >= stage->ranks || fact->ranks != stage->ranks) {
+    bool is_joining = task->placed >= task->founders;
+    bool is_right = fact->rank == task->placed && task->open < stage->ranks &&
+                    (is_joining ? stage->resize == RESIZE_LIVE && fact->ranks == fact->rank + 1 &&
+                                      task->open > 0 && !task->is_done
+                                : fact->ranks == task->founders && fact->ranks <= stage->ranks &&
+                                      fact->ranks >= check_least_ranks(stage));
+    if (!is_right) {
         sim_fail("attempt %lx: rank %u of %u is out of order", lu(fact->attempt), fact->rank,
                  fact->ranks);
     }
+    sim->joins += is_joining ? 1 : 0;
     task->worker[task->placed++] = fact->worker;
     task->open++;
     check_gpus(sim, fact);
@@ -425,8 +450,31 @@ void check_note(struct sim *sim, const struct sim_row *row)
     }
 }
 
-static void check_member(struct sim *sim, struct check_job *job, const struct core_fact *fact)
+/* What a rank's end says of its attempt. Of a gang the first real cause counts; what a peer's failure did
+ * to others is none. Where ranks go and come the first success is enough, and only what every rank would
+ * meet, or the loss of the last one, is a failure. */
+static void take_cause(struct check_task *task, const struct core_stage_desc *stage,
+                       const struct core_fact *fact)
 {
+    bool is_live = stage->resize == RESIZE_LIVE;
+    bool is_own = fact->cause == CAUSE_EXIT || fact->cause == CAUSE_TIMEOUT ||
+                  fact->cause == CAUSE_CANCEL || fact->cause == CAUSE_OUTPUT;
+    if (is_live && fact->cause == CAUSE_NONE) {
+        task->is_done = true;
+    }
+    if (task->is_done) {
+        task->cause = CAUSE_NONE;
+    } else if ((!is_live || is_own || task->open == 0) &&
+               (task->cause == CAUSE_NONE ||
+                (task->cause == CAUSE_PEER && fact->cause != CAUSE_NONE))) {
+        task->cause = fact->cause;
+    }
+}
+
+static void check_member(struct sim *sim, struct check_job *job, const struct sim_row *row)
+{
+    const struct core_fact *fact = &row->fact;
+    const struct core_stage_desc *stage = stage_of(sim, fact);
     struct check_task *task = &job->tasks[fact->stage][fact->index];
     if (!is_live(task, fact)) {
         sim_fail("attempt %lx rank %u is not live on worker %u, but news of it are recorded",
@@ -440,12 +488,15 @@ static void check_member(struct sim *sim, struct check_job *job, const struct co
         return;
     }
     check_truth(sim, fact);
+    bool should_speak = stage->resize == RESIZE_LIVE ? fact->cause == CAUSE_NONE && !task->is_done
+                                                     : fact->rank == 0;
+    if (row->speaks != should_speak) {
+        sim_fail("attempt %lx: what rank %u left is %s the task's", lu(fact->attempt), fact->rank,
+                 should_speak ? "not" : "taken for");
+    }
     task->is_ended[fact->rank] = true;
     task->open--;
-    /* The first real cause; what a peer's failure did to others is none. */
-    if (task->cause == CAUSE_NONE || (task->cause == CAUSE_PEER && fact->cause != CAUSE_NONE)) {
-        task->cause = fact->cause;
-    }
+    take_cause(task, stage, fact);
     if (task->open == 0) {
         end_attempt(sim, job, task, fact);
     }
@@ -491,8 +542,9 @@ static void check_limits(const struct sim *sim)
 
 /* ---- Rows ---- */
 
-static void check_kind(struct sim *sim, struct check_job *job, const struct core_fact *fact)
+static void check_kind(struct sim *sim, struct check_job *job, const struct sim_row *row)
 {
+    const struct core_fact *fact = &row->fact;
     switch (fact->kind) {
     case FACT_JOB_SUBMITTED:
         break;
@@ -507,7 +559,7 @@ static void check_kind(struct sim *sim, struct check_job *job, const struct core
         break;
     case FACT_STARTED:
     case FACT_ENDED:
-        check_member(sim, job, fact);
+        check_member(sim, job, row);
         break;
     case FACT_STAGE_ENDED:
         check_stage_ended(sim, job, fact);
@@ -536,7 +588,7 @@ void check_row(struct sim *sim, uint32_t epoch, const struct sim_row *row)
         sim_fail("a fact of kind %d about job %lu, which is over or unknown", (int)fact->kind,
                  lu(fact->job));
     }
-    check_kind(sim, job, fact);
+    check_kind(sim, job, row);
     check_limits(sim);
 }
 
@@ -549,11 +601,77 @@ void check_batch(struct sim *sim, const struct sim_row *rows, uint32_t count)
             continue;
         }
         const struct check_task *task = &sim->check[fact->job].tasks[fact->stage][fact->index];
-        uint32_t ranks = stage_of(sim, fact)->ranks;
-        if (task->placed != ranks) {
+        if (task->attempt == fact->attempt && task->placed < task->founders) {
             sim_fail("attempt %lx: %u of %u ranks are assigned", lu(fact->attempt), task->placed,
-                     ranks);
+                     task->founders);
         }
+    }
+}
+
+/* ---- Memberships ---- */
+
+static const struct check_task *task_of_attempt(const struct sim *sim, uint64_t attempt)
+{
+    for (uint32_t n = 0; n < sim->check_jobs * SIM_STAGES_MAX * SIM_ARRAY_MAX; n++) {
+        const struct check_job *job = &sim->check[1 + n / (SIM_STAGES_MAX * SIM_ARRAY_MAX)];
+        const struct check_task *task =
+            &job->tasks[n / SIM_ARRAY_MAX % SIM_STAGES_MAX][n % SIM_ARRAY_MAX];
+        if (task->attempt == attempt) {
+            return task;
+        }
+    }
+    return NULL;
+}
+
+static struct check_group *group_of(struct sim *sim, uint64_t generation)
+{
+    struct check_group *group = &sim->groups[mlq_hash_u64(generation) % SIM_GROUPS_MAX];
+    while (group->generation != 0 && group->generation != generation) {
+        group = group + 1 == &sim->groups[SIM_GROUPS_MAX] ? sim->groups : group + 1;
+    }
+    return group;
+}
+
+/* A generation has one membership for ever: its own attempt's, of ranks that were assigned. It is empty
+ * only when the work is done on the record. Whoever is told of one is in it, and all of it compute alike. */
+void check_membership(struct sim *sim, const struct sim_message *membership)
+{
+    static const struct sim_ranks nobody;
+    const struct check_task *task = task_of_attempt(sim, membership->attempt);
+    bool is_empty = memcmp(&membership->ranks, &nobody, sizeof nobody) == 0;
+    if (task == NULL) {
+        return; /* of an attempt that another one followed in the same commit */
+    }
+    if ((is_empty && !task->is_done) ||
+        (!is_empty && !sim_ranks_has(&membership->ranks, membership->rank))) {
+        sim_fail("attempt %lx rank %u is told a membership that cannot be: %lx, generation %lx",
+                 lu(membership->attempt), membership->rank, lu(membership->ranks.words[0]),
+                 lu(membership->generation));
+    }
+    for (uint32_t rank = 0; rank < SIM_NUMBERS_MAX; rank++) {
+        if (!sim_ranks_has(&membership->ranks, rank)) {
+            continue;
+        }
+        if (rank >= task->placed) {
+            sim_fail("attempt %lx: rank %u is a member, and was never assigned",
+                     lu(membership->attempt), rank);
+        }
+        if (sim_member_engine(sim, task->worker[rank]) !=
+            sim_member_engine(sim, task->worker[membership->rank])) {
+            sim_fail("attempt %lx: ranks %u and %u compute different bits, and work together",
+                     lu(membership->attempt), rank, membership->rank);
+        }
+    }
+    struct check_group *group = group_of(sim, membership->generation);
+    if (group->generation == 0) {
+        MLQ_ASSERT(++sim->groups_made < SIM_GROUPS_MAX / 2);
+        *group = (struct check_group){.generation = membership->generation,
+                                      .attempt = membership->attempt,
+                                      .ranks = membership->ranks};
+    }
+    if (group->attempt != membership->attempt ||
+        memcmp(&group->ranks, &membership->ranks, sizeof group->ranks) != 0) {
+        sim_fail("generation %lx is told in two ways", lu(membership->generation));
     }
 }
 

@@ -105,7 +105,7 @@ static bool is_feasible(const struct sim *sim, const struct sim_sched *sched,
             ranks += times(&view.capacity, &desc->per_rank);
         }
     }
-    return ranks >= desc->ranks;
+    return ranks >= check_least_ranks(desc);
 }
 
 /* Since when it could have started, by this leader's clock; INT64_MAX: not in this leadership. */

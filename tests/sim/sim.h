@@ -16,6 +16,7 @@
  *   sim_shell.c   the scheduler's shell: turns, commits, leadership
  *   sim_worker.c  the worker's shell around the agent
  *   sim_shim.c    shims and the tasks that they run
+ *   sim_member.c  ranks that go and come: what they say and hear of each other
  *   sim_client.c  users, and their journal of what was acknowledged
  *   sim_fault.c   what goes wrong, and when
  *   check.c       the invariants over the record and the users' journals
@@ -45,6 +46,8 @@
 #define SIM_WORKERS_MAX  5
 #define SIM_ARRAY_MAX    6
 #define SIM_RANKS_MAX    4
+#define SIM_NUMBERS_MAX  CORE_RANKS_MAX /* of the ranks of an attempt: those that went count */
+#define SIM_GROUPS_MAX   32768          /* memberships that are remembered */
 #define SIM_FOLDERS_MAX  128
 #define SIM_CLAIMS_MAX   128
 #define SIM_EVENTS_MAX   65536
@@ -115,6 +118,7 @@ struct sim_strike {
 struct sim_plan {
     uint64_t seed;
     uint64_t steps; /* with faults, before all must end */
+    bool is_elastic; /* some jobs have attempts that change their size */
     bool is_exact;  /* only these strikes; else chance decides */
     uint32_t strike_count;
     struct sim_strike strikes[SIM_STRIKES_MAX];
@@ -146,6 +150,7 @@ enum sim_message_kind {
     SIM_STARTED,
     SIM_ENDED,
     SIM_NOTE,
+    SIM_READY,
     SIM_LEAVING, /* to a scheduler */
     SIM_WELCOME,
     SIM_HEARTBEAT_ACK,
@@ -153,7 +158,13 @@ enum sim_message_kind {
     SIM_KILL,
     SIM_FENCED,
     SIM_ACK,
+    SIM_MEMBERSHIP,
     SIM_REFUSED,
+};
+
+/* Ranks of one attempt, a bit for each. */
+struct sim_ranks {
+    uint64_t words[SIM_NUMBERS_MAX / 64];
 };
 
 struct sim_message {
@@ -169,6 +180,10 @@ struct sim_message {
     int32_t exit_code;
     int32_t signal;
     uint32_t note; /* SIM_NOTE: from 1, of each rank of an attempt */
+    uint16_t port;          /* SIM_READY */
+    uint64_t fingerprint;   /* SIM_READY */
+    uint64_t generation;    /* SIM_READY, SIM_MEMBERSHIP */
+    struct sim_ranks ranks; /* SIM_MEMBERSHIP */
     uint32_t claim_count;
     struct core_fact fact; /* SIM_ASSIGN */
     struct core_claim claims[SIM_CLAIMS_MAX];
@@ -229,6 +244,11 @@ struct sim_folder {
     bool lacks_input;      /* its preparation failed */
     bool must_kill;
     uint32_t notes;    /* that its task has made */
+    /* Of a rank that may go and come. */
+    bool is_ready;
+    int64_t told_ns;        /* when it was first told with whom it works; 0: not yet */
+    uint64_t generation;    /* in which it works; 0: none */
+    struct sim_ranks ranks; /* and with whom */
     bool is_collected; /* its outputs were stored once: that can be repeated, and gives the same */
     enum worker_cause cause; /* why it was stopped, and then: why it ended */
     int32_t exit_code;
@@ -260,6 +280,8 @@ enum sim_held_kind { SIM_HELD_ACTION, SIM_HELD_REPLY };
 struct sim_held {
     enum sim_held_kind kind;
     struct core_action action;
+    uint64_t generation; /* of ACT_MEMBERS, and */
+    struct sim_ranks ranks;
     uint32_t client;
     uint64_t request;
     enum core_reply reply;
@@ -333,16 +355,25 @@ struct check_task {
     uint64_t attempt; /* the newest */
     uint32_t placed;
     uint32_t open;
-    uint32_t worker[SIM_RANKS_MAX];
-    bool is_started[SIM_RANKS_MAX];
-    bool is_ended[SIM_RANKS_MAX];
-    uint64_t begun[SIM_RANKS_MAX]; /* the last attempt that ran on a machine */
+    uint32_t founders; /* ranks with which it began */
+    bool is_done;      /* of an elastic one: a rank has succeeded */
+    uint32_t worker[SIM_NUMBERS_MAX];
+    bool is_started[SIM_NUMBERS_MAX];
+    bool is_ended[SIM_NUMBERS_MAX];
+    uint64_t begun[SIM_NUMBERS_MAX]; /* the last attempt that ran on a machine */
     enum core_cause cause;         /* of the newest attempt's end so far */
     uint32_t failures;    /* that count against the limit, since the last retry of the job */
     uint32_t again_epoch; /* not before again_ns, by the clock of this leader */
     int64_t again_ns;
     bool has_succeeded;
     bool is_over; /* failed for good, by its own policy */
+};
+
+/* A membership that somebody was told: every other one who is told of it is told the same. */
+struct check_group {
+    uint64_t generation; /* 0: a free place */
+    uint64_t attempt;
+    struct sim_ranks ranks;
 };
 
 struct check_job {
@@ -397,7 +428,8 @@ struct sim {
     int64_t check_fact_ns; /* and its time by that leader's clock */
     struct core_limits limits;
     uint64_t connections;
-    uint64_t tasks_ran, elections, commits_failed;
+    struct check_group groups[SIM_GROUPS_MAX]; /* by generation */
+    uint64_t tasks_ran, elections, commits_failed, groups_made, joins;
 };
 
 /* sim.c */
@@ -482,6 +514,20 @@ void sim_shim_stop(struct sim *sim, uint32_t worker, struct sim_folder *folder,
                    enum worker_cause cause, int64_t grace_ns);
 void sim_shim_crash(struct sim *sim, uint32_t worker, struct sim_folder *folder);
 void sim_shim_report(struct sim *sim, uint32_t worker, const struct sim_folder *folder);
+/* Its process leaves by itself. */
+void sim_shim_end(struct sim *sim, uint32_t worker, struct sim_folder *folder, enum worker_cause cause);
+
+/* sim_member.c */
+bool sim_member_is_elastic(const struct sim *sim, const struct core_fact *fact);
+/* Its process runs. */
+void sim_member_begin(struct sim *sim, uint32_t worker, struct sim_folder *folder);
+/* The agent of its machine came back. */
+void sim_member_greet(struct sim *sim, uint32_t worker, struct sim_folder *folder);
+void sim_member_told(struct sim *sim, uint32_t worker, struct sim_folder *folder,
+                     const struct sim_message *membership);
+bool sim_ranks_has(const struct sim_ranks *ranks, uint32_t rank);
+/* What a machine computes with. */
+uint64_t sim_member_engine(const struct sim *sim, uint32_t worker);
 
 /* sim_client.c */
 void sim_client_start(struct sim *sim, uint32_t client);
@@ -506,6 +552,8 @@ struct check_load {
 /* Of a job of which nothing runs. */
 struct check_load check_load_of(const struct core_job_desc *desc);
 void check_ack(struct sim *sim, uint32_t client, uint64_t key, uint64_t job);
+/* A rank is about to be told with whom it works. */
+void check_membership(struct sim *sim, const struct sim_message *membership);
 /* A cancellation or a retry was acknowledged. */
 void check_asked(struct sim *sim, const struct sim_client *client, uint64_t job);
 void check_end(struct sim *sim);
@@ -523,6 +571,8 @@ void check_noted(const struct sim_sched *sched, const struct sim_message *note);
 bool check_asks_alike(const struct core_stage_desc *a, const struct core_stage_desc *b);
 bool check_is_before(const struct sim *sim, uint64_t job, uint32_t stage,
                      const struct core_fact *fact);
+/* What it takes to start. */
+uint32_t check_least_ranks(const struct core_stage_desc *stage);
 /* All its needs have succeeded and nothing of it was tried. */
 bool check_is_untried(const struct check_job *job, uint32_t stage);
 

@@ -14,6 +14,19 @@ static uint64_t below(struct sim_client *client, uint64_t bound)
     return mlq_prng_below(&client->prng, bound);
 }
 
+/* Drawn apart from everything else, so that other draws are the same with and without. */
+static void make_elastic(const struct sim_plan *plan, uint64_t key, struct sim_text *text)
+{
+    for (uint16_t i = 0; i < text->desc.stage_count; i++) {
+        struct core_stage_desc *stage = &text->stages[i];
+        uint64_t dice = mlq_hash_keyed(plan->seed, key, UINT64_C(77) + i);
+        if (stage->ranks > 1 && dice % 100 < 70) {
+            stage->ranks_min = 1 + (uint32_t)(dice >> 8) % stage->ranks;
+            stage->resize = (dice >> 16) % 100 < 70 ? RESIZE_LIVE : RESIZE_RESTART;
+        }
+    }
+}
+
 static void write_job(struct sim_client *client, struct sim_text *text)
 {
     text->desc = (struct core_job_desc){
@@ -112,6 +125,10 @@ static bool write_next(struct sim *sim, uint32_t index)
     while (client->submits < client->submits_wanted) {
         uint32_t number = client->submits++;
         write_job(client, &client->texts[number]);
+        if (sim->plan->is_elastic) {
+            make_elastic(sim->plan, (uint64_t)index * SIM_SUBMITS_MAX + number,
+                         &client->texts[number]);
+        }
         if (!sim->plan->is_skipped[index][number]) {
             return true;
         }

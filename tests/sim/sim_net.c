@@ -153,6 +153,7 @@ static void post_after(struct sim *sim, uint32_t worker, enum sim_way way,
         [SIM_ASSIGN] = "< assign",   [SIM_HEARTBEAT_ACK] = "< heartbeat ack",
         [SIM_KILL] = "< kill",       [SIM_FENCED] = "< fenced",
         [SIM_ACK] = "< ack",         [SIM_REFUSED] = "< refused",
+        [SIM_READY] = "> ready",     [SIM_MEMBERSHIP] = "< membership",
     };
     struct sim_link *link = &sim->workers[worker].link;
     bool is_up = way == SIM_TO_SCHED;

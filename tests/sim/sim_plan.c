@@ -8,6 +8,7 @@
  *   # what it was
  *   seed 12
  *   steps 340
+ *   elastic                    jobs whose attempts change their size are among them
  *   skip CLIENT SUBMISSION     counted from 0: this one is not submitted
  *   without FAULT              a fault that has no strikes, as drift
  *   strike FAULT CALL          these and no others
@@ -20,6 +21,7 @@
 #include "tests/sim/sim.h"
 
 #define FAULT_WORD_BYTES 32
+#define ELASTIC_KEY      UINT64_C(0x656c6173746963) /* apart from other uses of the seed */
 
 static const char *const fault_texts[] = {
 #define SIM_FAULT_TEXT(name, text) [SIM_FAULT_##name] = text,
@@ -80,12 +82,16 @@ int64_t sim_fate_between(struct sim *sim, int64_t low_ns, int64_t high_ns)
 
 void sim_plan_by_chance(struct sim_plan *plan, uint64_t seed, uint64_t steps)
 {
-    *plan = (struct sim_plan){.seed = seed, .steps = steps};
+    *plan = (struct sim_plan){
+        .seed = seed, .steps = steps, .is_elastic = mlq_hash_keyed(seed, ELASTIC_KEY, 0) % 2 == 0};
 }
 
 void sim_plan_print(const struct sim_plan *plan, const char *about)
 {
     printf("# %s\nseed %" PRIu64 "\nsteps %" PRIu64 "\n", about, plan->seed, plan->steps);
+    if (plan->is_elastic) {
+        printf("elastic\n");
+    }
     for (uint32_t client = 0; client < SIM_CLIENTS_MAX; client++) {
         for (uint32_t i = 0; i < SIM_SUBMITS_MAX; i++) {
             if (plan->is_skipped[client][i]) {
@@ -124,6 +130,10 @@ static bool read_line(struct sim_plan *plan, const char *line)
     enum sim_fault fault;
     if (line[0] == '#' || line[0] == '\n' || sscanf(line, "seed %" SCNu64, &plan->seed) == 1 ||
         sscanf(line, "steps %" SCNu64, &plan->steps) == 1) {
+        return true;
+    }
+    if (strcmp(line, "elastic\n") == 0) {
+        plan->is_elastic = true;
         return true;
     }
     if (sscanf(line, "skip %" SCNu32 " %" SCNu32, &a, &b) == 2 && a < SIM_CLIENTS_MAX &&

@@ -20,6 +20,7 @@
 struct sim_row {
     struct core_fact fact;
     int64_t wall_ns;
+    bool speaks;                      /* with FACT_ENDED: what the rank left is the task's */
     uint64_t key;                     /* with FACT_JOB_SUBMITTED, unique for ever */
     const struct core_job_desc *desc; /* with FACT_JOB_SUBMITTED; outlives the record */
     uint32_t note;                    /* not 0: no fact, but what the rank of `fact` noted */

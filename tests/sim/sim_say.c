@@ -91,9 +91,10 @@ void sim_say_summary(const struct sim *sim)
 {
     printf("seed=%" PRIu64 " hash=%016" PRIx64 " events=%" PRIu64 " seconds=%" PRId64
            " rows=%u jobs=%" PRIu64 " ran=%" PRIu64 " elections=%" PRIu64 " failed_commits=%" PRIu64
-           " faults=",
+           " memberships=%" PRIu64 " joins=%" PRIu64 " faults=",
            sim->plan->seed, sim->hash, sim->step, sim->now_ns / SIM_SECOND, sim->record.row_count,
-           sim->record.highest_job, sim->tasks_ran, sim->elections, sim->commits_failed);
+           sim->record.highest_job, sim->tasks_ran, sim->elections, sim->commits_failed,
+           sim->groups_made, sim->joins);
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
         if (sim->has_fault[i]) {
             printf("%s:%u,", sim_fault_text((enum sim_fault)i), sim->fault_count[i]);

@@ -59,13 +59,15 @@ static int64_t wall_ns(const struct sim *sim, const struct sim_sched *sched)
     return sim->now_ns + sched->wall_offset_ns;
 }
 
-static void take_fact(struct sim *sim, struct sim_sched *sched, const struct core_fact *fact)
+static void take_fact(struct sim *sim, struct sim_sched *sched, const struct core_action *action)
 {
+    const struct core_fact *fact = &action->fact;
     int64_t age_ns = sim_local_ns(sim, &sched->clock) - fact->at_ns;
     if (fact->kind == FACT_ASSIGNED) {
         check_overtaking(sim, sched, fact);
     }
-    struct sim_row row = {.fact = *fact, .wall_ns = wall_ns(sim, sched) - age_ns};
+    struct sim_row row = {
+        .fact = *fact, .wall_ns = wall_ns(sim, sched) - age_ns, .speaks = action->speaks};
     if (fact->kind == FACT_JOB_SUBMITTED) {
         MLQ_ASSERT(fact->job <= SIM_JOBS_MAX);
         row.key = sched->key;
@@ -76,11 +78,30 @@ static void take_fact(struct sim *sim, struct sim_sched *sched, const struct cor
     add_row(sched->open, &row);
 }
 
+/* As the turn leaves it, and not as it is when the turn is released: what is decided later may never be
+ * durable. */
+static void hold_members(struct sim_sched *sched, const struct core_action *action)
+{
+    struct core_member_view members[SIM_NUMBERS_MAX];
+    struct core_membership now =
+        core_attempt_members(sched->core, action->attempt, members, SIM_NUMBERS_MAX);
+    struct sim_held held = {
+        .kind = SIM_HELD_ACTION, .action = *action, .generation = now.generation};
+    bool is_in = now.count == 0;
+    for (uint32_t i = 0; i < now.count; i++) {
+        is_in = is_in || members[i].rank == action->rank;
+        held.ranks.words[members[i].rank / 64] |= UINT64_C(1) << members[i].rank % 64;
+    }
+    if (now.generation != 0 && is_in) {
+        hold(sched->open, &held);
+    }
+}
+
 static void take_action(struct sim *sim, struct sim_sched *sched, const struct core_action *action)
 {
     switch (action->kind) {
     case ACT_PERSIST:
-        take_fact(sim, sched, &action->fact);
+        take_fact(sim, sched, action);
         return;
     case ACT_REPLY:
         if (action->reply == REPLY_FULL) {
@@ -97,8 +118,10 @@ static void take_action(struct sim *sim, struct sim_sched *sched, const struct c
     case ACT_KILL:
     case ACT_ACK:
     case ACT_FENCED:
-    case ACT_MEMBERS:
         hold(sched->open, &(struct sim_held){.kind = SIM_HELD_ACTION, .action = *action});
+        return;
+    case ACT_MEMBERS:
+        hold_members(sched, action);
         return;
     case ACT_RECORD:
         add_row(sched->open, &(struct sim_row){.fact = action->fact, .note = action->payload});
@@ -154,8 +177,9 @@ static void send(struct sim *sim, uint32_t index, uint32_t worker, struct sim_me
     }
 }
 
-static void send_action(struct sim *sim, uint32_t index, const struct core_action *action)
+static void send_action(struct sim *sim, uint32_t index, const struct sim_held *held)
 {
+    const struct core_action *action = &held->action;
     struct sim_sched *sched = &sim->scheds[index];
     struct sim_message message = {.session = action->session,
                                   .attempt = action->attempt,
@@ -187,7 +211,11 @@ static void send_action(struct sim *sim, uint32_t index, const struct core_actio
         message.kind = SIM_FENCED;
         break;
     case ACT_MEMBERS:
-        return;
+        message.kind = SIM_MEMBERSHIP;
+        message.generation = held->generation;
+        message.ranks = held->ranks;
+        check_membership(sim, &message);
+        break;
     case ACT_PERSIST:
     case ACT_REPLY:
     case ACT_RECORD:
@@ -202,7 +230,7 @@ static void release(struct sim *sim, uint32_t index, struct sim_turn *turn)
     for (uint32_t i = 0; i < turn->held_count; i++) {
         const struct sim_held *held = &turn->held[i];
         if (held->kind == SIM_HELD_ACTION) {
-            send_action(sim, index, &held->action);
+            send_action(sim, index, held);
         } else {
             sim_client_reply(sim, held->client, held->request, held->reply, held->job);
         }
@@ -516,7 +544,12 @@ void sim_shell_message(struct sim *sim, uint32_t index, uint64_t connection,
         step(sim, index, event);
         check_noted(sched, message);
     } else {
-        event.kind = message->kind == SIM_ENDED ? EV_ENDED : EV_STARTED;
+        event.kind = message->kind == SIM_ENDED   ? EV_ENDED
+                     : message->kind == SIM_READY ? EV_READY
+                                                  : EV_STARTED;
+        event.port = message->port;
+        event.fingerprint = message->fingerprint;
+        event.generation = message->generation;
         step(sim, index, event);
     }
     turn_end(sim, index);

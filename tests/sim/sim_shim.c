@@ -67,7 +67,8 @@ void sim_shim_report(struct sim *sim, uint32_t index, const struct sim_folder *f
 
 /* ---- Ends ---- */
 
-static void end(struct sim *sim, uint32_t index, struct sim_folder *folder, enum worker_cause cause)
+void sim_shim_end(struct sim *sim, uint32_t index, struct sim_folder *folder,
+                  enum worker_cause cause)
 {
     folder->state = SIM_SHIM_ENDED;
     folder->cause = cause;
@@ -90,7 +91,7 @@ static void on_killed(struct sim *sim, struct sim_event *event)
 {
     struct sim_folder *folder = live(sim, event);
     if (folder != NULL) {
-        end(sim, event->index, folder, folder->cause);
+        sim_shim_end(sim, event->index, folder, folder->cause);
     }
 }
 
@@ -135,7 +136,7 @@ static void on_finished(struct sim *sim, struct sim_event *event)
     } else if (sim_buggify(sim, SIM_FAULT_TASKS, 150)) {
         cause = ways[sim_fate_below(sim, sizeof ways / sizeof ways[0])];
     }
-    end(sim, event->index, folder, cause);
+    sim_shim_end(sim, event->index, folder, cause);
 }
 
 /* ---- Notes ---- */
@@ -167,12 +168,12 @@ static void on_begin(struct sim *sim, struct sim_event *event)
         return;
     }
     if (folder->must_kill) {
-        end(sim, event->index, folder, folder->cause);
+        sim_shim_end(sim, event->index, folder, folder->cause);
         return;
     }
     int64_t wait_ns = sim_wait_ns(sim, &worker->clock, folder->lease_ns);
     if (wait_ns == 0) {
-        end(sim, event->index, folder, WORKER_CAUSE_LEASE);
+        sim_shim_end(sim, event->index, folder, WORKER_CAUSE_LEASE);
         return;
     }
     folder->state = SIM_SHIM_LIVE;
@@ -193,7 +194,9 @@ static void on_begin(struct sim *sim, struct sim_event *event)
     if (has_limit) {
         post(sim, TIMEOUT_NS, event->index, folder, "time limit", on_timeout);
     }
-    if (!hangs) {
+    if (sim_member_is_elastic(sim, &folder->fact)) {
+        sim_member_begin(sim, event->index, folder);
+    } else if (!hangs) {
         folder->is_failing = is_doomed;
         post(sim, length_ns + SIM_MILLI, event->index, folder, "task finished", on_finished);
     }
@@ -233,5 +236,5 @@ void sim_shim_stop(struct sim *sim, uint32_t index, struct sim_folder *folder,
 void sim_shim_crash(struct sim *sim, uint32_t index, struct sim_folder *folder)
 {
     folder->must_kill = true;
-    end(sim, index, folder, WORKER_CAUSE_NODE);
+    sim_shim_end(sim, index, folder, WORKER_CAUSE_NODE);
 }

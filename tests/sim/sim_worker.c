@@ -44,7 +44,10 @@ static void send(struct sim *sim, uint32_t index, enum sim_message_kind kind,
                                   .sent_ns = sim_local_ns(sim, &worker->clock),
                                   .cause = (uint32_t)action->cause,
                                   .exit_code = action->exit_code,
-                                  .signal = action->signal};
+                                  .signal = action->signal,
+                                  .port = action->port,
+                                  .fingerprint = action->fingerprint,
+                                  .generation = action->generation};
     sim_net_send_to_sched(sim, index, &message);
 }
 
@@ -179,8 +182,12 @@ static void perform(struct sim *sim, uint32_t index, const struct agent_action *
                       action->kind == AGENT_ACT_KILL ? 0 : action->grace_ns);
         break;
     case AGENT_ACT_CHECKPOINT: /* no task here has anything to save */
+        break;
     case AGENT_ACT_MEMBERSHIP:
+        sim_member_told(sim, index, folder, worker->assigning);
+        break;
     case AGENT_ACT_REPORT_READY:
+        send(sim, index, SIM_READY, action);
         break;
     case AGENT_ACT_COLLECT:
         work(sim, index, "collected", action);
@@ -250,7 +257,7 @@ void sim_worker_message(struct sim *sim, uint32_t index, const struct sim_messag
         [SIM_WELCOME] = AGENT_EV_WELCOME, [SIM_HEARTBEAT_ACK] = AGENT_EV_HEARTBEAT_ACK,
         [SIM_ASSIGN] = AGENT_EV_ASSIGNED, [SIM_KILL] = AGENT_EV_KILL,
         [SIM_FENCED] = AGENT_EV_FENCED,   [SIM_ACK] = AGENT_EV_ACKED,
-        [SIM_REFUSED] = AGENT_EV_REFUSED,
+        [SIM_REFUSED] = AGENT_EV_REFUSED, [SIM_MEMBERSHIP] = AGENT_EV_MEMBERSHIP,
     };
     MLQ_ASSERT(message->kind >= SIM_WELCOME && message->worker == index);
     struct sim_worker *worker = &sim->workers[index];
@@ -270,6 +277,7 @@ void sim_worker_message(struct sim *sim, uint32_t index, const struct sim_messag
                                          .exit_code = -1,
                                          .grace_ns = message->grace_ns,
                                          .sent_ns = message->sent_ns,
+                                         .generation = message->generation,
                                          .lease_ns = SIM_LEASE_NS,
                                          .heartbeat_ns = SIM_HEARTBEAT_NS});
     worker->assigning = NULL;
@@ -312,7 +320,7 @@ static void set_tick(struct sim *sim, uint32_t index)
 /* ---- Life ---- */
 
 /* Of one that has ended the agent may be told at once, or as of one that lives and then ends. */
-static void find_folder(struct sim *sim, uint32_t index, const struct sim_folder *folder)
+static void find_folder(struct sim *sim, uint32_t index, struct sim_folder *folder)
 {
     bool is_told_ended = folder->state == SIM_SHIM_ENDED && sim_chance(sim, 50);
     sim_worker_feed(sim, index,
@@ -325,6 +333,7 @@ static void find_folder(struct sim *sim, uint32_t index, const struct sim_folder
                                          .signal = folder->signal});
     if (!is_told_ended) {
         sim_shim_report(sim, index, folder);
+        sim_member_greet(sim, index, folder);
     }
 }
 
