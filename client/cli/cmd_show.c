@@ -98,12 +98,31 @@ static const char *task_text(struct session *session, const json_t *stage)
         count_text(session, ended ? total - succeeded - failed - running : 0, "not run"));
 }
 
-/* The record has an attempt per rank; a gang is tried as one. */
+/* The record has an entry per rank, by attempt; a gang is tried as one. Of a long list only the end is
+ * there: the rest is taken to be like it. */
 static long long tries(const json_t *stage)
 {
-    long long ranks = doc_int(stage, "ranks");
-    long long attempts = doc_int(stage, "attempts_total");
-    return ranks > 1 ? (attempts + ranks - 1) / ranks : attempts;
+    const json_t *listed = json_object_get(stage, "attempts");
+    long long entries = (long long)json_array_size(listed);
+    long long attempts = 0;
+    const char *last = "";
+    for (long long i = 0; i < entries; i++) {
+        const char *attempt = doc_text(json_array_get(listed, (size_t)i), "attempt");
+        attempts += strcmp(attempt, last) != 0 ? 1 : 0;
+        last = attempt;
+    }
+    long long all = doc_int(stage, "attempts_total");
+    return entries == 0 || all == entries ? attempts : (all * attempts + entries - 1) / entries;
+}
+
+/* " x4"; " x1..8" where the number may change. */
+static const char *ranks_text(struct session *session, const json_t *stage)
+{
+    long long least = doc_int(stage, "ranks_min");
+    long long most = doc_int(stage, "ranks");
+    return most == 1      ? ""
+           : least < most ? mlq_region_format(session->region, " x%lld..%lld", least, most)
+                          : mlq_region_format(session->region, " x%lld", most);
 }
 
 static void print_stages(struct session *session, const json_t *stages)
@@ -130,11 +149,7 @@ static void print_stages(struct session *session, const json_t *stages)
                                      need == NULL ? "" : need);
         }
         table_cell(table, "%s", doc_text(stage, "name"));
-        table_cell(
-            table, "%s%s", doc_text(stage, "uses"),
-            doc_int(stage, "ranks") > 1
-                ? mlq_region_format(session->region, " x%lld", (long long)doc_int(stage, "ranks"))
-                : "");
+        table_cell(table, "%s%s", doc_text(stage, "uses"), ranks_text(session, stage));
         table_cell(table, "%s", doc_text(stage, "state"));
         const char *judged =
             verdict[0] == '\0' ? "" : mlq_region_format(session->region, " (%s)", verdict);

@@ -238,6 +238,25 @@ static void choose(struct core *core, const struct shape *shape, struct giving *
     }
 }
 
+/* Those without whom it fits too stay: what was taken from one worker is of no use on another. */
+static void spare(struct core *core, const struct shape *shape, struct giving *giving)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < giving->count; i++) {
+        uint32_t slot = giving->members[i];
+        const struct task *task = &core->tasks[core->members[slot].task];
+        suppose(core, slot, false);
+        /* One of an attempt that starts again goes with all others of it. */
+        bool is_needed =
+            core->stages[task->stage].resize != RESIZE_LIVE || !place_all(core, shape);
+        if (is_needed) {
+            suppose(core, slot, true);
+            giving->members[kept++] = slot;
+        }
+    }
+    giving->count = kept;
+}
+
 static void tell(struct core *core, const struct giving *giving)
 {
     for (uint32_t i = 0; i < giving->count; i++) {
@@ -264,6 +283,9 @@ bool resize_give_back(struct core *core, struct shape *shape)
     giving.count = 0;
     suppose_leavers(core, true);
     choose(core, shape, &giving, &fits);
+    if (fits) {
+        spare(core, shape, &giving);
+    }
     for (uint32_t i = 0; i < giving.count; i++) {
         suppose(core, giving.members[i], false);
     }

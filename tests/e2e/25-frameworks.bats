@@ -16,29 +16,6 @@ venv_of() { # torch | jax | tensorflow: sets $python, or skips and says why
     python=$venv/bin/python3
 }
 
-# The process of this cluster that runs a task of a job, or one of its ranks: the first one, not what it has started.
-task_pid() { # JOB [RANK]
-    python3 - "$MLQ_HOME" "$1" "${2:-}" <<'P'
-import os, sys
-home, job, rank = sys.argv[1:]
-ours = {}
-for pid in filter(str.isdigit, os.listdir("/proc")):
-    try:
-        words = open("/proc/%s/environ" % pid, "rb").read().decode(errors="replace").split("\0")
-        parent = open("/proc/%s/stat" % pid).read().rsplit(")", 1)[1].split()[1]
-    except OSError:
-        continue
-    values = dict(word.split("=", 1) for word in words if "=" in word)
-    if values.get("MLQ_OUTPUT", "").startswith(home) and values["MLQ_JOB"] == job and values.get("RANK", "") == rank:
-        ours[pid] = parent
-print(*[pid for pid in ours if ours[pid] not in ours][:1])
-P
-}
-
-has_metric() { # JOB NAME
-    mlq metrics "$1" --json | grep -q "\"$2\""
-}
-
 @test "torch.distributed on two ranks, and on four" {
     venv_of torch
     two=$(mlq submit "$MLQ_SOURCE_DIR/examples/torch-ddp/pipeline.yaml" -q --set "python=$python")

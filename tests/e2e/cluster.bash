@@ -61,3 +61,26 @@ await() { # SECONDS COMMAND...
         read -r -t 0.05 <> <(:) || true
     done
 }
+
+# The process of this cluster that runs a task of a job, or one of its ranks: the first one, not what it has started.
+task_pid() { # JOB [RANK]
+    python3 - "$MLQ_HOME" "$1" "${2:-}" <<'P'
+import os, sys
+home, job, rank = sys.argv[1:]
+ours = {}
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        words = open("/proc/%s/environ" % pid, "rb").read().decode(errors="replace").split("\0")
+        parent = open("/proc/%s/stat" % pid).read().rsplit(")", 1)[1].split()[1]
+    except OSError:
+        continue
+    values = dict(word.split("=", 1) for word in words if "=" in word)
+    if values.get("MLQ_OUTPUT", "").startswith(home) and values["MLQ_JOB"] == job and values.get("RANK", "") == rank:
+        ours[pid] = parent
+print(*[pid for pid in ours if ours[pid] not in ours][:1])
+P
+}
+
+has_metric() { # JOB NAME
+    mlq metrics "$1" --json | grep -q "\"$2\""
+}

@@ -191,7 +191,9 @@ static void on_begin(struct sim *sim, struct sim_event *event)
     folder->is_stubborn = dice % 7 == 0;
     int64_t length_ns = (int64_t)((dice >> 8) % (uint64_t)(is_long ? 18 * SIM_SECOND : SIM_SECOND));
     post(sim, wait_ns, event->index, folder, "lease due", on_lease);
-    if (has_limit) {
+    /* Ranks that go and come never hang by themselves: half of them would hang for ever if nobody let them go. */
+    bool is_patient = sim_member_is_elastic(sim, &folder->fact) && dice % 2 == 0;
+    if (has_limit && !is_patient) {
         post(sim, TIMEOUT_NS, event->index, folder, "time limit", on_timeout);
     }
     if (sim_member_is_elastic(sim, &folder->fact)) {

@@ -307,6 +307,32 @@ static void test_ranks_are_given_back(void **state)
     double_close(p.d);
 }
 
+/* What is taken from one worker is of no use on another: only what makes the place goes. */
+static void test_no_more_is_given_than_it_takes(void **state)
+{
+    (void)state;
+    struct core_limits limits = double_limits();
+    struct core_double *d = double_open(&limits);
+    struct core_stage_desc stage = elastic(1, 4);
+    struct core_job_desc desc = simple_job(&stage, 1);
+    struct core_fact rank[4];
+    double_hello(d, 1, cpus(2));
+    double_hello(d, 2, cpus(2));
+    double_submit(d, &desc);
+    for (uint32_t i = 0; i < 4; i++) {
+        rank[i] = take_assigned(d, 1 + i % 2);
+    }
+    struct core_stage_desc two = simple_stage();
+    two.per_rank = cpus(2);
+    struct core_job_desc wide = urgent(&two);
+    double_submit_raw(d, &wide);
+    take_fact(d, FACT_JOB_SUBMITTED);
+    take_reply(d, REPLY_OK);
+    take_kill(d, &rank[3], CAUSE_REQUEUE);
+    take_kill(d, &rank[1], CAUSE_REQUEUE);
+    double_close(d);
+}
+
 /* Room that somebody of its own priority waits for is not taken. */
 static void test_does_not_grow_past_who_waits(void **state)
 {
@@ -423,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_another_engine_is_not_let_in),
         cmocka_unit_test(test_a_broken_generation_is_replaced),
         cmocka_unit_test(test_ranks_are_given_back),
+        cmocka_unit_test(test_no_more_is_given_than_it_takes),
         cmocka_unit_test(test_does_not_grow_past_who_waits),
         cmocka_unit_test(test_a_new_leader_waits_for_all),
         cmocka_unit_test(test_done_outlives_the_leader),
