@@ -84,6 +84,7 @@ void catalog_job_destroy(struct catalog_job **job)
 {
     if (*job != NULL) {
         specbook_give((*job)->book, (*job)->shared);
+        stall_fini(&(*job)->stall);
         mlq_region_destroy(&(*job)->region);
         mlq_free(*job);
         *job = NULL;
@@ -338,6 +339,7 @@ void catalog_apply(struct catalog *catalog, const struct core_fact *fact)
         }
         return;
     case FACT_ENDED:
+        stall_drop(&job->stall, fact->attempt, fact->rank);
         end_rank(job, stage, fact);
         return;
     case FACT_STAGE_ENDED:
@@ -418,6 +420,29 @@ void catalog_set_progress(struct catalog *catalog, struct catalog_job *job, uint
     job->version = ++catalog->version;
 }
 
+void catalog_set_rank(struct catalog *catalog, struct catalog_job *job, const struct stall_rank *rank, int64_t now_ns)
+{
+    if (stall_put(&job->stall, rank, now_ns)) {
+        job->version = ++catalog->version;
+    }
+}
+
+static void set_stalled(json_t *entry, const struct catalog_job *job, uint32_t stage)
+{
+    int64_t since_ns = 0;
+    char attempt[24];
+    const struct stall_rank *rank = stall_culprit(&job->stall, stage, &since_ns);
+    if (rank == NULL) {
+        return;
+    }
+    (void)snprintf(attempt, sizeof attempt, "%llu", (unsigned long long)rank->attempt);
+    (void)json_object_set_new(entry, "stalled",
+                              json_pack("{s:s, s:I, s:s, s:I, s:I, s:f}", "attempt", attempt, "rank",
+                                        (json_int_t)rank->rank, "phase", rank->phase, "epoch", (json_int_t)rank->epoch,
+                                        "step", (json_int_t)rank->step, "seconds",
+                                        (double)(job->stall.heard_ns - since_ns) / 1e9));
+}
+
 struct mlq_str catalog_watch_json(const struct catalog_job *job, struct mlq_region *region)
 {
     json_t *stages = json_array();
@@ -434,6 +459,7 @@ struct mlq_str catalog_watch_json(const struct catalog_job *job, struct mlq_regi
                                   json_pack("{s:I, s:f, s:I, s:I}", "ranks", (json_int_t)said->ranks_min, "cpus",
                                             (double)said->cpu_milli / 1000, "memory", (json_int_t)said->mem_bytes,
                                             "gpus", (json_int_t)said->gpus));
+        set_stalled(entry, job, i);
         if (stage->fraction >= 0) {
             (void)json_object_set_new(entry, "progress", json_real(stage->fraction));
         }

@@ -19,6 +19,7 @@
 #include "lib/spec/spec.h"
 #include "scheduler/core/core.h"
 #include "scheduler/specbook.h"
+#include "scheduler/stall.h"
 #include "scheduler/store/store.h"
 
 struct catalog_artifact {
@@ -84,6 +85,7 @@ struct catalog_job {
     struct catalog_gang *gangs;
     size_t gang_count;
     size_t gang_room;
+    struct stall stall; /* where its ranks are */
     int64_t since_ns; /* submitted, or retried: its deadline counts from here; on the core's line of time */
     enum core_state state;
     uint64_t version; /* grows with each change that a watcher may want to see, over all jobs and leaderships */
@@ -119,8 +121,12 @@ void catalog_put_metric(struct catalog_job *job, const struct catalog_metric *me
 void catalog_set_progress(struct catalog *catalog, struct catalog_job *job, uint32_t stage, double fraction,
                           struct mlq_str text);
 
+/* Where a rank of it is: a worker's word of it. */
+void catalog_set_rank(struct catalog *catalog, struct catalog_job *job, const struct stall_rank *rank, int64_t now_ns);
+
 /* {"schema", "version", "job": {"id", "name", "state", "stages": [{name, state, total, succeeded, failed,
- * running, wants, progress, text}]}} for MSG_OP_WATCH; "wants" is what each of its ranks asks for. */
+ * running, wants, progress, text, stalled: {attempt, rank, phase, epoch, step, seconds}}]}} for MSG_OP_WATCH;
+ * "wants" is what each of its ranks asks for; "stalled" is the rank that the others wait for. */
 struct mlq_str catalog_watch_json(const struct catalog_job *job, struct mlq_region *region);
 
 /* The rows that record a job at submission; slices into the job and `region`. */

@@ -5,6 +5,7 @@
  * that worker's own attempts, because the core compares the worker of each.
  */
 #include <inttypes.h>
+#include <string.h>
 
 #include "lib/sys/clock.h"
 #include "lib/sys/log.h"
@@ -88,6 +89,26 @@ static bool was_given_up(const struct shell *shell, const struct roster_worker *
 
 /* An acknowledgement lengthens the worker's lease, so it is sent only while leadership is certain; it does
  * not wait for a commit, because tasks must outlive a slow database. */
+static void take_flight(struct shell *shell, const struct roster_worker *worker, const struct msg_flight *flight)
+{
+    int64_t now_ns = shell_now_ns();
+    uint64_t attempt = flight->member.attempt;
+    bool is_live = core_is_live(shell->core, attempt, flight->member.rank, worker->id);
+    struct catalog_job *job = is_live ? catalog_find(shell->catalog, core_attempt_job(shell->core, attempt)) : NULL;
+    if (job == NULL || flight->age_ns < 0 || flight->age_ns > now_ns || flight->phase.len >= STALL_PHASE_BYTES) {
+        return;
+    }
+    struct stall_rank rank = {.attempt = attempt,
+                              .stage = core_attempt_stage(shell->core, attempt),
+                              .rank = flight->member.rank,
+                              .waits = flight->waits,
+                              .epoch = flight->epoch,
+                              .step = flight->step,
+                              .since_ns = now_ns - flight->age_ns};
+    memcpy(rank.phase, flight->phase.ptr, flight->phase.len);
+    catalog_set_rank(shell->catalog, job, &rank, now_ns);
+}
+
 static void on_heartbeat(struct shell *shell, struct roster_worker *worker, const struct msg_heartbeat *heartbeat)
 {
     if (heartbeat->session != worker->session) {
@@ -106,6 +127,9 @@ static void on_heartbeat(struct shell *shell, struct roster_worker *worker, cons
                                                .attempt = progress->member.attempt,
                                                .rank = progress->member.rank,
                                                .payload = turn_add_progress(shell->open, progress->fraction, progress->text)});
+    }
+    for (size_t i = 0; i < heartbeat->flight_count; i++) {
+        take_flight(shell, worker, &heartbeat->flights[i]);
     }
 }
 

@@ -13,6 +13,7 @@
 
 #define NOTES_RETRY_NS    (500 * MLQ_NS_PER_MS)
 #define NOTES_PER_MESSAGE 5000
+#define FLIGHTS_PER_HEARTBEAT 256
 #define REPORT_BYTES_MAX  (1u << 20) /* with one more item a frame still holds them */
 
 static bool send_now(struct worker *worker, struct msg *msg)
@@ -82,6 +83,7 @@ void outbound_hello(struct worker *worker, const struct agent_action *action)
 void outbound_heartbeat(struct worker *worker, const struct agent_action *action)
 {
     struct msg_progress progress[AGENT_MEMBERS_MAX];
+    struct msg_flight flights[FLIGHTS_PER_HEARTBEAT];
     size_t count = 0;
     for (struct mlq_list *at = worker->attempts.next;
          at != &worker->attempts && count < AGENT_MEMBERS_MAX; at = at->next) {
@@ -98,7 +100,9 @@ void outbound_heartbeat(struct worker *worker, const struct agent_action *action
         .heartbeat = {.session = action->session,
                       .sent_ns = mlq_clock_boot_ns(),
                       .progress = progress,
-                      .progress_count = count},
+                      .progress_count = count,
+                      .flights = flights,
+                      .flight_count = flights_gather(worker, flights, FLIGHTS_PER_HEARTBEAT)},
     };
     (void)outbound_send(worker, &msg);
 }

@@ -174,6 +174,11 @@ bool outbound_send(struct worker *worker, struct msg *msg);
 /* Sends the reports that wait; called at the end of each turn, and before what they name is freed. */
 void outbound_flush(struct worker *worker);
 
+/* ---- flights.c ---- */
+
+/* Of the ranks here that write down where they are, at most `room`. Texts are constants. */
+size_t flights_gather(struct worker *worker, struct msg_flight *flights, size_t room);
+
 /* ---- logs.c ---- */
 
 void logs_read(struct worker *worker, const struct msg_log_read *read);

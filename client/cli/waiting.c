@@ -111,6 +111,35 @@ static const json_t *find_named(const json_t *all, const char *name)
     return NULL;
 }
 
+static const char *worker_of(const json_t *stage, const char *attempt, int64_t rank)
+{
+    const json_t *attempts = json_object_get(stage, "attempts");
+    for (size_t i = 0; i < json_array_size(attempts); i++) {
+        const json_t *one = json_array_get(attempts, i);
+        if (strcmp(doc_text(one, "attempt"), attempt) == 0 && doc_int(one, "rank") == rank) {
+            return doc_text(one, "worker");
+        }
+    }
+    return "a worker";
+}
+
+/* Nobody of a training moves: the rank that the others wait for. */
+static void print_stalled(const char *job, const json_t *stage, const json_t *stalled)
+{
+    int64_t rank = doc_int(stalled, "rank");
+    const char *name = doc_text(stage, "name");
+    printf("\n  %s has not moved for %.0f s: the others wait for rank %lld on %s, which is at '%s' of epoch %lld, "
+           "step %lld\n  look: `mlq logs %s --stage %s --rank %lld`\n",
+           name, json_number_value(json_object_get(stalled, "seconds")), (long long)rank,
+           worker_of(stage, doc_text(stalled, "attempt"), rank), doc_text(stalled, "phase"),
+           (long long)doc_int(stalled, "epoch") + 1, (long long)doc_int(stalled, "step"), job, name, (long long)rank);
+}
+
+static bool is_running_gang(const json_t *stage)
+{
+    return doc_int(stage, "ranks") > 1 && strcmp(doc_text(stage, "state"), "running") == 0;
+}
+
 void waiting_print(struct session *session, const json_t *job)
 {
     const json_t *stages = json_object_get(job, "stages");
@@ -121,12 +150,19 @@ void waiting_print(struct session *session, const json_t *job)
     for (size_t i = 0; doc_text(job, "ended")[0] == '\0' && i < json_array_size(stages); i++) {
         const json_t *stage = json_array_get(stages, i);
         const char *name = doc_text(stage, "name");
-        if (!is_waiting(stages, stage)) {
+        if (!is_waiting(stages, stage) && !is_running_gang(stage)) {
             continue;
         }
         if (live_document == NULL && nodes_document == NULL) {
             live = ask(session, doc_text(job, "id"), false, &live_document);
             nodes = ask(session, NULL, true, &nodes_document);
+        }
+        const json_t *stalled = json_object_get(find_named(live, name), "stalled");
+        if (stalled != NULL) {
+            print_stalled(doc_text(job, "id"), stage, stalled);
+        }
+        if (!is_waiting(stages, stage)) {
+            continue;
         }
         const json_t *wants = json_object_get(find_named(live, name), "wants");
         struct amounts want = amounts_of(wants);

@@ -15,6 +15,7 @@
 #define REPORT_ITEM_FIELDS(N, T, P, B)                                                             \
     N(cause) N(exit_code) N(signal) P(detail) N(at_us) N(fingerprint) N(generation)
 #define PROGRESS_FIELDS(N, T, P, B) N(fraction) P(text)
+#define FLIGHT_FIELDS(N, T, P, B) T(phase) N(waits) N(epoch) N(step) N(age_ns)
 #define HEARTBEAT_FIELDS(N, T, P, B) N(session) N(sent_ns)
 #define WELCOME_FIELDS(N, T, P, B) T(cluster) N(session) N(worker) N(lease_ns) N(heartbeat_ns)
 #define INPUT_FIELDS(N, T, P, B) T(name) T(file) T(digest) N(is_tree) N(in_folder)
@@ -79,6 +80,18 @@ static void progress_put(struct codec_part *part, Mlq__V1__Progress *to,
                          const struct msg_progress *from)
 {
     CODEC_PUT(PROGRESS_FIELDS)
+    to->member = member_new(part, &from->member);
+}
+
+static void flight_get(struct codec_part *part, struct msg_flight *to, const Mlq__V1__Flight *from)
+{
+    CODEC_GET(FLIGHT_FIELDS)
+    member_get(part, &to->member, from->member);
+}
+
+static void flight_put(struct codec_part *part, Mlq__V1__Flight *to, const struct msg_flight *from)
+{
+    CODEC_PUT(FLIGHT_FIELDS)
     to->member = member_new(part, &from->member);
 }
 
@@ -275,6 +288,7 @@ static void heartbeat_get(struct codec_part *part, struct msg_heartbeat *to,
 {
     CODEC_GET(HEARTBEAT_FIELDS)
     CODEC_GET_LIST(progress, progress_count, progress);
+    CODEC_GET_LIST(flights, flight_count, flight);
 }
 
 static Mlq__V1__Heartbeat *heartbeat_put(struct codec_part *part, const struct msg_heartbeat *from)
@@ -282,6 +296,7 @@ static Mlq__V1__Heartbeat *heartbeat_put(struct codec_part *part, const struct m
     NEW(Mlq__V1__Heartbeat, mlq__v1__heartbeat__init);
     CODEC_PUT(HEARTBEAT_FIELDS)
     CODEC_PUT_LIST(progress, progress_count, progress, Mlq__V1__Progress, mlq__v1__progress__init);
+    CODEC_PUT_LIST(flights, flight_count, flight, Mlq__V1__Flight, mlq__v1__flight__init);
     return to;
 }
 

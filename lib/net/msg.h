@@ -81,11 +81,23 @@ struct msg_progress {
     struct mlq_str text;
 };
 
+/* Where a rank of a training is (lib/task/task_flight.h). */
+struct msg_flight {
+    struct msg_member member;
+    struct mlq_str phase;
+    bool waits; /* for other ranks */
+    uint64_t epoch;
+    uint64_t step;
+    int64_t age_ns; /* how long the phase has lasted when this was sent */
+};
+
 struct msg_heartbeat {
     uint64_t session;
     int64_t sent_ns; /* the worker's CLOCK_BOOTTIME; comes back in the acknowledgement */
     const struct msg_progress *progress; /* of what changed */
     size_t progress_count;
+    const struct msg_flight *flights;
+    size_t flight_count;
 };
 
 struct msg_heartbeat_ack {

@@ -406,6 +406,13 @@ uint64_t core_attempt_job(const struct core *core, uint64_t attempt)
     return core->jobs[core->stages[core->tasks[slot].stage].job].id;
 }
 
+uint32_t core_attempt_stage(const struct core *core, uint64_t attempt)
+{
+    uint32_t slot;
+    bool is_live = attempt != 0 && mlq_map_find(&core->attempt_of, attempt, &slot);
+    return is_live ? core->stages[core->tasks[slot].stage].index : 0;
+}
+
 bool core_worker(const struct core *core, uint32_t worker_id, struct core_worker_view *view)
 {
     const struct worker *worker = fleet_worker(core, worker_id);

@@ -358,8 +358,9 @@ struct core_member_view {
 struct core_membership core_attempt_members(const struct core *core, uint64_t attempt,
                                             struct core_member_view *members, uint32_t room);
 
-/* The job of a live attempt; 0 when it is not live. */
+/* The job of a live attempt; 0 when it is not live. And the number of its stage. */
 uint64_t core_attempt_job(const struct core *core, uint64_t attempt);
+uint32_t core_attempt_stage(const struct core *core, uint64_t attempt);
 
 struct core_worker_view {
     bool known; /* said hello to this leader, lease not lapsed */

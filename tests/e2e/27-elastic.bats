@@ -100,6 +100,21 @@ causes() { # JOB WANTED: of the ranks that did not end well
         "['requeue']"
 }
 
+names() { # JOB RANK: as the one that the others wait for
+    mlq show "$1" | grep -q "the others wait for rank $2 on w"
+}
+
+@test "a rank that hangs is named" {
+    job=$(train --set ranks=2 --set epochs=80)
+    await 60 trains_with "$job" 0 2
+    stopped=$(task_pid "$job" 1)
+    kill -STOP "$stopped"
+    await 60 names "$job" 1
+    kill -CONT "$stopped"
+    mlq cancel "$job"
+    mlq wait "$job" || true
+}
+
 @test "a command starts with what is free" {
     job=$(mlq submit "$BATS_TEST_DIRNAME/resizing.yaml" -q)
     mlq wait "$job"

@@ -57,10 +57,15 @@ static inline struct msg sample_heartbeat(void)
         {{UINT64_MAX, 1}, -1.0, {"epoch 3/20", 10}},
         {{2, 2}, 1.0, {"", 0}},
     };
+    static const struct msg_flight flights[] = {
+        {{UINT64_MAX, UINT32_MAX}, {"exchange", 8}, true, UINT64_MAX, UINT64_MAX, INT64_MAX},
+        {{1, 0}, {"", 0}, false, 0, 0, INT64_MIN},
+    };
     return (struct msg){
         .kind = MSG_HEARTBEAT,
         .heartbeat = {.session = 3, .sent_ns = INT64_MIN, .progress = progress,
-                      .progress_count = MLQ_COUNT_OF(progress)}};
+                      .progress_count = MLQ_COUNT_OF(progress), .flights = flights,
+                      .flight_count = MLQ_COUNT_OF(flights)}};
 }
 
 static inline struct msg sample_report(void)
