@@ -144,7 +144,7 @@ class Connection:
             return
         if words[0] == "ready":
             gang.is_ready(member, int(words[1]), words[2], int(words[3]) if len(words) > 3 else None)
-        elif words[0] == "metric":
+        elif words[0] == "metric" and len(words) > 3:  # without a step: of the whole training
             gang.reported(member, int(words[3]))
             if gang.awaited is not None:
                 gang.held.append(self)

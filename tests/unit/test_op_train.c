@@ -424,6 +424,11 @@ static void early_stopping_keeps_the_best_epoch(void **state)
         "out-early");
     json_t *history = json_load_file("out-early/history.json", 0, NULL);
     const json_t *epochs = json_object_get(history, "epochs");
+    const json_t *phases = json_object_get(history, "phases");
+    assert_true(json_number_value(json_object_get(phases, "compute")) > 0);
+    assert_true(json_number_value(json_object_get(phases, "data")) > 0);
+    assert_true(json_number_value(json_object_get(phases, "validation")) > 0);
+    assert_true(json_number_value(json_object_get(phases, "exchange")) == 0); /* one rank */
     size_t best = (size_t)json_integer_value(json_object_get(history, "best_epoch"));
     assert_true(json_is_true(json_object_get(history, "stopped_early")));
     assert_int_equal(json_array_size(epochs), best + 4);

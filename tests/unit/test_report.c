@@ -291,6 +291,35 @@ static void test_many_epochs(void **state)
     json_decref(epochs);
 }
 
+/* What a training tells of itself beside its curves; and the same, hostile. */
+static void test_gap_time_and_gains(void **state)
+{
+    (void)state;
+    json_t *history = json_loads(
+        "{\"unit\": \"round\", \"best_epoch\": 2, \"epochs\": ["
+        "{\"epoch\": 1, \"train_loss\": 0.9, \"val_loss\": 1.0, \"val_accuracy\": 0.5},"
+        "{\"epoch\": 2, \"train_loss\": 0.2, \"val_loss\": 0.5, \"val_accuracy\": 0.7},"
+        "{\"epoch\": 3, \"train_loss\": 0.1, \"val_loss\": 0.6, \"val_accuracy\": 0.6}],"
+        "\"phases\": {\"load\": 1, \"grow\": 2.5, \"<b>\": 0.5, \"none\": 0, \"bad\": -7, "
+        "\"word\": \"x\"},"
+        "\"importance\": [{\"feature\": \"<i>age</i>\", \"gain\": 0.75, \"splits\": 12},"
+        "{\"feature\": \"size\", \"gain\": 0.25, \"splits\": 3}, {\"gain\": \"nan\"}, 7]}",
+        0, NULL);
+    assert_non_null(history);
+    struct page page = write_page(&(struct report_inputs){.history = history});
+    assert_true(has(&page, "<path class=\"gap\" d=\"M"));
+    assert_true(has(&page, "Gap at round 2: validation 0.5000, training 0.2000, +0.3000"));
+    assert_true(has(&page, "best: round 2, ") && has(&page, ">round</text>"));
+    assert_true(has(&page, "growing trees</td>"));
+    assert_true(has(&page, ">2.5\xc2\xa0s<"));
+    assert_true(has(&page, ">1.0\xc2\xa0s<"));
+    assert_true(has(&page, "&lt;b&gt;"));
+    assert_false(has(&page, ">none<") || has(&page, ">bad<") || has(&page, ">word<"));
+    assert_true(has(&page, "&lt;i&gt;age&lt;/i&gt;") && has(&page, "width:33.3%"));
+    html_fini(&page.html);
+    json_decref(history);
+}
+
 static void test_many_classes(void **state)
 {
     (void)state;
@@ -373,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_documents_in_the_wrong_place),
         cmocka_unit_test(test_many_stages),
         cmocka_unit_test(test_many_epochs),
+        cmocka_unit_test(test_gap_time_and_gains),
         cmocka_unit_test(test_many_classes),
         cmocka_unit_test(test_two_classes),
         cmocka_unit_test(test_times),

@@ -6,7 +6,7 @@
  *     model.safetensors   worker/ml/model.h
  *     history.json        {"epochs": [{"epoch": 1, "train_loss": ..}, ..],
  *                          "metrics": {NAME: [[epoch, value], ..]}, "best_epoch",
- *                          "samples_per_second", "engine", "seed", "level": "elastic" | "repeat",
+ *                          "samples_per_second", "phases" (op_train_time.h), "engine", "seed", "level": "elastic" | "repeat",
  *                          "generations", "ranks" (in the end), "shards", ...}
  */
 #include "worker/op/op_train.h"
@@ -22,8 +22,9 @@
 #include "worker/ml/net.h"
 #include "worker/op/op_table.h"
 
-void op_train_note(const struct op_train *train, enum task_flight_phase phase)
+void op_train_note(struct op_train *train, enum task_flight_phase phase)
 {
+    op_train_time_enter(&train->time, phase);
     uint64_t generation = train->gang == NULL ? 0 : op_train_gang_generation(train->gang);
     task_flight_note(train->flight, phase, generation, train->cursor.epoch, train->cursor.step);
 }
@@ -140,6 +141,7 @@ static int write_history(struct op_train *train, struct mlq_err *err)
     if (train->cursor.best_epoch > 0) {
         json_object_set_new(json, "best_epoch", json_integer((json_int_t)train->cursor.best_epoch));
     }
+    json_object_set_new(json, "phases", op_train_time_tell(&train->time, train->ctx));
     if (seconds > 0) {
         json_object_set_new(json, "samples_per_second",
                             json_real((double)train->samples / seconds));
@@ -191,6 +193,7 @@ static int finish(struct op_train *train, struct mlq_err *err)
 /* One generation, until it breaks or changes, or the training ends. */
 static int run_generation(struct op_train *train, struct mlq_err *err)
 {
+    op_train_time_enter(&train->time, TASK_FLIGHT_MEET); /* the gang notes its own phases */
     int rc = op_train_gang_next(train->gang, &train->coll, err);
     if (rc != 0) {
         return rc;

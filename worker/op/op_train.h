@@ -31,6 +31,7 @@
 #include "worker/ml/schedule.h"
 #include "worker/op/op.h"
 #include "worker/op/op_columns.h"
+#include "worker/op/op_train_time.h"
 #include "worker/op/op_train_gang.h"
 
 /* ---- Parameters ---- */
@@ -154,6 +155,7 @@ struct op_train {
     struct op_train_data data;
     struct gemm_engine engine;
     struct task_flight *flight;
+    struct op_train_time time;
     struct op_train_gang *gang;
     struct coll *coll; /* of the generation in use; the gang's */
     struct optim *optim;
@@ -181,7 +183,7 @@ size_t op_train_parts(const struct op_train *train, struct op_train_part parts[O
 #define OP_TRAIN_TIMEOUT_NS (INT64_C(60) * 1000000000)
 
 /* Into the flight recorder: what begins now, at the cursor. */
-void op_train_note(const struct op_train *train, enum task_flight_phase phase);
+void op_train_note(struct op_train *train, enum task_flight_phase phase);
 
 /* First in each generation: compares the ranks, and gives all of them the state of the one that has
  * come furthest, or that of the newest checkpoint. */

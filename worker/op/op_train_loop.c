@@ -152,6 +152,7 @@ static void gather(struct loop *loop, uint32_t begin, uint32_t end, uint64_t key
     const struct op_train_set *set = &loop->train->data.train;
     size_t width = loop->model->input_count;
     float *inputs = net_inputs(loop->net);
+    int64_t start_ns = mlq_clock_boot_ns();
     for (uint32_t i = begin; i < end; i++) {
         size_t row = loop->order[i];
         float *to = inputs + (i - begin) * width;
@@ -169,6 +170,7 @@ static void gather(struct loop *loop, uint32_t begin, uint32_t end, uint64_t key
     }
     size_t used = end - begin;
     memset(inputs + used * width, 0, (loop->shard_rows - used) * width * sizeof(float));
+    loop->train->time.gather_ns += mlq_clock_boot_ns() - start_ns;
 }
 
 /* The gradient of one shard of the step that has samples [begin, begin + count). Its kernel calls

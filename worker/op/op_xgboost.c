@@ -149,6 +149,7 @@ static int run_round(struct op_xgboost *x, struct mlq_err *err)
     x->busy_ns += round_ns;
     x->rows_done += x->train.rows;
     rc = rc != 0 ? rc : judge_round(x, round_ns, err);
+    x->ns.score += mlq_clock_boot_ns() - start_ns - round_ns;
     if (rc == 0) {
         uint32_t round = booster_rounds(x->booster);
         (void)snprintf(text, sizeof(text), "round %" PRIu32 "/%" PRIu32, round, x->config.rounds);
@@ -175,6 +176,7 @@ static int run_rounds(struct op_xgboost *x, struct mlq_err *err)
             rc = op_xgboost_checkpoint_save(x, err);
             saved_ns = mlq_clock_boot_ns();
             cost_ns = saved_ns - now_ns;
+            x->ns.checkpoint += cost_ns;
         }
         if (rc == 0 && stop) {
             rc = OP_STOPPED;
@@ -228,10 +230,11 @@ static int write_outputs(struct op_xgboost *x, struct mlq_err *err)
 
 int op_xgboost_run(struct op_context *ctx, struct mlq_err *err)
 {
-    struct op_xgboost x = {.ctx = ctx, .history = json_array()};
+    struct op_xgboost x = {.ctx = ctx, .history = json_array(), .ns.start = mlq_clock_boot_ns()};
     int rc = op_xgboost_config_read(ctx, &x.config, err);
     rc = rc != 0 ? rc : op_xgboost_config_load(&x, err);
     rc = rc != 0 ? rc : op_xgboost_checkpoint_load(&x, err);
+    x.ns.ready = mlq_clock_boot_ns();
     if (rc == 0) {
         log_info("train.start",
                  "task=%s rows=%" PRIu32 " validation=%" PRIu32 " inputs=%" PRIu32

@@ -48,6 +48,9 @@ struct op_xgboost {
     struct op_xgboost_cursor cursor;
     json_t *history;    /* one object per round */
     uint64_t rows_done; /* rows times rounds, of this process, */
+    struct {
+        int64_t start, ready, score, checkpoint; /* the first two are moments */
+    } ns;
     int64_t busy_ns;    /* in this time */
     int64_t logged_ns;
     bool resumed;

@@ -2,13 +2,13 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * history.json of train.xgboost: what report reads.
- *     {"unit": "round", "epochs": [{"epoch": 1, "train_loss": .., "val_loss": ..}, ..],
- * "best_epoch", "importance": [{"feature": NAME, "gain": SHARE, "splits": N}, ..], "task", "rows",
- * "rounds", "trees", "leaves", "depth", "stopped_early", "resumed", "seed", "samples_per_second",
+ *     {"unit": "round", "epochs": [{"epoch": 1, "train_loss": .., "val_loss": ..}, ..], "best_epoch",
+ *      "importance": [{"feature": NAME, "gain": SHARE, "splits": N}, ..],
+ *      "phases": {"load": SECONDS, "grow", "score", "checkpoint"}, "task", "rows", "rounds", "trees",
+ *      "leaves", "depth", "stopped_early", "resumed", "seed", "samples_per_second",
  *      "engine": {"xgboost": VERSION, "threads": N}}
  * An epoch is a round here. A feature's gain is its share of what all splits lowered the loss by; a
- * category's inputs count as one. Features without a split are left out; the greatest gain comes
- * first.
+ * category's inputs count as one. Features without a split are left out; the greatest comes first.
  */
 #include <stdlib.h>
 
@@ -78,10 +78,34 @@ static json_t *importance_to_json(const struct model *model)
     return list;
 }
 
+static double seconds_of(int64_t ns)
+{
+    return (double)ns / (double)MLQ_NS_PER_S;
+}
+
+/* Where the time of this process went; also as final metrics, as train.native's. */
+static json_t *phases_to_json(struct op_xgboost *x)
+{
+    const struct {
+        const char *name;
+        const char *metric;
+        int64_t ns;
+    } phases[] = {{"load", "seconds_load", x->ns.ready - x->ns.start},
+                  {"grow", "seconds_grow", x->busy_ns},
+                  {"score", "seconds_score", x->ns.score},
+                  {"checkpoint", "seconds_checkpoint", x->ns.checkpoint}};
+    json_t *json = json_object();
+    for (size_t i = 0; i < MLQ_COUNT_OF(phases); i++) {
+        (void)json_object_set_new(json, phases[i].name, json_real(seconds_of(phases[i].ns)));
+        op_metric(x->ctx, phases[i].metric, seconds_of(phases[i].ns), OP_NO_STEP);
+    }
+    return json;
+}
+
 int op_xgboost_history_write(struct op_xgboost *x, uint32_t rounds, struct mlq_err *err)
 {
     const struct forest *forest = x->model->forest;
-    double seconds = (double)x->busy_ns / (double)MLQ_NS_PER_S;
+    double seconds = seconds_of(x->busy_ns);
     json_t *json =
         json_pack("{s:s, s:O, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:I, s:{s:s, s:I}}",
                   "unit", "round", "epochs", x->history, "importance", importance_to_json(x->model),
@@ -91,6 +115,7 @@ int op_xgboost_history_write(struct op_xgboost *x, uint32_t rounds, struct mlq_e
                   "stopped_early", (int)(booster_rounds(x->booster) < x->config.rounds), "resumed",
                   (int)x->resumed, "seed", (json_int_t)x->config.options.seed, "engine", "xgboost",
                   booster_version(x->booster), "threads", (json_int_t)x->config.options.threads);
+    (void)json_object_set_new(json, "phases", phases_to_json(x));
     if (x->cursor.best_round > 0) {
         (void)json_object_set_new(json, "best_epoch", json_integer(x->cursor.best_round));
     }

@@ -101,6 +101,12 @@ static void write_cards(const struct report *report, struct html *h)
     html_add(h, "</dl>\n");
 }
 
+void report_bar_write(double share, struct html *h)
+{
+    share = isfinite(share) && share > 0.0 ? fmin(share, 1.0) : 0.0;
+    html_addf(h, "<td class=\"bar\"><span style=\"width:%.1f%%\"></span></td>", share * 100.0);
+}
+
 static const char *page_title(const struct report *report)
 {
     const char *title = report->in->title;
@@ -193,6 +199,7 @@ bool report_write(const struct report_inputs *inputs, struct html *out)
         {.id = "evaluation", .title = "Evaluation", .write = report_eval_write},
         {.id = "gate", .title = "Gate", .write = report_gate_write},
         {.id = "learning", .title = "Learning curves", .write = report_curves_write},
+        {.id = "time", .title = "Where the time went", .write = report_time_write},
         {.id = "importance", .title = "What the trees look at", .write = report_importance_write},
         {.id = "data", .title = "Data", .write = report_data_write},
         {.id = "checks", .title = "Data checks", .write = report_checks_write},

@@ -86,6 +86,7 @@ const char *report_model_pretty(const char *metric, char *text, size_t bytes); /
 bool report_graph_write(const struct report *report, struct html *h);
 bool report_stages_write(const struct report *report, struct html *h);
 bool report_curves_write(const struct report *report, struct html *h);
+bool report_time_write(const struct report *report, struct html *h);
 bool report_importance_write(const struct report *report, struct html *h);
 bool report_binary_write(const struct report *report, struct html *h); /* part of the evaluation */
 bool report_eval_write(const struct report *report, struct html *h);
@@ -95,5 +96,6 @@ bool report_gate_write(const struct report *report, struct html *h);
 bool report_lineage_write(const struct report *report, struct html *h);
 
 void report_style_write(struct html *h);
+void report_bar_write(double share, struct html *h); /* a cell with a bar, 0..1 of its width */
 
 #endif

@@ -365,11 +365,69 @@ static void draw_curve(const struct panel *p, size_t index, struct html *h)
     html_add(h, "\"/>\n");
 }
 
+/* The curves of training and validation, when the panel has both over the same steps. */
+static bool find_pair(const struct panel *p, const struct curve **train, const struct curve **held)
+{
+    *train = *held = NULL;
+    for (size_t i = 0; i < p->count; i++) {
+        *train = strcmp(p->curves[i]->part, "train") == 0 ? p->curves[i] : *train;
+        *held = strcmp(p->curves[i]->part, "validation") == 0 ? p->curves[i] : *held;
+    }
+    bool both = *train != NULL && *held != NULL && (*train)->count == (*held)->count;
+    for (size_t k = 0; both && k < (*train)->count; k++) {
+        both = (*train)->steps[k] == (*held)->steps[k] && isfinite((*train)->values[k]) &&
+               isfinite((*held)->values[k]);
+    }
+    return both;
+}
+
+/* What lies between the two, shaded: there along the one, back along the other. */
+static void draw_gap(const struct panel *p, struct html *h)
+{
+    const struct curve *train = NULL, *held = NULL;
+    if (!find_pair(p, &train, &held)) {
+        return;
+    }
+    size_t count = train->count, stride = (count + REPORT_POINTS_MAX - 1) / REPORT_POINTS_MAX;
+    html_add(h, "<path class=\"gap\" d=\"");
+    for (size_t k = 0; k < count; k += stride) {
+        html_addf(h, "%s%.1f,%.1f", k == 0 ? "M" : "L", x_of(p, train->steps[k]),
+                  y_of(p, train->values[k]));
+    }
+    for (size_t k = (count - 1) / stride * stride + stride; k >= stride; k -= stride) {
+        html_addf(h, "L%.1f,%.1f", x_of(p, held->steps[k - stride]),
+                  y_of(p, held->values[k - stride]));
+    }
+    html_add(h, "Z\"/>\n");
+}
+
+/* In words, at the best epoch or else the last. */
+static void write_gap(const struct curves *c, const struct panel *p, struct html *h)
+{
+    const struct curve *train = NULL, *held = NULL;
+    if (!find_pair(p, &train, &held) || train->count == 0) {
+        return;
+    }
+    size_t at = train->count - 1;
+    for (size_t k = 0; k < train->count; k++) {
+        at = c->has_best && train->steps[k] == c->best_step ? k : at;
+    }
+    html_addf(h, "<figcaption class=\"quiet\">Gap at %s %.0f: validation ", p->unit,
+              train->steps[at]);
+    html_number(h, held->values[at]);
+    html_add(h, ", training ");
+    html_number(h, train->values[at]);
+    html_add(h, held->values[at] >= train->values[at] ? ", +" : ", \xe2\x88\x92");
+    html_number(h, fabs(held->values[at] - train->values[at]));
+    html_add(h, "</figcaption>\n");
+}
+
 static void draw_best(const struct curves *c, const struct panel *p, struct html *h)
 {
     size_t shown = p->count > 1 && strcmp(p->curves[1]->part, "validation") == 0 ? 1 : 0;
     const struct curve *curve = p->curves[shown];
-    for (size_t k = 0; k < curve->count && c->has_best; k++) {
+    bool judges = strcmp(curve->part, "validation") == 0; /* the norm of a gradient does not */
+    for (size_t k = 0; k < curve->count && c->has_best && judges; k++) {
         if (curve->steps[k] != c->best_step || !isfinite(curve->values[k])) {
             continue;
         }
@@ -431,6 +489,7 @@ static void draw_panel(const struct curves *c, const struct panel *p, size_t num
     html_cut(h, title, 34);
     html_add(h, "</text>\n");
     draw_axes(p, h);
+    draw_gap(p, h);
     draw_legend(p, h);
     for (size_t i = 0; i < p->count; i++) {
         draw_curve(p, i, h);
@@ -476,6 +535,7 @@ bool report_curves_write(const struct report *report, struct html *h)
         html_add(h, panels == 0 ? "<div class=\"panels\">\n" : "");
         html_add(h, "<figure>");
         draw_panel(c, &panel, panels++, h);
+        write_gap(c, &panel, h);
         html_add(h, "</figure>\n");
     }
     html_add(h, panels > 0 ? "</div>\n" : "");

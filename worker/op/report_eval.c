@@ -244,8 +244,8 @@ static void write_class(const json_t *row, struct html *h)
         html_add(h, "</td>");
     }
     bool there = jget_number(row, "f1", &value) && value >= 0.0 && value <= 1.0;
-    html_addf(h, "<td class=\"bar\"><span style=\"width:%.1f%%\"></span></td><td class=\"n\">",
-              there ? value * 100.0 : 0.0);
+    report_bar_write(there ? value : 0.0, h);
+    html_add(h, "<td class=\"n\">");
     if (jget_number(row, "support", &value)) {
         html_number(h, value);
     }

@@ -19,8 +19,8 @@ static void write_row(const json_t *item, double most, struct html *h)
     gain = isfinite(gain) && gain > 0.0 ? gain : 0.0;
     html_add(h, "<tr><td><bdi>");
     html_cut(h, jget_text(item, "feature"), 80);
-    html_addf(h, "</bdi></td><td class=\"bar\"><span style=\"width:%.1f%%\"></span></td>",
-              most > 0.0 ? fmin(gain / most, 1.0) * 100.0 : 0.0);
+    html_add(h, "</bdi></td>");
+    report_bar_write(gain / most, h);
     html_add(h, "<td class=\"n\">");
     html_share(h, gain);
     html_add(h, "</td><td class=\"n\">");

@@ -130,6 +130,7 @@ static const char drawing_css[] =
     ".tick{fill:var(--quiet);font-size:11.5px}\n.mid{text-anchor:middle}\n.end{text-anchor:end}\n"
     "svg .head{font-size:14px;font-weight:600;fill:var(--ink)}\nsvg path.head{fill:var(--edge)}\n"
     "svg .legend{font-size:12px;fill:var(--quiet)}\nsvg .note{font-size:11.5px;fill:var(--quiet)}\n"
+    ".gap{fill:var(--c1);opacity:.1}\nfigcaption{font-size:13px;margin:2px 0 0 54px}\n"
     ".curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}\n"
     ".curve.c0{stroke:var(--c0)}\n.curve.c1{stroke:var(--c1)}\n.curve.c2{stroke:var(--c2)}\n.curve."
     "c3{stroke:var(--c3)}\n"
