@@ -201,6 +201,8 @@ static const struct op_param train_params[] = {
      .help = "gradients that are longer are shortened to this; 0: none"},
     {.path = "accumulate", .type = PARAM_INTEGER, .standard = "1", .min = 1, .max = 1024,
      .help = "batches of one step, a power of two: a larger batch in the memory of a small one"},
+    {.path = "mixup", .type = PARAM_NUMBER, .standard = "0", .min = 0, .max = 1,
+     .help = "each training row is mixed with another one, by shares from Beta(mixup, mixup); 0: none"},
     {.path = "l2", .type = PARAM_NUMBER, .standard = "0", .min = 0, .max = 1e6,
      .help = "penalty added to the loss: l2/2 times the squared weights"},
     {.path = "early_stop", .type = PARAM_GROUP, .help = "stop when validation does not get better"},

@@ -133,6 +133,7 @@ static void any_number_of_ranks_gives_the_same_model(void **state)
         "\"lr\": 0.05}}, "
         "\"l2\": 0.001, \"epochs\": 4, \"batch\": 50, \"shards\": 4, \"seed\": 1}",
         "{" CNN ", \"epochs\": 4}",
+        "{" CNN ", \"epochs\": 4, \"mixup\": 0.4}",
         "{\"model\": {\"mlp\": {\"hidden\": [9], \"embedding\": 2}}, \"epochs\": 4, \"seed\": 6}",
         "{\"model\": {\"mlp\": {\"hidden\": [16], \"activation\": \"gelu\", \"dropout\": 0.3}}, "
         "\"epochs\": 4, \"batch\": 60, \"seed\": 2, \"schedule\": {\"one_cycle\": {}}, "
@@ -375,6 +376,29 @@ static void numbers_are_learned_and_judged(void **state)
     assert_true(isnan(op_run_metric("out-numbers-eval/metrics.json", "accuracy")));
 }
 
+/* Mixed rows are other rows: the model differs, learns, and does not fit the training rows as well.
+ */
+static void mixup_holds_the_fit_back(void **state)
+{
+    (void)state;
+    static const char plain[] =
+        "{" SMALL ", \"epochs\": 60, \"optimizer\": {\"adamw\": {\"lr\": 0.01}}}";
+    static const char mixed[] =
+        "{" SMALL ", \"epochs\": 60, \"optimizer\": {\"adamw\": {\"lr\": 0.01}}, \"mixup\": 0.4}";
+    const char *const withs[] = {plain, mixed};
+    double losses[2], accuracies[2];
+    for (size_t i = 0; i < 2; i++) {
+        train_reference(withs[i], "out-mixed");
+        json_t *history = json_load_file("out-mixed/history.json", 0, NULL);
+        const json_t *last = json_array_get(json_object_get(history, "epochs"), 59);
+        losses[i] = json_real_value(json_object_get(last, "train_loss"));
+        accuracies[i] = json_real_value(json_object_get(last, "val_accuracy"));
+        json_decref(history);
+    }
+    assert_true(losses[1] > losses[0] + 0.1);
+    assert_true(accuracies[1] > 0.8);
+}
+
 /* Losses of numbers are in deviations of the target, and so is what of Huber's is beyond: another unit of the
  * target (a power of two, which rounds nothing) gives the same network. */
 static void the_unit_of_the_target_changes_no_weight(void **state)
@@ -499,6 +523,9 @@ static void bad_parameters_are_refused(void **state)
         {"{\"schedule\": {\"step\": {\"factor\": 2}}}", "schedule.step.factor"},
         {"{\"accumulate\": 3}", "accumulate: 3 is not a power of two"},
         {"{\"accumulate\": 512}", "over 1024 shards"},
+        {"{\"mixup\": 0.01}", "mixup: 0.01: expected 0, or a number from 0.05 to 1"},
+        {"{\"mixup\": 0.2, \"balance\": true}", "without class_weights and balance"},
+        {"{\"mixup\": 0.2, \"model\": {\"mlp\": {\"embedding\": 2}}}", "without embeddings"},
         {"{\"model\": \"cnn\"}", "expected [height, width, channels]"},
         {"{\"model\": {\"cnn\": {\"image\": [28, 28, 1]}}}", "has 784 numbers, but a row has 7"},
         {"{\"model\": {\"cnn\": {\"image\": [7, 1, 1]}}}",
@@ -668,6 +695,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_of_another_training_is_refused),
         cmocka_unit_test(classes_are_learned_and_judged),
         cmocka_unit_test(numbers_are_learned_and_judged),
+        cmocka_unit_test(mixup_holds_the_fit_back),
         cmocka_unit_test(the_unit_of_the_target_changes_no_weight),
         cmocka_unit_test(early_stopping_keeps_the_best_epoch),
         cmocka_unit_test(preprocessing_is_fitted_on_the_training_rows),

@@ -12,6 +12,7 @@
 
 #include "lib/sys/mem.h"
 #include "worker/ml/layout.h"
+#include "worker/ml/augment.h"
 #include "worker/ml/loss.h"
 #include "worker/ml/optim.h"
 #include "worker/ml/schedule.h"
@@ -120,6 +121,57 @@ static void losses_are_those_of_pytorch(void **state)
     json_array_foreach(json_object_get(golden, "losses"), i, json)
     {
         check_loss(json);
+    }
+}
+
+/* A row of two classes: that mixture of what each alone gives, in loss and gradient. */
+static void the_loss_of_a_mixed_row_is_the_mixture_of_losses(void **state)
+{
+    (void)state;
+    static const float outputs[] = {0.3f, -1.2f, 2.0f};
+    const uint32_t first = 1, second = 0;
+    const float share = 0.3f;
+    for (int kind = LOSS_CROSS_ENTROPY; kind <= LOSS_BCE; kind++) {
+        uint32_t columns = kind == LOSS_CROSS_ENTROPY ? 3 : 1;
+        struct loss loss = {.kind = (enum loss_kind)kind, .smoothing = 0.1f};
+        struct loss_shape shape = {.rows = 1, .rows_padded = 1, .outputs = columns};
+        float of_first[3], of_second[3], of_both[3];
+        double a =
+            loss_compute(&loss, shape, outputs, (struct loss_truth){.labels = &first}, 1, of_first);
+        double b = loss_compute(&loss, shape, outputs, (struct loss_truth){.labels = &second}, 1,
+                                of_second);
+        struct loss_truth mixed = {.labels = &first, .others = &second, .shares = &share};
+        double both = loss_compute(&loss, shape, outputs, mixed, 1, of_both);
+        assert_true(fabs(both - (0.3 * a + 0.7 * b)) < 1e-6 && fabs(a - b) > 0.1);
+        for (uint32_t k = 0; k < columns; k++) {
+            assert_true(fabsf(of_both[k] - (0.3f * of_first[k] + 0.7f * of_second[k])) < 1e-6f);
+        }
+    }
+}
+
+/* Beta(a, a) has the mean 1/2 and the variance 1 / (4 (2 a + 1)); partners are all alike. */
+static void mixtures_are_those_of_beta(void **state)
+{
+    (void)state;
+    static const double alphas[] = {0.05, 0.2, 0.5, 1.0};
+    enum { SAMPLES = 20000, PARTNERS = 10 };
+    for (size_t i = 0; i < MLQ_COUNT_OF(alphas); i++) {
+        struct augment augment = {.mixup = alphas[i]};
+        double sum = 0, squares = 0;
+        uint32_t counts[PARTNERS] = {0};
+        for (uint32_t sample = 0; sample < SAMPLES; sample++) {
+            struct augment_mix mix = augment_mix(&augment, 77, sample, PARTNERS);
+            assert_true(mix.share >= 0 && mix.share <= 1 && mix.other < PARTNERS);
+            sum += (double)mix.share;
+            squares += (double)mix.share * (double)mix.share;
+            counts[mix.other]++;
+        }
+        double mean = sum / SAMPLES, variance = squares / SAMPLES - mean * mean;
+        assert_true(fabs(mean - 0.5) < 0.015);
+        assert_true(fabs(variance - 0.25 / (2 * alphas[i] + 1)) < 0.005);
+        for (uint32_t k = 0; k < PARTNERS; k++) {
+            assert_true(counts[k] > SAMPLES / PARTNERS * 9 / 10);
+        }
     }
 }
 
@@ -295,6 +347,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_are_those_of_pytorch),
+        cmocka_unit_test(the_loss_of_a_mixed_row_is_the_mixture_of_losses),
+        cmocka_unit_test(mixtures_are_those_of_beta),
         cmocka_unit_test(a_nan_among_outputs_reaches_the_loss),
         cmocka_unit_test(probabilities_of_one_logit_are_a_pair),
         cmocka_unit_test(optimizers_are_those_of_pytorch),

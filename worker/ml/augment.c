@@ -3,6 +3,7 @@
  */
 #include "worker/ml/augment.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "lib/base/prng.h"
@@ -13,6 +14,32 @@
 static int64_t shift(uint32_t bits, uint32_t crop)
 {
     return (int64_t)(bits % (2 * (uint64_t)crop + 1)) - crop;
+}
+
+#define MIX_KEY   UINT64_C(0x6d69787570) /* "mixup" */
+#define TRIES_MAX 64                     /* each is taken with a chance of at least a half */
+
+/* In (0, 1). */
+static double uniform(uint64_t key, uint64_t sample, uint64_t number)
+{
+    return ((double)(mlq_hash_keyed(key, sample, MIX_KEY + number) >> 11) + 0.5) * 0x1.0p-53;
+}
+
+/* Joehnk's way to Beta(alpha, alpha), for alpha up to 1. */
+struct augment_mix augment_mix(const struct augment *augment, uint64_t key, uint32_t sample,
+                               uint32_t samples)
+{
+    struct augment_mix mix = {.other = (uint32_t)(mlq_hash_keyed(key, sample, MIX_KEY) % samples),
+                              .share = 1};
+    for (uint64_t i = 0; i < TRIES_MAX; i++) {
+        double x = pow(uniform(key, sample, 2 * i + 1), 1 / augment->mixup);
+        double y = pow(uniform(key, sample, 2 * i + 2), 1 / augment->mixup);
+        if (x + y <= 1 && x + y > 0) {
+            mix.share = (float)(x / (x + y));
+            break;
+        }
+    }
+    return mix;
 }
 
 void augment_image(const struct augment *augment,

@@ -19,6 +19,27 @@ static float largest(const float *values, uint32_t count)
     return max;
 }
 
+/* What a row's classes are; one alone is all of it, twice. */
+struct row_classes {
+    uint32_t label;
+    uint32_t other;
+    float share;
+};
+
+static struct row_classes classes_of(const struct loss_truth *truth, size_t row)
+{
+    uint32_t label = truth->labels[row];
+    return truth->others == NULL
+               ? (struct row_classes){label, label, 1}
+               : (struct row_classes){label, truth->others[row], truth->shares[row]};
+}
+
+/* How much of the row is class k. */
+static float part_of(const struct row_classes *row, uint32_t k)
+{
+    return (k == row->label ? row->share : 0.0f) + (k == row->other ? 1.0f - row->share : 0.0f);
+}
+
 static float label_weight(const struct loss *loss, uint32_t label)
 {
     return loss->weights == NULL ? 1.0f : loss->weights[label];
@@ -26,12 +47,8 @@ static float label_weight(const struct loss *loss, uint32_t label)
 
 /* The largest output is taken off first, so that no exponential overflows; a NaN or an infinity
  * among the outputs still makes the loss a NaN, which stops the training. */
-static double softmax_row(const struct loss *loss,
-                          const float *z,
-                          uint32_t count,
-                          uint32_t label,
-                          float scale,
-                          float *gradient)
+static double softmax_row(const struct loss *loss, const float *z, uint32_t count,
+                          const struct row_classes *row, float scale, float *gradient)
 {
     float max = largest(z, count);
     float sum = 0, weight = 0;
@@ -39,7 +56,7 @@ static double softmax_row(const struct loss *loss,
     for (uint32_t j = 0; j < count; j++) {
         sum += func_exp(z[j] - max);
         float share = loss->smoothing / (float)count;
-        float q = label_weight(loss, j) * (share + (j == label ? 1.0f - loss->smoothing : 0.0f));
+        float q = label_weight(loss, j) * (share + (1.0f - loss->smoothing) * part_of(row, j));
         weight += q;
         correct += (double)q * (double)(z[j] - max);
         if (gradient != NULL) {
@@ -55,11 +72,11 @@ static double softmax_row(const struct loss *loss,
 }
 
 /* softplus(z) = max(z, 0) + log(1 + e^-|z|), which does not overflow. */
-static double
-bce_row(const struct loss *loss, float z, uint32_t label, float scale, float *gradient)
+static double bce_row(const struct loss *loss, float z, const struct row_classes *row, float scale,
+                      float *gradient)
 {
-    float q = (label == 1 ? 1.0f - loss->smoothing : 0.0f) + loss->smoothing / 2;
-    float w = label_weight(loss, label);
+    float q = (1.0f - loss->smoothing) * part_of(row, 1) + loss->smoothing / 2;
+    float w = label_weight(loss, row->label);
     float e = func_exp(z < 0 ? z : -z);
     float p = z < 0 ? e / (1 + e) : 1 / (1 + e);
     if (gradient != NULL) {
@@ -103,12 +120,15 @@ double loss_compute(const struct loss *loss,
     for (size_t row = 0; row < shape.rows; row++) {
         const float *z = outputs + row * shape.outputs;
         float *g = gradient == NULL ? NULL : gradient + row * shape.outputs;
+        struct row_classes classes = {.share = 1};
         switch (loss->kind) {
         case LOSS_CROSS_ENTROPY:
-            sum += softmax_row(loss, z, shape.outputs, truth.labels[row], scale, g);
+            classes = classes_of(&truth, row);
+            sum += softmax_row(loss, z, shape.outputs, &classes, scale, g);
             break;
         case LOSS_BCE:
-            sum += bce_row(loss, *z, truth.labels[row], scale, g);
+            classes = classes_of(&truth, row);
+            sum += bce_row(loss, *z, &classes, scale, g);
             break;
         case LOSS_SQUARED:
         case LOSS_HUBER:

@@ -35,10 +35,13 @@ struct loss_shape {
     uint32_t outputs; /* columns; 1 for all but CROSS_ENTROPY */
 };
 
-/* Of rows with a class, or a number. */
+/* Of rows with a class, or a number. A row of two classes is share of its label and the rest of the
+ * other one: its loss is that mixture of their losses. */
 struct loss_truth {
     const uint32_t *labels;
     const float *targets;
+    const uint32_t *others; /* NULL: one class each */
+    const float *shares;    /* of `labels`, 0..1 */
 };
 
 /* `gradient` may be NULL. */

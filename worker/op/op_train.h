@@ -55,7 +55,7 @@ struct op_train_config {
     struct layout_cnn cnn;
     uint32_t hidden[OP_TRAIN_WIDTHS_MAX];
     uint32_t channels[OP_TRAIN_WIDTHS_MAX];
-    struct augment augment; /* OP_TRAIN_CNN */
+    struct augment augment; /* OP_TRAIN_CNN, but for mixup */
     enum op_columns_task task;
     struct op_train_loss loss;
     uint64_t epochs;

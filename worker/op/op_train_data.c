@@ -150,7 +150,8 @@ static uint64_t hash_config(const struct op_train_config *config)
                               config->warmup_epochs,
                               config->clip_norm,
                               (double)config->augment.crop,
-                              config->augment.flip};
+                              config->augment.flip,
+                              config->augment.mixup};
     uint64_t hash = mlq_hash_bytes(1, counts, sizeof(counts));
     return mlq_hash_bytes(hash, numbers, sizeof(numbers));
 }

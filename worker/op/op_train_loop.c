@@ -44,6 +44,9 @@ struct loop {
     struct net *net;
     uint32_t *labels; /* of one shard, in the order of its rows */
     float *targets;
+    uint32_t *others; /* what its rows are mixed with; NULL: they are not */
+    float *shares;
+    float *mixed_row;
     uint32_t *order;
     uint8_t *send;    /* a block; its partial sums are the tree's memory */
     uint8_t *receive; /* all blocks; equal to `send` for one rank */
@@ -115,6 +118,11 @@ static void loop_init(struct loop *loop, struct op_train *train)
     loop->labels = mlq_alloc_array(loop->shard_rows, sizeof(uint32_t));
     loop->targets = mlq_alloc_array(loop->shard_rows, sizeof(float));
     loop->order = mlq_alloc_array(train->data.train.rows, sizeof(uint32_t));
+    if (config->augment.mixup > 0) {
+        loop->others = mlq_alloc_array(loop->shard_rows, sizeof(uint32_t));
+        loop->shares = mlq_alloc_array(loop->shard_rows, sizeof(float));
+        loop->mixed_row = mlq_alloc_array(model->input_count, sizeof(float));
+    }
     /* While sums are made, the tree holds more nodes than in the end. */
     loop->send = mlq_alloc(block_bytes(loop, rank, TREE_NODES_MAX + 1));
     uint64_t total = 0;
@@ -139,16 +147,48 @@ static void loop_fini(struct loop *loop)
     mlq_free(loop->order);
     mlq_free(loop->targets);
     mlq_free(loop->labels);
+    mlq_free(loop->others);
+    mlq_free(loop->shares);
+    mlq_free(loop->mixed_row);
     net_destroy(&loop->net);
     net_destroy(&loop->validation_net);
 }
 
 /* ---- One step ---- */
 
+static void copy_row(const struct loop *loop, size_t row, uint64_t key, float *to)
+{
+    const struct augment *augment = &loop->train->config.augment;
+    size_t width = loop->model->input_count;
+    const float *from = loop->train->data.train.inputs + row * width;
+    if (augment->flip || augment->crop > 0) {
+        augment_image(augment, loop->model->image, key, (uint32_t)row, from, to);
+    } else {
+        memcpy(to, from, width * sizeof(float));
+    }
+}
+
+/* Row i of the shard, which has been gathered, with the one that this epoch mixes it with. */
+static void mix_row(struct loop *loop, uint32_t i, size_t row, uint64_t key, float *to)
+{
+    const struct op_train_set *set = &loop->train->data.train;
+    struct augment_mix mix =
+        augment_mix(&loop->train->config.augment, key, (uint32_t)row, set->rows);
+    copy_row(loop, mix.other, key, loop->mixed_row);
+    for (size_t k = 0; k < loop->model->input_count; k++) {
+        to[k] = mix.share * to[k] + (1 - mix.share) * loop->mixed_row[k];
+    }
+    loop->shares[i] = mix.share;
+    if (set->labels != NULL) {
+        loop->others[i] = set->labels[mix.other];
+    } else {
+        loop->targets[i] = mix.share * loop->targets[i] + (1 - mix.share) * set->targets[mix.other];
+    }
+}
+
 /* Rows order[begin..end) into the net, changed as this epoch has it, zeros behind them. */
 static void gather(struct loop *loop, uint32_t begin, uint32_t end, uint64_t key)
 {
-    const struct augment *augment = &loop->train->config.augment;
     const struct op_train_set *set = &loop->train->data.train;
     size_t width = loop->model->input_count;
     float *inputs = net_inputs(loop->net);
@@ -156,16 +196,14 @@ static void gather(struct loop *loop, uint32_t begin, uint32_t end, uint64_t key
     for (uint32_t i = begin; i < end; i++) {
         size_t row = loop->order[i];
         float *to = inputs + (i - begin) * width;
-        if (augment->flip || augment->crop > 0) {
-            augment_image(augment, loop->model->image, key, (uint32_t)row,
-                          set->inputs + row * width, to);
-        } else {
-            memcpy(to, set->inputs + row * width, width * sizeof(float));
-        }
+        copy_row(loop, row, key, to);
         if (set->labels != NULL) {
             loop->labels[i - begin] = set->labels[row];
         } else {
             loop->targets[i - begin] = set->targets[row];
+        }
+        if (loop->mixed_row != NULL) {
+            mix_row(loop, i - begin, row, key, to);
         }
     }
     size_t used = end - begin;
@@ -193,7 +231,10 @@ compute_shard(struct loop *loop, uint32_t shard, uint32_t begin, uint32_t count,
     struct loss_shape shape = {.rows = to - from,
                                .rows_padded = loop->shard_rows,
                                .outputs = model_output_count(loop->model)};
-    struct loss_truth truth = {.labels = loop->labels, .targets = loop->targets};
+    struct loss_truth truth = {.labels = loop->labels,
+                               .targets = loop->targets,
+                               .others = loop->others,
+                               .shares = loop->shares};
     double loss = loss_compute(&loop->train->data.loss, shape, outputs, truth, loop->scale,
                                net_output_gradient(loop->net));
     net_backward(loop->net, gradient);

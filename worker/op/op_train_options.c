@@ -10,6 +10,8 @@
 #include "lib/sys/mem.h"
 #include "worker/op/op_train.h"
 
+#define MIXUP_MIN 0.05 /* below, shares are 0 or 1 and the powers they come from underflow */
+
 static int read_loss(const struct op_context *ctx, struct op_train_loss *loss, struct mlq_err *err)
 {
     static const char *const kinds[] = {"auto", "cross_entropy", "bce", "squared", "huber"};
@@ -82,6 +84,29 @@ read_schedule(const struct op_context *ctx, struct op_train_config *config, stru
     return rc;
 }
 
+/* An index into an embedding cannot be mixed, and a mean over mixed rows has no one weight. */
+static int read_mixup(const struct op_context *ctx, struct op_train_config *config,
+                      struct mlq_err *err)
+{
+    static const struct op_number_range range = {.fallback = 0, .min = 0, .max = 1};
+    double *mixup = &config->augment.mixup;
+    int rc = op_get_number(ctx, "mixup", range, mixup, err);
+    if (rc != 0 || *mixup == 0) {
+        return rc;
+    }
+    if (*mixup < MIXUP_MIN) {
+        return mlq_fail(err, MLQ_EINVAL, "mixup: %g: expected 0, or a number from %g to 1", *mixup,
+                        MIXUP_MIN);
+    }
+    if (config->loss.balance || json_object_size(config->loss.class_weights) > 0) {
+        return mlq_fail(err, MLQ_EINVAL, "mixup goes without class_weights and balance");
+    }
+    if (config->mlp.embedding > 0) {
+        return mlq_fail(err, MLQ_EINVAL, "mixup goes without embeddings: model.mlp.embedding: 0");
+    }
+    return 0;
+}
+
 int op_train_options_read(const struct op_context *ctx,
                           struct op_train_config *config,
                           struct mlq_err *err)
@@ -89,6 +114,7 @@ int op_train_options_read(const struct op_context *ctx,
     int64_t accumulate = 1;
     int rc = read_loss(ctx, &config->loss, err);
     rc = rc != 0 ? rc : read_schedule(ctx, config, err);
+    rc = rc != 0 ? rc : read_mixup(ctx, config, err);
     if (rc == 0) {
         struct op_number_range range = {.fallback = 0, .min = 0, .max = 1e6};
         rc = op_get_number(ctx, "warmup", range, &config->warmup_epochs, err);
