@@ -51,6 +51,7 @@ SELECT row_number() OVER (ORDER BY f.seq, f.nth), f.job, f.epoch, f.at, f.attemp
 FROM mlq.fact_of_journal f JOIN mlq.stage s ON s.job = f.job AND s.idx = f.stage;
 SELECT setval('mlq.fact_seq', greatest(nextval('mlq.fact_seq'), (SELECT max(seq) FROM mlq.fact)));
 
+ALTER TABLE mlq.stage ADD CONSTRAINT stage_job_name_key UNIQUE (job, name);
 DROP FUNCTION mlq.expect_new(bigint[], int[], int[], bigint[], int[], text[], text[]);
 DROP VIEW mlq.fact_of_journal;
 DROP TABLE mlq.journal;

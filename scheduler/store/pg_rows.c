@@ -236,6 +236,18 @@ static void sort_facts(struct pg_rows *rows, const struct store_fact *facts, siz
     }
 }
 
+/* The facts from `low` that are of one job and stage end before this place. */
+static size_t end_of_stage(const struct pg_rows *rows, size_t low, size_t count)
+{
+    const struct place *places = rows->places;
+    size_t high = low + 1;
+    while (high < count && places[high].job == places[low].job &&
+           places[high].stage == places[low].stage) {
+        high++;
+    }
+    return high;
+}
+
 /* A run of the sorted facts from `low`, all of one job and stage: the row of the journal, without
  * its arrays. */
 static size_t put_row(struct pg_rows *rows, const struct store_fact *facts, const uint32_t *rounds,
@@ -243,14 +255,12 @@ static size_t put_row(struct pg_rows *rows, const struct store_fact *facts, cons
 {
     struct pg_array *c = rows->columns;
     const struct place *places = rows->places;
-    size_t high = low;
+    size_t high = end_of_stage(rows, low, count);
     bool has_gpus = false;
     bool has_detail = false;
-    while (high < count && places[high].job == places[low].job &&
-           places[high].stage == places[low].stage) {
-        has_gpus = has_gpus || facts[places[high].nth].fact.gpu_mask != 0;
-        has_detail = has_detail || facts[places[high].nth].detail.len > 0;
-        high++;
+    for (size_t i = low; i < high; i++) {
+        has_gpus = has_gpus || facts[places[i].nth].fact.gpu_mask != 0;
+        has_detail = has_detail || facts[places[i].nth].detail.len > 0;
     }
     pg_value_add_i64(&c[0], (int64_t)places[low].job);
     pg_value_add_i32(&c[1], (int32_t)places[low].stage);
@@ -275,7 +285,6 @@ static void put_facts(struct pg_rows *rows, const struct store_fact *facts, cons
                                          PG_INT8, PG_INT8, PG_INT8, PG_INT8,        PG_TEXT};
     struct pg_array *c = rows->columns;
     int64_t first_us = 0;
-    sort_facts(rows, facts, count);
     begin(rows, types, MLQ_COUNT_OF(types));
     for (size_t i = 0, end = 0; i < count; i++) {
         const struct store_fact *row = &facts[rows->places[i].nth];
@@ -396,55 +405,107 @@ static void put_workers(struct pg_rows *rows, const struct store_batch *in)
 /* ---- What facts change in the rows of their jobs and stages -----------------------------------
  */
 
-/* The first start counts, and tasks of one stage mostly start together. */
-static bool is_start(const struct store_fact *facts, size_t from, size_t at)
-{
-    const struct core_fact *fact = &facts[at].fact;
-    const struct core_fact *before = at == from ? NULL : &facts[at - 1].fact;
-    return fact->kind == FACT_STARTED && (before == NULL || before->kind != FACT_STARTED ||
-                                          before->job != fact->job || before->stage != fact->stage);
-}
+struct change {
+    size_t ends;
+    enum core_state state; /* of the last end */
+    enum core_cause cause; /* of a cancellation; NONE: there is none */
+    int64_t began_us;      /* first start; -1: none */
+    int64_t ended_us;
+};
 
-static void set_stages(struct pg_rows *rows, const struct store_fact *facts, size_t from, size_t to)
+/* By the facts at the places low to high. */
+static struct change change_of(const struct pg_rows *rows, const struct store_fact *facts,
+                               size_t low, size_t high, enum core_fact_kind end)
 {
-    struct pg_array *c = rows->columns;
-    begin(rows, (const enum pg_type[]){PG_INT8, PG_INT4, PG_TEXT, PG_TIMESTAMPTZ}, 4);
-    for (size_t i = from; i < to; i++) {
-        const struct core_fact *fact = &facts[i].fact;
-        bool has_ended = fact->kind == FACT_STAGE_ENDED;
-        if (has_ended || is_start(facts, from, i)) {
-            pg_value_add_i64(&c[0], (int64_t)fact->job);
-            pg_value_add_i32(&c[1], (int32_t)fact->stage);
-            add_text_or_null(&c[2],
-                             mlq_str_from(has_ended ? store_check_state_text(fact->state) : ""));
-            pg_value_add_time(&c[3], facts[i].at_us);
+    struct change change = {.began_us = -1};
+    for (size_t i = low; i < high; i++) {
+        const struct store_fact *row = &facts[rows->places[i].nth];
+        if (row->fact.kind == FACT_STARTED &&
+            (change.began_us < 0 || row->at_us < change.began_us)) {
+            change.began_us = row->at_us;
+        } else if (row->fact.kind == end) {
+            change.ends++;
+            change.state = row->fact.state;
+            change.ended_us = row->at_us;
+        } else if (row->fact.kind == FACT_JOB_CANCELLED && change.cause == CAUSE_NONE) {
+            change.cause = row->fact.cause;
         }
     }
-    if (c[0].count > 0) {
-        send(rows, PG_SQL_SET_STAGES, 4);
+    return change;
+}
+
+static void add_change(struct pg_array *state, struct pg_array *began, struct pg_array *ended,
+                       const struct change *change)
+{
+    add_text_or_null(state,
+                     mlq_str_from(change->ends > 0 ? store_check_state_text(change->state) : ""));
+    if (change->began_us < 0) {
+        pg_value_add_null(began);
+    } else {
+        pg_value_add_time(began, change->began_us);
+    }
+    if (change->ends == 0) {
+        pg_value_add_null(ended);
+    } else {
+        pg_value_add_time(ended, change->ended_us);
     }
 }
 
-static void set_jobs(struct pg_rows *rows, const struct store_fact *facts, size_t from, size_t to)
+static void send_changes(struct pg_rows *rows, enum pg_sql_id id, size_t ends)
+{
+    char room[8];
+    struct pg_param params[6] = {pg_value_i64((int64_t)ends, room)};
+    if (rows->columns[0].count == 0) {
+        return;
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        params[i + 1] = pg_value_array(&rows->columns[i]);
+    }
+    pg_conn_statement(rows->conn, id, params, 6);
+    rows->statements++;
+}
+
+static void set_stages(struct pg_rows *rows, const struct store_fact *facts, size_t count)
 {
     struct pg_array *c = rows->columns;
-    begin(rows, (const enum pg_type[]){PG_INT8, PG_TEXT, PG_TEXT, PG_TIMESTAMPTZ}, 4);
-    for (size_t i = from; i < to; i++) {
-        const struct core_fact *fact = &facts[i].fact;
-        bool has_ended = fact->kind == FACT_JOB_ENDED;
-        bool is_cancelled = fact->kind == FACT_JOB_CANCELLED;
-        if (has_ended || is_cancelled || is_start(facts, from, i)) {
-            pg_value_add_i64(&c[0], (int64_t)fact->job);
-            add_text_or_null(&c[1],
-                             mlq_str_from(has_ended ? store_check_state_text(fact->state) : ""));
-            add_text_or_null(&c[2],
-                             mlq_str_from(is_cancelled ? store_check_cause_text(fact->cause) : ""));
-            pg_value_add_time(&c[3], facts[i].at_us);
+    size_t ends = 0;
+    begin(rows, (const enum pg_type[]){PG_INT8, PG_INT4, PG_TEXT, PG_TIMESTAMPTZ, PG_TIMESTAMPTZ},
+          5);
+    for (size_t low = 0, high; low < count; low = high) {
+        high = end_of_stage(rows, low, count);
+        struct change change = change_of(rows, facts, low, high, FACT_STAGE_ENDED);
+        if (change.ends > 0 || change.began_us >= 0) {
+            pg_value_add_i64(&c[0], (int64_t)rows->places[low].job);
+            pg_value_add_i32(&c[1], (int32_t)rows->places[low].stage);
+            add_change(&c[2], &c[3], &c[4], &change);
+            ends += change.ends;
         }
     }
-    if (c[0].count > 0) {
-        send(rows, PG_SQL_SET_JOBS, 4);
+    send_changes(rows, PG_SQL_SET_STAGES, ends);
+}
+
+static void set_jobs(struct pg_rows *rows, const struct store_fact *facts, size_t count)
+{
+    struct pg_array *c = rows->columns;
+    size_t ends = 0;
+    begin(rows, (const enum pg_type[]){PG_INT8, PG_TEXT, PG_TEXT, PG_TIMESTAMPTZ, PG_TIMESTAMPTZ},
+          5);
+    for (size_t low = 0, high; low < count; low = high) {
+        high = low + 1;
+        while (high < count && rows->places[high].job == rows->places[low].job) {
+            high++;
+        }
+        struct change change = change_of(rows, facts, low, high, FACT_JOB_ENDED);
+        bool is_cancelled = change.cause != CAUSE_NONE;
+        if (change.ends > 0 || change.began_us >= 0 || is_cancelled) {
+            pg_value_add_i64(&c[0], (int64_t)rows->places[low].job);
+            add_text_or_null(
+                &c[2], mlq_str_from(is_cancelled ? store_check_cause_text(change.cause) : ""));
+            add_change(&c[1], &c[3], &c[4], &change);
+            ends += change.ends;
+        }
     }
+    send_changes(rows, PG_SQL_SET_JOBS, ends);
 }
 
 /* A retry undoes what came before it and not what comes after, and begins a new round, so the facts
@@ -462,8 +523,9 @@ static void take_facts(struct pg_rows *rows, const struct store_batch *in)
             pg_value_add_i64(&rows->columns[0], (int64_t)in->facts[from].fact.job);
             send(rows, PG_SQL_SET_RETRIED, 1);
         }
-        set_stages(rows, in->facts, from, to);
-        set_jobs(rows, in->facts, from, to);
+        sort_facts(rows, in->facts + from, to - from);
+        set_stages(rows, in->facts + from, to - from);
+        set_jobs(rows, in->facts + from, to - from);
         expect_new(rows, in->facts + from, rows->rounds + from, to - from);
         put_facts(rows, in->facts + from, rows->rounds + from, to - from);
         from = to;

@@ -137,7 +137,10 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
     [PG_SQL_COMMIT] = {.text = "COMMIT", .prepare = true},
     [PG_SQL_FENCE_SHARED] = {.text = "SELECT pg_advisory_xact_lock_shared(" LOCK_FENCE ")",
                              .prepare = true},
-    [PG_SQL_FENCE] = {.text = "SELECT mlq.fence($1::bigint)", .prepare = true},
+    /* The function is called when there is something to say: a call costs more than the rest. */
+    [PG_SQL_FENCE] = {.text = "SELECT mlq.fence($1::bigint)"
+                              " WHERE NOT EXISTS (SELECT FROM mlq.leader WHERE epoch = $1::bigint)",
+                      .prepare = true},
     [PG_SQL_PARTITIONS] = {.text = "SELECT mlq.make_partitions($1::bigint[])"},
     [PG_SQL_PUT_JOBS] =
         {.text = "INSERT INTO mlq.job (id, name, kind, key, submitter, spec, labels, priority,"
@@ -206,39 +209,32 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "    mem_bytes = excluded.mem_bytes, gpus = excluded.gpus,"
                  "    seen_at = excluded.seen_at",
          .prepare = true},
-    /* A start has no state. Only the first start of a stage and of a job finds a row to change, an end
-     * must find its own, and what starts and ends in one transaction is written once. */
+    /* One row of the arrays for each stage: its first start and its end, or one of them. Only the first start
+     * of all finds a row to change; an end must find its own. $1: how many ends there are. */
     [PG_SQL_SET_STAGES] =
-        {.text = "WITH n AS MATERIALIZED ("
-                 "  SELECT job, stage, min(at) FILTER (WHERE state IS NULL) AS began,"
-                 "         max(at) FILTER (WHERE state IS NOT NULL) AS ended, max(state) AS state,"
-                 "         count(state) AS ends"
-                 "  FROM unnest($1::bigint[], $2::int[], $3::text[], $4::timestamptz[])"
-                 "    AS u (job, stage, state, at) GROUP BY job, stage),"
-                 "done AS ("
+        {.text = "WITH done AS ("
                  "  UPDATE mlq.stage s SET state = coalesce(n.state, 'running'),"
-                 "         started_at = coalesce(s.started_at, n.began), ended_at = n.ended FROM n"
+                 "         started_at = coalesce(s.started_at, n.began), ended_at = n.ended"
+                 "  FROM unnest($2::bigint[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
+                 "    AS n (job, stage, state, began, ended)"
                  "  WHERE s.job = n.job AND s.idx = n.stage AND s.ended_at IS NULL"
-                 "    AND (n.ends > 0 OR s.started_at IS NULL) RETURNING n.ends) "
-                 "SELECT mlq.expect('stage ended', (SELECT sum(ends) FROM n)::bigint,"
-                 "                  (SELECT count(*) FROM done WHERE ends > 0))",
+                 "    AND (n.state IS NOT NULL OR s.started_at IS NULL) RETURNING n.state) "
+                 "SELECT mlq.expect('stage ended', $1::bigint, met.count)"
+                 "  FROM (SELECT count(state) FROM done) met WHERE met.count <> $1::bigint",
          .prepare = true},
-    /* A cancellation has a cause and no state; it is no end. */
+    /* The same for jobs. A cancellation has a cause; it is no end. */
     [PG_SQL_SET_JOBS] =
-        {.text = "WITH n AS MATERIALIZED ("
-                 "  SELECT job, min(at) FILTER (WHERE state IS NULL AND cause IS NULL) AS began,"
-                 "         max(at) FILTER (WHERE state IS NOT NULL) AS ended, max(state) AS state,"
-                 "         max(cause) AS cause, count(state) AS ends"
-                 "  FROM unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[])"
-                 "    AS u (job, state, cause, at) GROUP BY job),"
-                 "done AS ("
+        {.text = "WITH done AS ("
                  "  UPDATE mlq.job j SET started_at = coalesce(j.started_at, n.began), ended_at = n.ended,"
                  "         state = coalesce(n.state, CASE WHEN n.began IS NULL THEN j.state ELSE 'running' END),"
-                 "         cause = coalesce(j.cause, n.cause) FROM n"
-                 "  WHERE j.id = n.job AND j.ended_at IS NULL AND (n.ends > 0 OR n.cause IS NOT NULL"
-                 "    OR (n.began IS NOT NULL AND j.started_at IS NULL)) RETURNING n.ends) "
-                 "SELECT mlq.expect('job ended', (SELECT sum(ends) FROM n)::bigint,"
-                 "                  (SELECT count(*) FROM done WHERE ends > 0))",
+                 "         cause = coalesce(j.cause, n.cause)"
+                 "  FROM unnest($2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
+                 "    AS n (job, state, cause, began, ended)"
+                 "  WHERE j.id = n.job AND j.ended_at IS NULL"
+                 "    AND (n.state IS NOT NULL OR n.cause IS NOT NULL OR j.started_at IS NULL)"
+                 "  RETURNING n.state) "
+                 "SELECT mlq.expect('job ended', $1::bigint, met.count)"
+                 "  FROM (SELECT count(state) FROM done) met WHERE met.count <> $1::bigint",
          .prepare = true},
     [PG_SQL_SET_RETRIED] =
         {.text = "WITH done AS ("
