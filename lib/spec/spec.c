@@ -5,12 +5,12 @@
  */
 #include "lib/spec/spec.h"
 
-#include <jansson.h>
 #include <string.h>
 
 #include "lib/base/ownership.h"
 #include "lib/spec/field.h"
 #include "lib/spec/parse.h"
+#include "lib/spec/yaml_json.h"
 
 #define FILES_MAX 4096
 
@@ -242,34 +242,16 @@ static void read_body(struct parse *parse, const struct yaml_node *root)
     wire_stages(parse, NULL);
 }
 
-/* What is submitted must be JSON, which has one reading only: what PostgreSQL and people see in the record is what
- * the scheduler ran. */
-static bool is_json(struct mlq_str text, struct diag_list *diags)
-{
-    json_error_t error;
-    json_t *document = json_loadb(text.ptr == NULL ? "" : text.ptr, text.len, JSON_REJECT_DUPLICATES, &error);
-    if (document == NULL) {
-        diag_add(diags, error.line > 0 ? (uint32_t)error.line : 1, error.column > 0 ? (uint32_t)error.column : 1,
-                 "not valid JSON: %.200s", error.text);
-        return false;
-    }
-    json_decref(document);
-    return true;
-}
-
 struct spec *spec_parse(struct mlq_str text,
                         const struct spec_options *options,
                         struct mlq_region *region,
                         struct diag_list *diags)
 {
     static const struct spec_options none = {0};
-    if (options != NULL && options->canonical && (text.len > YAML_BYTES_MAX || !is_json(text, diags))) {
-        if (text.len > YAML_BYTES_MAX) {
-            diag_add(diags, 0, 0, "larger than the limit of %u bytes", YAML_BYTES_MAX);
-        }
-        return NULL;
-    }
-    struct yaml_node *root = yaml_parse(text, region, diags);
+    /* What is submitted must be JSON, which has one reading only: what PostgreSQL and people see in the record is
+     * what the scheduler ran. */
+    bool is_canonical = options != NULL && options->canonical;
+    struct yaml_node *root = is_canonical ? yaml_json_parse(text, region, diags) : yaml_parse(text, region, diags);
     if (root == NULL) {
         return NULL;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * YAML as a tree in which each node knows its line and column. JSON is read by the same parser.
+ * YAML as a tree in which each node knows its line and column. JSON gives the same tree, by either reader.
  *
  * What a hostile file could use is refused with its place: anchors and aliases (so no "YAML bomb"), tags,
  * several documents, duplicate keys, keys that are not plain text, more than YAML_DEPTH_MAX levels,

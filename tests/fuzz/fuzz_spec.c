@@ -4,9 +4,12 @@
  * Specs. What is refused is refused with a place; what is accepted can be explained, submitted and
  * read back, and is the same then.
  */
+#include <jansson.h>
 #include <string.h>
 
 #include "lib/spec/spec.h"
+#include "lib/spec/yaml.h"
+#include "lib/spec/yaml_json.h"
 #include "lib/sys/mem.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -35,10 +38,26 @@ static struct spec *read(struct mlq_str text, bool canonical, struct mlq_region 
     return spec;
 }
 
+/* What is taken for JSON must be JSON to PostgreSQL and to whoever reads the record, too. */
+static void check_json(struct mlq_str text, struct mlq_region *region)
+{
+    struct diag_list diags;
+    json_error_t error;
+    diag_init(&diags, region, "fuzz");
+    if (yaml_json_parse(text, region, &diags) == NULL) {
+        MLQ_ASSERT(diags.count > 0);
+        return;
+    }
+    json_t *document = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    MLQ_ASSERT(document != NULL || json_error_code(&error) == json_error_numeric_overflow);
+    json_decref(document);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct mlq_region *region = mlq_region_create();
     (void)read(fuzz_text(data, size), true, region);
+    check_json(fuzz_text(data, size), region);
     struct spec *spec = read(fuzz_text(data, size), false, region);
     if (spec != NULL) {
         MLQ_ASSERT(read(spec_explain(spec, region), false, region) != NULL);

@@ -13,6 +13,8 @@
 #include <cmocka.h>
 
 #include "lib/spec/spec.h"
+#include "lib/spec/yaml.h"
+#include "lib/spec/yaml_json.h"
 
 static struct mlq_region *region;
 static struct diag_list diags;
@@ -150,12 +152,60 @@ static void canonical_form_is_a_fixed_point(void **state)
 static void what_is_submitted_must_be_json(void **state)
 {
     (void)state;
-    const char *const texts[] = {"{", "{\"a\":[", "[1,", "", "{\"a\":1,\"a\":2}", "kind: Job"};
+    const char *const texts[] = {"{", "{\"a\":[", "[1,", "", "kind: Job", "{\"a\":1,}", "[1,,2]", "[1 2]", "{'a':1}", "{a:1}",
+                                 "{\"a\" 1}", "{\"a\":1}}", "{\"a\":1} x", "# a\n{}", "[01]", "[1.]", "[.5]", "[+1]", "[-]", "[1e]",
+                                 "[NaN]", "[True]", "[nul]", "[\"a]", "[\"\\x\"]", "[\"\\u12g4\"]", "[\"\\ud800\"]", "[\"\\udc00\"]",
+                                 "[\"\\ud800\\u0041\"]", "[\"\\u0000\"]", "[\"a\tb\"]", "[\"a\nb\"]", "[\"\\", "[\"\\u", "{\"a\":}",
+                                 "{,}", "[,]", "{\"a\"}", "{1:2}", "{[]:1}", "]", "}", ","};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         assert_null(parse_with(texts[i], &(struct spec_options){.canonical = true}));
-        assert_non_null(strstr(diag_text(&diags), "t.yaml:1:"));
+        assert_non_null(strstr(diag_text(&diags), "t.yaml:"));
         assert_non_null(strstr(diag_text(&diags), "not valid JSON"));
     }
+    assert_null(parse_with("{\"a\":1,\n \"a\":2}", &(struct spec_options){.canonical = true}));
+    assert_string_equal(diag_text(&diags), "t.yaml:2:2: key 'a' appears twice (first on line 1)\n");
+}
+
+static bool is_same(const struct yaml_node *a, const struct yaml_node *b)
+{
+    return a->kind == b->kind && a->quoted == b->quoted && a->line == b->line && a->column == b->column &&
+           mlq_str_eq(a->text, b->text) && mlq_str_eq(a->key, b->key) && a->key_line == b->key_line && a->count == b->count;
+}
+
+/* The next node of a tree in the order of its text. */
+static const struct yaml_node *following(const struct yaml_node *node)
+{
+    if (node->first != NULL) {
+        return node->first;
+    }
+    while (node != NULL && node->next == NULL) {
+        node = node->parent;
+    }
+    return node == NULL ? NULL : node->next;
+}
+
+static void both_readers_give_the_same_tree(void **state)
+{
+    (void)state;
+    const char *const texts[] = {
+        "{}", "[]", " [ ] ", "\"a\"", "12", "true", "[null, true, false, 0, -0, 1.50, -12e+3, 1E5, 0.1e-2]",
+        "{\"a\": {\"b\": [1, [2, {}], {\"c\": \"d\"}]}, \"e\": []}", "{\n  \"a\": 1,\n  \"b\":\n    [\n1,\n\"x\"]\n}\n",
+        "[\"\\\"\\\\\\/\\n\\t\", \"\\u00e9\\u20ac\\u0041\", \"é€𝄞\", \"\"]", "{\"\": 1, \"a b\": \": # {\"}"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        diag_init(&diags, region, "t.yaml");
+        const struct yaml_node *a = yaml_parse(mlq_str_from(texts[i]), region, &diags);
+        const struct yaml_node *b = yaml_json_parse(mlq_str_from(texts[i]), region, &diags);
+        assert_true(a != NULL && b != NULL);
+        for (; a != NULL && b != NULL; a = following(a), b = following(b)) {
+            if (!is_same(a, b)) {
+                fail_msg("%s: '%.*s' at %u:%u, '%.*s' at %u:%u", texts[i], MLQ_STR_ARG(a->text), a->line, a->column,
+                         MLQ_STR_ARG(b->text), b->line, b->column);
+            }
+        }
+        assert_true(a == NULL && b == NULL);
+    }
+    const struct yaml_node *pair = yaml_json_parse(MLQ_STR("\"\\ud834\\uDD1E\""), region, &diags); /* libfyaml cannot */
+    assert_true(mlq_str_eq_c(pair->text, "𝄞"));
 }
 
 static void params_are_typed_and_set(void **state)
@@ -342,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(defaults_are_filled_in, setup, teardown),
         cmocka_unit_test_setup_teardown(canonical_form_is_a_fixed_point, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_submitted_must_be_json, setup, teardown),
+        cmocka_unit_test_setup_teardown(both_readers_give_the_same_tree, setup, teardown),
         cmocka_unit_test_setup_teardown(params_are_typed_and_set, setup, teardown),
         cmocka_unit_test_setup_teardown(mistakes_are_answered_with_their_place, setup, teardown),
         cmocka_unit_test_setup_teardown(two_candidates_must_be_told_apart, setup, teardown),

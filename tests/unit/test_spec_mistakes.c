@@ -113,7 +113,7 @@ static const struct number numbers[] = {
     {"env", "{\"A=B\": x}", 26, "env: 'A=B' is not a variable's name"},
     {"env", "{MLQ_X: y}", 25, "env: 'MLQ_X': names that begin with MLQ_ are the scheduler's own"},
     {"env", "{A: [x]}", 28, "env: expected text, found a list"},
-    {"env", "{A: \"a\\0b\"}", 29, "control character in text"},
+    {"env", "{A: \"a\\0b\"}", 28, "control character in text"},
     {"code", "../..", 25, "code: '..' is not a usable file name"},
     {"needs", "7", 26, "needs: there is no stage '7' (did you mean 'a'?)"},
     {"with", "{}", 19, "with: belongs to operators; give a command its values in run: or env:"},
