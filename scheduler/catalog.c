@@ -372,25 +372,34 @@ void catalog_put_artifact(struct catalog_job *job, const struct catalog_artifact
     place->digest = mlq_region_copy(region_of(job), artifact->digest);
 }
 
-void catalog_put_metric(struct catalog_job *job, const struct catalog_metric *metric)
+static bool is_same_point(const struct catalog_metric *a, const struct catalog_metric *b)
+{
+    return a->attempt == b->attempt && a->step == b->step && a->at_us == b->at_us &&
+           memcmp(&a->value, &b->value, sizeof a->value) == 0;
+}
+
+bool catalog_put_metric(struct catalog_job *job, const struct catalog_metric *metric)
 {
     if (job->spec->stages[metric->stage].array_count > 1 || metric->name.len > METRIC_NAME_BYTES_MAX) {
-        return; /* expressions name metrics of single tasks; those of arrays are in the record */
+        return true; /* expressions name metrics of single tasks; those of arrays are in the record */
     }
     for (size_t i = 0; i < job->metric_count; i++) {
         struct catalog_metric *known = &job->metrics[i];
         if (known->stage == metric->stage && known->index == metric->index && mlq_str_eq(known->name, metric->name)) {
-            known->attempt = metric->attempt;
-            known->value = metric->value;
-            return;
+            bool is_new = !is_same_point(known, metric);
+            struct mlq_str name = known->name;
+            *known = *metric;
+            known->name = name;
+            return is_new;
         }
     }
     if (job->metric_count == METRICS_MAX) {
-        return;
+        return true;
     }
     job->metrics = grown(job, job->metrics, job->metric_count, &job->metric_room, sizeof *job->metrics);
     job->metrics[job->metric_count] = *metric;
     job->metrics[job->metric_count++].name = mlq_region_copy(region_of(job), metric->name);
+    return true;
 }
 
 /* Not cut in the middle of a character. */

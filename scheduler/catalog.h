@@ -38,6 +38,8 @@ struct catalog_metric { /* latest value */
     uint64_t attempt;
     struct mlq_str name;
     double value;
+    int64_t step; /* INT64_MIN: none */
+    int64_t at_us;
 };
 
 struct catalog_stage {
@@ -117,7 +119,9 @@ void catalog_apply(struct catalog *catalog, const struct core_fact *fact);
 uint32_t catalog_restarts(const struct catalog_job *job, uint32_t stage, uint32_t index);
 
 void catalog_put_artifact(struct catalog_job *job, const struct catalog_artifact *artifact);
-void catalog_put_metric(struct catalog_job *job, const struct catalog_metric *metric);
+/* False when this very point, of this very time, is the latest already: a worker repeats the last values of an
+ * attempt with its end, in case the report that brought them first was lost. (Not known for tasks of arrays.) */
+bool catalog_put_metric(struct catalog_job *job, const struct catalog_metric *metric);
 void catalog_set_progress(struct catalog *catalog, struct catalog_job *job, uint32_t stage, double fraction,
                           struct mlq_str text);
 

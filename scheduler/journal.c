@@ -31,20 +31,22 @@ static void record_metrics(struct shell *shell, const struct core_fact *member, 
     struct catalog_job *job = catalog_find(shell->catalog, member->job);
     for (size_t i = 0; i < item->metric_count; i++) {
         const struct msg_metric *metric = &item->metrics[i];
-        turn_add_metric(shell->open, &(struct store_metric){.job = member->job,
-                                                            .attempt = member->attempt,
-                                                            .stage = member->stage,
-                                                            .index = member->index,
-                                                            .name = metric->name,
-                                                            .step = metric->step,
-                                                            .value = metric->value,
-                                                            .at_us = sane_time(metric->at_us)});
-        if (job != NULL) {
-            catalog_put_metric(job, &(struct catalog_metric){.stage = member->stage,
-                                                             .index = member->index,
-                                                             .attempt = member->attempt,
-                                                             .name = metric->name,
-                                                             .value = metric->value});
+        const struct store_metric row = {.job = member->job,
+                                         .attempt = member->attempt,
+                                         .stage = member->stage,
+                                         .index = member->index,
+                                         .name = metric->name,
+                                         .step = metric->step,
+                                         .value = metric->value,
+                                         .at_us = sane_time(metric->at_us)};
+        if (job == NULL || catalog_put_metric(job, &(struct catalog_metric){.stage = row.stage,
+                                                                            .index = row.index,
+                                                                            .attempt = row.attempt,
+                                                                            .name = row.name,
+                                                                            .step = row.step,
+                                                                            .value = row.value,
+                                                                            .at_us = row.at_us})) {
+            turn_add_metric(shell->open, &row);
         }
     }
 }

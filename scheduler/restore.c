@@ -76,11 +76,13 @@ static void load_artifact(struct catalog_job *job, const struct store_artifact *
 static void load_metric(struct catalog_job *job, const struct store_metric *row)
 {
     if (row->stage < job->spec->stage_count) {
-        catalog_put_metric(job, &(struct catalog_metric){.stage = row->stage,
-                                                         .index = row->index,
-                                                         .attempt = row->attempt,
-                                                         .name = row->name,
-                                                         .value = row->value});
+        (void)catalog_put_metric(job, &(struct catalog_metric){.stage = row->stage,
+                                                               .index = row->index,
+                                                               .attempt = row->attempt,
+                                                               .name = row->name,
+                                                               .step = row->step,
+                                                               .value = row->value,
+                                                               .at_us = row->at_us});
     }
 }
 

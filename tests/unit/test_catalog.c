@@ -182,7 +182,7 @@ static void test_loading_keeps_what_was_won(void **state)
 {
     struct rig *rig = *state;
     put_artifact(rig, 1, 22, "sha256:new");
-    catalog_put_metric(rig->job, &(struct catalog_metric){.stage = 1, .attempt = 22, .name = MLQ_STR("m"), .value = 2});
+    (void)catalog_put_metric(rig->job, &(struct catalog_metric){.stage = 1, .attempt = 22, .name = MLQ_STR("m"), .value = 2});
     assigned(rig, 1, 0, 21, 2);
     ended(rig, 1, 0, 21, 2, 0, CAUSE_PEER);
     ended(rig, 1, 0, 21, 2, 1, CAUSE_EXIT);
@@ -195,13 +195,19 @@ static void test_metrics(void **state)
 {
     struct rig *rig = *state;
     struct catalog_metric metric = {.stage = 0, .attempt = 1, .name = MLQ_STR("loss"), .value = 1};
-    catalog_put_metric(rig->job, &metric);
+    assert_true(catalog_put_metric(rig->job, &metric));
     metric.value = (double)NAN;
-    catalog_put_metric(rig->job, &metric);
+    assert_true(catalog_put_metric(rig->job, &metric));
+    assert_false(catalog_put_metric(rig->job, &metric)); /* the same point once more */
+    metric.at_us++;
+    assert_true(catalog_put_metric(rig->job, &metric));
+    metric.step++;
+    assert_true(catalog_put_metric(rig->job, &metric));
     assert_int_equal(rig->job->metric_count, 1);
     assert_true(isnan(rig->job->metrics[0].value));
     metric.stage = 2; /* of an array: expressions cannot name one */
-    catalog_put_metric(rig->job, &metric);
+    assert_true(catalog_put_metric(rig->job, &metric));
+    assert_true(catalog_put_metric(rig->job, &metric));
     assert_int_equal(rig->job->metric_count, 1);
     /* What a failed attempt said is not what the next one says. */
     assigned(rig, 0, 0, 1, 1);
@@ -211,7 +217,7 @@ static void test_metrics(void **state)
     assert_int_equal(rig->job->metric_count, 0);
     for (int i = 0; i < 12000; i++) {
         metric = (struct catalog_metric){.stage = 0, .attempt = 2, .name = mlq_str_from(mlq_region_format(rig->region, "m%d", i))};
-        catalog_put_metric(rig->job, &metric);
+        assert_true(catalog_put_metric(rig->job, &metric));
     }
     assert_int_equal(rig->job->metric_count, 10000);
 }

@@ -47,6 +47,9 @@ static void test_a_job_runs(void **state)
     assert_string_equal(rig->w1.assigned[1].digest, "sha256:aa");
     uint64_t second = rig->w1.assigned[1].attempt;
     rig_started(&rig->w1, second, 0);
+    /* What its end says again is recorded once. */
+    struct msg_metric score = {.name = MLQ_STR("score"), .step = INT64_MIN, .value = 0.5, .at_us = 1000000};
+    rig_report(&rig->w1, &(struct msg_report_item){.kind = MSG_REPORT_NOTE, .member = {second, 0}, .metrics = &score, .metric_count = 1});
     rig_ended(&rig->w1, second, 0, CAUSE_NONE, "sha256:bb");
     RIG_WAIT(rig, rig->w1.acked_count == 2);
     expect_state(rig, job, "succeeded");
