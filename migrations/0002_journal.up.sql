@@ -30,6 +30,8 @@ CREATE TABLE mlq.journal (
     at          timestamptz NOT NULL,    -- of the first of them
     stage       int NOT NULL,
     round       int NOT NULL,            -- the job's retries when this was recorded
+    index_low   int NOT NULL,            -- of the tasks: who looks for one passes by all other rows
+    index_high  int NOT NULL,
     what        bigint[] NOT NULL,
     who         bigint[] NOT NULL,
     task        bigint[] NOT NULL,
@@ -99,8 +101,9 @@ SELECT mlq.make_partitions(ARRAY(
     SELECT substr(c.relname, 6)::bigint * 100000 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'mlq.job'::regclass));
 
-INSERT INTO mlq.journal (job, seq, epoch, at, stage, round, what, who, task, attempt, later, gpus, detail)
-SELECT f.job, f.seq, f.epoch, f.at, f.stage, f.round,
+INSERT INTO mlq.journal (job, seq, epoch, at, stage, round, index_low, index_high, what, who, task, attempt, later,
+                         gpus, detail)
+SELECT f.job, f.seq, f.epoch, f.at, f.stage, f.round, f.index, f.index,
        ARRAY[(array_position(mlq.kinds(), f.kind) - 1)::bigint
              | ((array_position(mlq.causes(), f.cause::text) - 1)::bigint << 4)
              | ((array_position(mlq.states(), f.state::text) - 1)::bigint << 9)
@@ -119,7 +122,7 @@ CREATE VIEW mlq.fact AS
            (f.what >> 13 & 511)::int AS rank, (f.what >> 22 & 511)::int AS ranks, j.round,
            (f.who >> 32)::int AS exit_code, (f.what >> 31)::bit(32)::int AS signal,
            (mlq.kinds())[1 + (f.what & 15)::int] AS kind, (mlq.causes())[1 + (f.what >> 4 & 31)::int] AS cause,
-           (mlq.states())[1 + (f.what >> 9 & 15)::int] AS state, f.detail
+           (mlq.states())[1 + (f.what >> 9 & 15)::int] AS state, f.detail, j.index_low, j.index_high
     FROM mlq.journal j, LATERAL unnest(j.what, j.who, j.task, j.attempt, j.later, j.gpus, j.detail)
         AS f (what, who, task, attempt, later, gpus, detail);
 

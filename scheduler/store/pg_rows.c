@@ -11,7 +11,7 @@
 #include "scheduler/store/pg_value.h"
 #include "scheduler/store/store_check.h"
 
-#define COLUMNS_MAX   16
+#define COLUMNS_MAX   18
 #define ROUND_UNKNOWN UINT32_MAX
 
 /* mlq.make_partitions makes the next one too, so this much before the end is ahead of time. */
@@ -258,7 +258,12 @@ static size_t put_row(struct pg_rows *rows, const struct store_fact *facts, cons
     size_t high = end_of_stage(rows, low, count);
     bool has_gpus = false;
     bool has_detail = false;
+    uint32_t lowest = UINT32_MAX;
+    uint32_t highest = 0;
     for (size_t i = low; i < high; i++) {
+        uint32_t index = facts[places[i].nth].fact.index;
+        lowest = index < lowest ? index : lowest;
+        highest = index > highest ? index : highest;
         has_gpus = has_gpus || facts[places[i].nth].fact.gpu_mask != 0;
         has_detail = has_detail || facts[places[i].nth].detail.len > 0;
     }
@@ -274,6 +279,8 @@ static size_t put_row(struct pg_rows *rows, const struct store_fact *facts, cons
     pg_value_add_i32(&c[5], (int32_t)high);
     pg_value_add_bool(&c[6], has_gpus);
     pg_value_add_bool(&c[7], has_detail);
+    pg_value_add_i32(&c[15], (int32_t)lowest);
+    pg_value_add_i32(&c[16], (int32_t)highest);
     return high;
 }
 
@@ -282,7 +289,8 @@ static void put_facts(struct pg_rows *rows, const struct store_fact *facts, cons
 {
     static const enum pg_type types[] = {PG_INT8, PG_INT4, PG_INT4, PG_TIMESTAMPTZ, PG_INT4,
                                          PG_INT4, PG_BOOL, PG_BOOL, PG_INT8,        PG_INT8,
-                                         PG_INT8, PG_INT8, PG_INT8, PG_INT8,        PG_TEXT};
+                                         PG_INT8, PG_INT8, PG_INT8, PG_INT8,        PG_TEXT,
+                                         PG_INT4, PG_INT4};
     struct pg_array *c = rows->columns;
     int64_t first_us = 0;
     begin(rows, types, MLQ_COUNT_OF(types));

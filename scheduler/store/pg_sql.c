@@ -166,22 +166,23 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
          .prepare = true},
     [PG_SQL_EXPECT_NEW] = {.text = "SELECT mlq.expect_new($1::bigint[], $2::int[], $3::int[], $4::bigint[],"
                                    "                      $5::int[], $6::text[], $7::text[])"},
-    /* $2 to $9 have an element for each row, which is of the elements low to high of $10 to $16. A round that
+    /* $2 to $9, $17 and $18 have an element for each row, which is of the elements low to high of $10 to $16. A round that
      * the scheduler does not know is that of the job; if there is no such job it is NULL, which fails. */
     [PG_SQL_PUT_FACTS] =
         {.text = "WITH s AS MATERIALIZED (SELECT nextval('mlq.fact_seq') AS seq) "
-                 "INSERT INTO mlq.journal (job, seq, epoch, at, stage, round, what, who, task, attempt,"
-                 "                         later, gpus, detail) "
+                 "INSERT INTO mlq.journal (job, seq, epoch, at, stage, round, index_low, index_high, what,"
+                 "                         who, task, attempt, later, gpus, detail) "
                  "SELECT n.job, s.seq, $1::bigint, n.at, n.stage,"
                  "       coalesce(n.round, (SELECT j.retries FROM mlq.job j WHERE j.id = n.job)),"
+                 "       n.index_low, n.index_high,"
                  "       ($10::bigint[])[n.low:n.high], ($11::bigint[])[n.low:n.high],"
                  "       ($12::bigint[])[n.low:n.high], ($13::bigint[])[n.low:n.high],"
                  "       ($14::bigint[])[n.low:n.high],"
                  "       CASE WHEN n.has_gpus THEN ($15::bigint[])[n.low:n.high] END,"
                  "       CASE WHEN n.has_detail THEN ($16::text[])[n.low:n.high] END "
                  "FROM s, unnest($2::bigint[], $3::int[], $4::int[], $5::timestamptz[], $6::int[],"
-                 "               $7::int[], $8::boolean[], $9::boolean[])"
-                 "    AS n (job, stage, round, at, low, high, has_gpus, has_detail)",
+                 "               $7::int[], $8::boolean[], $9::boolean[], $17::int[], $18::int[])"
+                 "    AS n (job, stage, round, at, low, high, has_gpus, has_detail, index_low, index_high)",
          .prepare = true},
     [PG_SQL_PUT_METRICS] =
         {.text = "INSERT INTO mlq.metric (job, attempt, step, value, at, stage, index, name) "

@@ -211,7 +211,8 @@
     "              AND r.name = '.log')) "                                                         \
     "FROM (" PG_SQL_LIVES("AND f.stage = (SELECT s.idx FROM mlq.stage s "                          \
                           "WHERE s.job = $1::bigint AND s.name = $2::text) "                       \
-                          "AND f.index = $3::bigint AND f.rank = $4::bigint") ") a "               \
+                          "AND f.index = $3::bigint AND f.rank = $4::bigint "                       \
+                          "AND $3::bigint BETWEEN f.index_low AND f.index_high") ") a "               \
     "LEFT JOIN mlq.worker w ON w.id = a.worker "                                                   \
     "WHERE a.at IS NOT NULL ORDER BY a.attempt DESC LIMIT 1 "
 

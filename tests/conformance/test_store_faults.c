@@ -474,8 +474,8 @@ static void test_views_read_by_index(void **state)
         " SELECT i, 0, 'main', 'run', 1, 1, 1, 'never', '{}', 'succeeded', now() FROM generate_series(2, "
         "30000) i;"
         /* assigned, started, ended: kinds 3, 4 and 5 of one rank */
-        "INSERT INTO mlq.journal (job, seq, epoch, at, stage, round, what, who, task, attempt, later)"
-        " SELECT i, i, 1, now(), 0, 0, ARRAY[3 + (1 << 22), 4, 5], ARRAY[1, 1, 1], ARRAY[0, 1::bigint << 32, 2::bigint << 32],"
+        "INSERT INTO mlq.journal (job, seq, epoch, at, stage, round, index_low, index_high, what, who, task, attempt, later)"
+        " SELECT i, i, 1, now(), 0, 0, 0, 0, ARRAY[3 + (1 << 22), 4, 5], ARRAY[1, 1, 1], ARRAY[0, 1::bigint << 32, 2::bigint << 32],"
         "        ARRAY[i, i, i], ARRAY[0, 0, 0] FROM generate_series(2, 30000) i;"
         "INSERT INTO mlq.metric (job, attempt, step, value, at, stage, index, name)"
         " SELECT i, i, 1, 1, now(), 0, 0, 'loss' FROM generate_series(2, 30000) i;"
