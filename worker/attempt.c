@@ -158,6 +158,7 @@ void attempt_prepare(struct worker *worker, const struct agent_action *action)
     const struct cgroup_bounds bounds = prepare_bounds(&attempt->assignment);
     attempt->prepare = (struct prepare_job){
         .dir = attempt->dir,
+        .spare = folder_take(&worker->spares, attempt->region),
         .store = worker->config->store,
         .bin_dir = worker->config->bin_dir,
         .control = attempt->control_path,
@@ -488,7 +489,11 @@ void attempt_collect(struct worker *worker, const struct agent_action *action)
 struct removal {
     uv_work_t work;
     struct worker *worker;
-    char *dir; /* owned */
+    struct mlq_region *region; /* of its texts */
+    const char *dir;
+    const char *place; /* where it may wait as a spare one; NULL: it may not */
+    uint64_t number;   /* of that place */
+    bool is_kept;
     bool has_groups;
     struct mlq_err err;
 };
@@ -499,7 +504,10 @@ static void remove_work(uv_work_t *work)
     if (removal->has_groups) {
         (void)shimlink_clean_groups(removal->dir);
     }
-    (void)mlq_fs_remove_tree(removal->dir, &removal->err);
+    removal->is_kept = removal->place != NULL && folder_keep(removal->dir, removal->place);
+    if (!removal->is_kept) {
+        (void)mlq_fs_remove_tree(removal->dir, &removal->err);
+    }
 }
 
 static void removed(uv_work_t *work, int status)
@@ -507,10 +515,13 @@ static void removed(uv_work_t *work, int status)
     struct removal *removal = work->data;
     (void)status;
     removal->worker->jobs--;
+    if (removal->place != NULL) {
+        folder_kept(&removal->worker->spares, removal->number, removal->is_kept);
+    }
     if (removal->err.code != MLQ_OK) {
         log_warn("attempt.unremoved", "dir=\"%s\" error=\"%s\"", removal->dir, removal->err.text);
     }
-    mlq_free(removal->dir);
+    mlq_region_destroy(&removal->region);
     mlq_free(removal);
 }
 
@@ -519,7 +530,9 @@ static void remove_folder(struct worker *worker, const struct attempt *attempt)
     struct removal *removal = mlq_alloc(sizeof *removal);
     removal->work.data = removal;
     removal->worker = worker;
-    removal->dir = mlq_strdup(attempt->dir);
+    removal->region = mlq_region_create();
+    removal->dir = mlq_region_strdup(removal->region, attempt->dir);
+    removal->place = folder_place(&worker->spares, &removal->number, removal->region);
     removal->has_groups = attempt->has_groups;
     worker->jobs++;
     MLQ_ASSERT(uv_queue_work(worker->loop, &removal->work, remove_work, removed) == 0);

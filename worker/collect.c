@@ -19,6 +19,7 @@
 #include "lib/sys/mem.h"
 #include "worker/exec/cgroup.h"
 #include "worker/exec/joblog.h"
+#include "worker/folder.h"
 
 #define LOG_NAME              ".log"
 #define LOG_SMALL_BYTES       (64u << 10) /* goes to the store without a file in between */
@@ -103,7 +104,8 @@ static int compare_names(const void *a, const void *b)
 static int list_names(struct collect_job *job, const char *out, const char ***names, size_t *count,
                       struct mlq_err *err)
 {
-    *names = mlq_region_array(job->region, COLLECT_ARTIFACTS_MAX, sizeof **names);
+    size_t room = 0;
+    *names = NULL;
     *count = 0;
     int rc = MLQ_OK;
     DIR *folder = opendir(out);
@@ -116,17 +118,24 @@ static int list_names(struct collect_job *job, const char *out, const char ***na
             rc = mlq_fail(err, MLQ_EFULL,
                           "more than %d entries in MLQ_OUTPUT: put them into a folder there",
                           COLLECT_ARTIFACTS_MAX);
-        } else {
-            (*names)[(*count)++] = mlq_region_strdup(job->region, entry->d_name);
+            continue;
         }
+        if (*count == room) { /* mostly none or a few */
+            room = room == 0 ? 16 : room * 2;
+            *names = mlq_realloc_array(*names, room, sizeof **names);
+        }
+        (*names)[(*count)++] = mlq_region_strdup(job->region, entry->d_name);
     }
     if (folder != NULL) {
         closedir(folder);
     }
-    qsort(*names, *count, sizeof **names, compare_names);
+    if (*count > 0) {
+        qsort(*names, *count, sizeof **names, compare_names);
+    }
     return rc;
 }
 
+/* Leaves room for the log, too. */
 static void store_outputs(struct collect_job *job, struct cas *cas, const char *out)
 {
     const char **names;
@@ -135,11 +144,13 @@ static void store_outputs(struct collect_job *job, struct cas *cas, const char *
     if (list_names(job, out, &names, &count, &err) != MLQ_OK) {
         fail(job, &err);
     }
+    job->artifacts = mlq_region_array(job->region, count + 1, sizeof *job->artifacts);
     for (size_t i = 0; i < count; i++) {
         if (store_entry(job, cas, out, names[i], &err) != MLQ_OK) {
             fail(job, &err);
         }
     }
+    mlq_free(names);
 }
 
 static int put_log(struct collect_job *job, struct cas *cas, struct cas_digest *digest,
@@ -147,13 +158,12 @@ static int put_log(struct collect_job *job, struct cas *cas, struct cas_digest *
 {
     uint64_t offset = 0;
     size_t len;
-    char *small = mlq_alloc(LOG_SMALL_BYTES);
-    int rc = joblog_read(job->dir, &offset, small, LOG_SMALL_BYTES, &len, bytes, err);
+    char small[LOG_SMALL_BYTES];
+    int rc = joblog_read(job->dir, &offset, small, sizeof small, &len, bytes, err);
     bool is_whole = rc == MLQ_OK && len == *bytes;
     if (is_whole) {
         rc = cas_put_bytes(cas, (struct mlq_str){.ptr = small, .len = len}, digest, err);
     }
-    mlq_free(small);
     if (rc != MLQ_OK || is_whole) {
         return rc;
     }
@@ -221,9 +231,9 @@ static void read_metrics(struct collect_job *job, const char *out)
     mlq_free(data);
 }
 
-static void remove_inner(struct collect_job *job, const char *name)
+static void clear_inner(struct collect_job *job, const char *name)
 {
-    (void)mlq_fs_remove_tree(mlq_region_format(job->region, "%s/%s", job->dir, name), NULL);
+    folder_clear(mlq_region_format(job->region, "%s/%s", job->dir, name));
 }
 
 static void leave_groups(struct collect_job *job)
@@ -242,16 +252,14 @@ void collect_run(struct collect_job *job)
     struct mlq_err err = MLQ_ERR_INIT;
     const char *out = mlq_region_format(job->region, "%s/out", job->dir);
     job->cause = WORKER_CAUSE_NONE;
-    remove_inner(job, "tmp"); /* room for what is kept: the task may have filled the disk */
-    job->artifacts =
-        mlq_region_array(job->region, COLLECT_ARTIFACTS_MAX + 1, sizeof *job->artifacts);
+    clear_inner(job, "tmp"); /* room for what is kept: the task may have filled the disk */
     if (cas_open(job->store, &cas, &err) != MLQ_OK) {
         fail(job, &err);
         return;
     }
     store_outputs(job, cas, out);
-    remove_inner(job, "work");
-    remove_inner(job, "in");
+    clear_inner(job, "work");
+    clear_inner(job, "in");
     store_log(job, cas);
     read_metrics(job, out);
     cas_close(&cas);

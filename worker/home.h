@@ -8,6 +8,7 @@
  *     epoch        the highest epoch of a leader that it has heard of
  *     boot         of the machine, at its last start: ends from before it are dropped
  *     attempts/<attempt>-<rank>/   see exec/shimfile.h
+ *     spare/       folders that wait for the next attempts, see folder.h
  */
 #ifndef MLQ_WORKER_HOME_H
 #define MLQ_WORKER_HOME_H

@@ -14,19 +14,12 @@
 #include "lib/sys/mem.h"
 #include "worker/exec/joblog.h"
 #include "worker/exec/shimfile.h"
+#include "worker/folder.h"
 #include "worker/taskenv.h"
 
 #define PIDS_MAX        4096  /* processes and threads of one task, where a cgroup counts them */
 #define NPROC_MAX       16384 /* of the whole user, where none does */
 #define FENCE_BYTES_MAX 32
-
-static int make_dir(struct prepare_job *job, const char *name, const char **path)
-{
-    *path = mlq_region_format(job->region, "%s/%s", job->dir, name);
-    return mkdir(*path, 0700) == 0
-               ? MLQ_OK
-               : mlq_fail(&job->err, MLQ_EIO, "make folder %s: %s", *path, strerror(errno));
-}
 
 static int make_dirs(struct prepare_job *job, struct taskenv_paths *paths)
 {
@@ -34,10 +27,10 @@ static int make_dirs(struct prepare_job *job, struct taskenv_paths *paths)
     paths->bin_dir = job->bin_dir;
     paths->control = job->control;
     paths->in = mlq_region_format(job->region, "%s/in", job->dir); /* the first input makes it */
-    int rc = mlq_fs_make_dirs(job->dir, 0700, &job->err);
-    rc = rc == MLQ_OK ? make_dir(job, "work", &paths->work) : rc;
-    rc = rc == MLQ_OK ? make_dir(job, "out", &paths->out) : rc;
-    return rc == MLQ_OK ? make_dir(job, "tmp", &paths->tmp) : rc;
+    paths->work = mlq_region_format(job->region, "%s/work", job->dir);
+    paths->out = mlq_region_format(job->region, "%s/out", job->dir);
+    paths->tmp = mlq_region_format(job->region, "%s/tmp", job->dir);
+    return folder_make(job->dir, job->spare, &job->err);
 }
 
 /* ---- Inputs ---- */

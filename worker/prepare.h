@@ -23,6 +23,7 @@
 
 struct prepare_job {
     const char *dir;
+    const char *spare; /* a folder to become it (folder.h); NULL: none */
     const char *store;
     const char *bin_dir;
     const char *control;

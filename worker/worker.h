@@ -31,6 +31,7 @@
 #include "worker/exec/control.h"
 #include "worker/exec/nursery.h"
 #include "worker/exec/shimlink.h"
+#include "worker/folder.h"
 #include "worker/home.h"
 #include "worker/notes.h"
 #include "worker/prepare.h"
@@ -95,6 +96,7 @@ struct worker {
     struct probe probe;
     struct cgroup_host cgroups;
     struct cgpool cgpool;
+    struct folder_spares spares;
     struct nursery *nursery;
     char software[160];
     struct agent agent;

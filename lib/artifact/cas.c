@@ -102,11 +102,16 @@ int cas_digest_file(const char *path, struct cas_digest *digest, uint64_t *bytes
 
 static int open_folder(const char *root, const char *name, int *fd, struct mlq_err *err)
 {
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     char *path = mlq_fs_join(root, name);
-    int rc = mlq_fs_make_dirs(path, 0755, err);
-    if (rc == MLQ_OK) {
-        *fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        rc = *fd < 0 ? io_fail(err, "open folder", path) : MLQ_OK;
+    int rc = MLQ_OK;
+    *fd = open(path, flags); /* mostly it is there */
+    if (*fd < 0 && errno == ENOENT) {
+        rc = mlq_fs_make_dirs(path, 0755, err);
+        *fd = rc == MLQ_OK ? open(path, flags) : -1;
+    }
+    if (*fd < 0 && rc == MLQ_OK) {
+        rc = io_fail(err, "open folder", path);
     }
     mlq_free(path);
     return rc;

@@ -503,11 +503,11 @@ static void test_worker_killed(void **state)
     assign_shell(170, "echo x >> $MLQ_CHECKPOINT/count; mlq-task metric before=1;"
                       "until [ -e go ]; do sleep 0.01; done; mlq-task metric after=2; exit 5");
     /* They share a checkpoint folder: one that is prepared after a later attempt is fenced. */
-    FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/170-0/log"));
+    FAKE_WAIT(&fake, shimfile_was_started("home/w1/attempts/170-0"));
     assign_shell(
         171, "echo x >> $MLQ_CHECKPOINT/count; until [ -e go ]; do sleep 0.01; done; echo done");
     /* Not the reports of starts: a hello that a busy machine makes late brings them again. */
-    FAKE_WAIT(&fake, fake.note_count == 1 && mlq_fs_exists("home/w1/attempts/171-0/log"));
+    FAKE_WAIT(&fake, fake.note_count == 1 && shimfile_was_started("home/w1/attempts/171-0"));
     assert_int_equal(fake_end_worker(&fake, SIGKILL), -SIGKILL);
     /* One ends while nobody is there, the other goes on. */
     assert_int_equal(

@@ -159,7 +159,10 @@ static void test_end_is_whole(void **state)
     uint32_t len;
     memcpy(&len, page, sizeof len);
     assert_in_range(len, 50, 1000);
-    for (off_t at = 0; at < (off_t)len + 8; at++) {
+    for (off_t at = 0; at < (off_t)len + 12; at++) {
+        if (at >= 8 && at < 12) {
+            continue; /* whether it was started */
+        }
         char other = (char)(page[at] ^ 0x10);
         assert_int_equal(pwrite(fd, &other, 1, at), 1);
         assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ENOENT);
@@ -196,6 +199,29 @@ static void test_end_has_its_room(void **state)
     assert_int_equal(got.exit_code, 7);
 }
 
+static void test_start(void **state)
+{
+    (void)state;
+    struct shimfile_end end = {.cause = WORKER_CAUSE_NODE};
+    struct shimfile_end got;
+    int fd;
+    (void)unlink(SHIMFILE_STATE);
+    assert_false(shimfile_was_started("."));
+    save_some_conf();
+    assert_int_equal(shimfile_lock(".", &fd, NULL), 0);
+    assert_false(shimfile_was_started("."));
+    assert_int_equal(shimfile_note_start(fd, NULL), 0);
+    assert_true(shimfile_was_started("."));
+    assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ENOENT); /* and goes on */
+    assert_int_equal(shimfile_note_start(fd, NULL), MLQ_EEXIST);
+    close(fd);
+    save_some_conf();
+    assert_int_equal(shimfile_save_end(".", &end, NULL), 0); /* given up for lost */
+    assert_int_equal(shimfile_lock(".", &fd, NULL), 0);
+    assert_int_equal(shimfile_note_start(fd, NULL), MLQ_EEXIST);
+    close(fd);
+}
+
 static void test_lock(void **state)
 {
     (void)state;
@@ -217,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_end),
         cmocka_unit_test(test_end_is_whole),
         cmocka_unit_test(test_end_has_its_room),
+        cmocka_unit_test(test_start),
         cmocka_unit_test(test_lock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -629,11 +629,8 @@ int shim_run(const char *dir)
     int rc =
         chdir(dir) == 0 ? MLQ_OK : mlq_fail(&err, MLQ_ENOENT, "%s: %s", dir, strerror(errno));
     rc = rc == MLQ_OK ? shimfile_lock(".", &lock_fd, &err) : rc;
-    if (rc == MLQ_OK &&
-        (mlq_fs_exists(JOBLOG_FILE) || shimfile_load_end(".", &shim->end, NULL) != MLQ_ENOENT)) {
-        rc = mlq_fail(&err, MLQ_EEXIST, "this attempt was started before");
-    }
     rc = rc == MLQ_OK ? shimfile_load_conf(".", region, &shim->conf, &err) : rc;
+    rc = rc == MLQ_OK ? shimfile_note_start(lock_fd, &err) : rc;
     rc = rc == MLQ_OK ? run(shim, &err) : rc;
     if (rc != MLQ_OK) {
         log_error("shim.failed", "dir=\"%s\" error=\"%s\"", dir, err.text);

@@ -19,10 +19,11 @@
 #define KEY_WHOLE "whole"
 #define END_ROOM  SHIMFILE_END_ROOM
 
-/* Before the text of an end. All zeros: there is none. */
+/* Before the text of an end. All zeros: there is none, and nothing was started. */
 struct end_head {
     uint32_t len;
     uint32_t check; /* of what follows: what is not whole is not there */
+    uint32_t is_started;
 };
 
 #define END_BYTES_MAX (END_ROOM - sizeof(struct end_head))
@@ -227,7 +228,8 @@ static uint32_t checksum(const char *bytes, size_t len)
 static int put_end(const char *dir, const struct kv *kv, struct mlq_err *err)
 {
     char page[END_ROOM] = {0};
-    const struct end_head head = {.len = (uint32_t)kv->len, .check = checksum(kv->data, kv->len)};
+    const struct end_head head = {
+        .len = (uint32_t)kv->len, .check = checksum(kv->data, kv->len), .is_started = 1};
     MLQ_ASSERT(kv->len <= END_BYTES_MAX);
     memcpy(page, &head, sizeof head);
     if (kv->len > 0) {
@@ -339,6 +341,40 @@ int shimfile_load_end(const char *dir, struct shimfile_end *end, struct mlq_err 
     }
     return rc;
 }
+
+/* ---- The start ---- */
+
+static bool get_head(int fd, struct end_head *head)
+{
+    *head = (struct end_head){0};
+    return pread(fd, head, sizeof *head, 0) == (ssize_t)sizeof *head;
+}
+
+int shimfile_note_start(int fd, struct mlq_err *err)
+{
+    struct end_head head;
+    if (!get_head(fd, &head) || head.is_started != 0) {
+        return mlq_fail(err, MLQ_EEXIST, "this attempt was started before, or is over");
+    }
+    head.is_started = 1;
+    return pwrite(fd, &head, sizeof head, 0) == (ssize_t)sizeof head
+               ? MLQ_OK
+               : mlq_fail(err, MLQ_EIO, "write %s: %s", SHIMFILE_STATE, strerror(errno));
+}
+
+bool shimfile_was_started(const char *dir)
+{
+    struct end_head head = {0};
+    int fd;
+    if (open_state(dir, O_RDONLY, &fd, NULL) != MLQ_OK) {
+        return false;
+    }
+    bool was = get_head(fd, &head) && head.is_started != 0;
+    close(fd);
+    return was;
+}
+
+/* ---- The lock ---- */
 
 int shimfile_lock(const char *dir, int *fd, struct mlq_err *err)
 {

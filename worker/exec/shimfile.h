@@ -6,12 +6,12 @@
  *     state         one file (mode 0600: it holds the task's environment) for three things:
  *                   its second page and what follows: worker to shim, what to run and within which
  *                   bounds, and what a worker that is restarted must know;
- *                   its first page, empty until then: shim to worker, how it ended;
+ *                   its first page: shim to worker, that it started, and how it ended;
  *                   its lock (flock), held by the shim as long as it lives. The kernel lets go of it
  *                   with the process, so no process number is ever trusted. Who else holds it is
  *                   sure that no shim runs or will run here
  *     shim.sock     the shim listens here once its worker is gone, see shim.c
- *     log           what the task printed (joblog.h). The first thing that a shim makes
+ *     log           what the task printed (joblog.h)
  *     log.pos       of a long one
  *     metrics       what it reported, for a worker that is restarted (worker/notes.h)
  *     work in out tmp control.sock with.json error.json: the task's side
@@ -85,6 +85,11 @@ int shimfile_load_end(const char *dir, struct shimfile_end *end, struct mlq_err 
 bool shimfile_parse_end(struct mlq_str text, struct shimfile_end *end);
 /* Drops it. MLQ_ENOENT: there was none. */
 int shimfile_forget_end(const char *dir, struct mlq_err *err);
+
+/* The shim, which holds the lock `fd`, is about to start the task. MLQ_EEXIST: it was started before,
+ * or given up for lost: never twice. */
+int shimfile_note_start(int fd, struct mlq_err *err);
+bool shimfile_was_started(const char *dir);
 
 /* Takes the lock: *fd is held until it is closed. MLQ_EAGAIN: a shim lives there. */
 int shimfile_lock(const char *dir, int *fd, struct mlq_err *err);

@@ -20,7 +20,6 @@
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
 #include "worker/exec/cgroup.h"
-#include "worker/exec/joblog.h"
 #include "worker/exec/nursery.h"
 #include "worker/exec/tree.h"
 #include "worker/exec/unixsock.h"
@@ -147,12 +146,10 @@ static void end_without_journal(struct shimlink *link)
 {
     struct shimfile_end result = {
         .cause = WORKER_CAUSE_NODE, .exit_code = -1, .ended_us = mlq_clock_wall_us()};
-    char *log = mlq_fs_join(link->dir, JOBLOG_FILE); /* the first thing that a shim makes */
-    bool was_started = mlq_fs_exists(log);
-    mlq_free(log);
     (void)snprintf(result.detail, sizeof result.detail, "%s",
-                   was_started ? "its shim was killed"
-                               : "the worker or its nursery of shims stopped before it was started");
+                   shimfile_was_started(link->dir)
+                       ? "its shim was killed"
+                       : "the worker or its nursery of shims stopped before it was started");
     (void)shimfile_save_end(link->dir, &result, NULL); /* a shim that comes late finds it over */
     end(link, &result);
 }
