@@ -99,27 +99,39 @@ static void disconnect(struct shimlink *link)
     }
 }
 
+/* All that waits there. True: the shim hung up. */
+static bool hear(struct shimlink *link, bool *says_started)
+{
+    char text[READ_BYTES];
+    for (;;) {
+        ssize_t got = recv(link->fd, text, sizeof text - 1, MSG_DONTWAIT);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return got == 0 || errno != EAGAIN;
+        }
+        text[got] = '\0'; /* lines are short: none comes in two parts */
+        *says_started = *says_started || strstr(text, "started ") != NULL ||
+                        strstr(text, "running ") != NULL || strstr(text, "stopping ") != NULL;
+    }
+}
+
+/* A shim that ends with a line unread (a lease that came late) leaves its last words and an error on
+ * the socket. libuv calls once for both, with a status, and never again. */
 static void on_readable(uv_poll_t *handle, int status, int events)
 {
     struct shimlink *link = handle->data;
-    (void)status;
+    bool says_started = false;
     (void)events;
-    char text[READ_BYTES];
-    ssize_t got = recv(link->fd, text, sizeof text - 1, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-        return;
-    }
-    if (got <= 0) {
-        disconnect(link);
-        look(link);
-        return;
-    }
-    text[got] = '\0';
-    bool says_so = strstr(text, "started ") != NULL || strstr(text, "running ") != NULL ||
-                   strstr(text, "stopping ") != NULL; /* lines are short: none comes in two parts */
-    if (says_so && !link->is_started) {
+    bool is_gone = hear(link, &says_started) || status != 0;
+    if (says_started && !link->is_started) {
         link->is_started = true;
         link->callbacks.started(link->callbacks.context);
+    }
+    if (is_gone) {
+        disconnect(link);
+        look(link);
     }
 }
 
