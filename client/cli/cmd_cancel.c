@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "client/cli/cmd.h"
-#include "client/cli/session.h"
+#include "client/cli/eachjob.h"
 
 #define ASK_ABOVE 10
 
@@ -21,9 +21,18 @@ const char cmd_cancel_help[] =
     "  --reason TEXT  is recorded with it\n"
     "  -y, --yes      do not ask when there are more than 10 jobs\n";
 
-static bool is_sure(const struct session *session, size_t count)
+struct cancel {
+    const char *reason;
+    bool is_sure;
+};
+
+static bool is_confirmed(const struct session *session, const void *context, size_t count)
 {
+    const struct cancel *cancel = context;
     char answer[16] = "";
+    if (count <= ASK_ABOVE || cancel->is_sure) {
+        return true;
+    }
     if (!isatty(STDIN_FILENO)) {
         fprintf(stderr, "mlq %s: %zu jobs: without a terminal that needs -y\n", session->verb,
                 count);
@@ -33,43 +42,23 @@ static bool is_sure(const struct session *session, size_t count)
     return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
+static int ask(struct session *session, const void *context, uint64_t job, struct mlq_str *answer,
+               struct mlq_err *err)
+{
+    const struct cancel *cancel = context;
+    (void)answer;
+    return mlq_client_cancel(session->client, job, mlq_str_from(cancel->reason), err);
+}
+
 int cmd_cancel(int argc, char **argv)
 {
-    struct session session = {.verb = "cancel"};
-    const char *reason = "";
-    bool sure = false;
+    struct cancel cancel = {.reason = ""};
     const struct args_option own[] = {
-        {.name = "reason", .kind = ARGS_TEXT, .value = &reason},
-        {.name = "yes", .letter = 'y', .kind = ARGS_FLAG, .value = &sure},
+        {.name = "reason", .kind = ARGS_TEXT, .value = &cancel.reason},
+        {.name = "yes", .letter = 'y', .kind = ARGS_FLAG, .value = &cancel.is_sure},
         {0},
     };
-    uint64_t *jobs;
-    size_t count = 0;
-    int code = session_parse(&session, own, argc, argv);
-    if (code != CMD_OK) {
-        return code;
-    }
-    code = session_open(&session);
-    if (code == CMD_OK) {
-        code = session_jobs(&session, 0, &jobs, &count);
-    }
-    if (code == CMD_OK && count > ASK_ABOVE && !sure && !is_sure(&session, count)) {
-        code = CMD_REFUSED;
-        count = 0;
-    }
-    for (size_t i = 0; code != CMD_USAGE && i < count; i++) {
-        struct mlq_err err = MLQ_ERR_INIT;
-        char id[24];
-        (void)snprintf(id, sizeof id, "%llu", (unsigned long long)jobs[i]);
-        if (mlq_client_cancel(session.client, jobs[i], mlq_str_from(reason), &err) != MLQ_OK) {
-            code = session_fail(&session, id, &err); /* the others are cancelled all the same */
-        } else if (session.json) {
-            printf("{\"schema\": \"mlq/v1\", \"id\": \"%s\"}\n", id);
-        } else {
-            printf("%s\n", id);
-        }
-    }
-    code = session_finish(&session, code);
-    session_close(&session);
-    return code;
+    const struct eachjob verb = {
+        .verb = "cancel", .own = own, .context = &cancel, .is_confirmed = is_confirmed, .ask = ask};
+    return eachjob_run(&verb, argc, argv);
 }

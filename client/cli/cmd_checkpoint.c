@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "client/cli/cmd.h"
-#include "client/cli/session.h"
+#include "client/cli/eachjob.h"
 
 const char cmd_checkpoint_help[] =
     "  mlq checkpoint last\n"
@@ -38,37 +38,22 @@ static void print(const struct session *session, const char *id, struct mlq_str 
     json_decref(document);
 }
 
+static int ask(struct session *session, const void *context, uint64_t job, struct mlq_str *answer,
+               struct mlq_err *err)
+{
+    const char *const *stage = context;
+    return mlq_client_checkpoint(session->client, job, mlq_str_from(*stage), session->region,
+                                 answer, err);
+}
+
 int cmd_checkpoint(int argc, char **argv)
 {
-    struct session session = {.verb = "checkpoint"};
     const char *stage = "";
     const struct args_option own[] = {
         {.name = "stage", .kind = ARGS_TEXT, .value = &stage},
         {0},
     };
-    uint64_t *jobs;
-    size_t count = 0;
-    int code = session_parse(&session, own, argc, argv);
-    if (code != CMD_OK) {
-        return code;
-    }
-    code = session_open(&session);
-    if (code == CMD_OK) {
-        code = session_jobs(&session, 0, &jobs, &count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct mlq_err err = MLQ_ERR_INIT;
-        struct mlq_str json;
-        char id[24];
-        (void)snprintf(id, sizeof id, "%llu", (unsigned long long)jobs[i]);
-        if (mlq_client_checkpoint(session.client, jobs[i], mlq_str_from(stage), session.region,
-                                  &json, &err) != MLQ_OK) {
-            code = session_fail(&session, id, &err);
-        } else {
-            print(&session, id, json);
-        }
-    }
-    code = session_finish(&session, code);
-    session_close(&session);
-    return code;
+    const struct eachjob verb = {
+        .verb = "checkpoint", .own = own, .context = &stage, .ask = ask, .print = print};
+    return eachjob_run(&verb, argc, argv);
 }

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  */
-#include <stdio.h>
-
 #include "client/cli/cmd.h"
-#include "client/cli/session.h"
+#include "client/cli/eachjob.h"
 
 const char cmd_retry_help[] = "  mlq retry 12\n"
                               "  mlq retry state=failed\n"
@@ -15,32 +13,15 @@ const char cmd_retry_help[] = "  mlq retry 12\n"
     "its id:\n"
     "`mlq wait JOB` waits for it as before.\n";
 
+static int ask(struct session *session, const void *context, uint64_t job, struct mlq_str *answer,
+               struct mlq_err *err)
+{
+    (void)context;
+    (void)answer;
+    return mlq_client_retry(session->client, job, err);
+}
+
 int cmd_retry(int argc, char **argv)
 {
-    struct session session = {.verb = "retry"};
-    uint64_t *jobs;
-    size_t count = 0;
-    int code = session_parse(&session, NULL, argc, argv);
-    if (code != CMD_OK) {
-        return code;
-    }
-    code = session_open(&session);
-    if (code == CMD_OK) {
-        code = session_jobs(&session, 0, &jobs, &count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct mlq_err err = MLQ_ERR_INIT;
-        char id[24];
-        (void)snprintf(id, sizeof id, "%llu", (unsigned long long)jobs[i]);
-        if (mlq_client_retry(session.client, jobs[i], &err) != MLQ_OK) {
-            code = session_fail(&session, id, &err);
-        } else if (session.json) {
-            printf("{\"schema\": \"mlq/v1\", \"id\": \"%s\"}\n", id);
-        } else {
-            printf("%s\n", id);
-        }
-    }
-    code = session_finish(&session, code);
-    session_close(&session);
-    return code;
+    return eachjob_run(&(struct eachjob){.verb = "retry", .ask = ask}, argc, argv);
 }
