@@ -117,9 +117,10 @@ struct store_batch {
 
 /* ---- Loading: the record as a series of callbacks -------------------------------------------- */
 
-/* Slices live only during the call. Order: header, workers, keys, then per job ascending: the job,
- * its artifacts and metrics (latest value per stage, index and name; only of attempts of which no rank has
- * failed: they succeeded or still run), then all facts of all loaded jobs in committed order, then done. */
+/* Slices live only during the call. Order: header, workers, keys by job, then per job ascending:
+ * the job, its artifacts and metrics (latest value per stage, index and name; only of attempts of
+ * which no rank has failed: they succeeded or still run), then all facts of all loaded jobs in
+ * committed order, then done. */
 struct store_loader {
     void *context;
     void (*header)(void *context, uint64_t highest_job, uint32_t highest_worker);

@@ -542,6 +542,30 @@ static void load_metrics(const struct store_mem_rows *rows, uint64_t job,
     mlq_free(picks);
 }
 
+static int by_id(const void *a, const void *b)
+{
+    const uint64_t *x = a;
+    const uint64_t *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static void load_keys(const struct store_mem_rows *rows, int64_t since_us,
+                      const struct store_loader *loader)
+{
+    uint64_t *ids = mlq_alloc_array(rows->job_count + 1, sizeof *ids);
+    for (size_t i = 0; i < rows->job_count; i++) {
+        ids[i] = rows->jobs[i].job.id;
+    }
+    qsort(ids, rows->job_count, sizeof *ids, by_id);
+    for (size_t i = 0; i < rows->job_count; i++) {
+        const struct store_job *job = &find_job(rows, ids[i])->job;
+        if (job->idempotency_key.len > 0 && job->submitted_us >= since_us) {
+            loader->key(loader->context, job->idempotency_key, job->id);
+        }
+    }
+    mlq_free(ids);
+}
+
 static void load_head(const struct store_mem_rows *rows, int64_t keys_since_us,
                       const struct store_loader *loader)
 {
@@ -555,19 +579,7 @@ static void load_head(const struct store_mem_rows *rows, int64_t keys_since_us,
         struct store_worker worker = rows->workers[i];
         loader->worker(loader->context, &worker);
     }
-    for (size_t i = 0; i < rows->job_count; i++) {
-        struct store_job job = rows->jobs[i].job;
-        if (job.idempotency_key.len > 0 && job.submitted_us >= keys_since_us) {
-            loader->key(loader->context, job.idempotency_key, job.id);
-        }
-    }
-}
-
-static int by_id(const void *a, const void *b)
-{
-    const uint64_t *x = a;
-    const uint64_t *y = b;
-    return (*x > *y) - (*x < *y);
+    load_keys(rows, keys_since_us, loader);
 }
 
 static bool is_wanted(const struct store_mem_rows *rows, uint64_t id, uint64_t only)

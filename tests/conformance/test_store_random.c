@@ -4,6 +4,10 @@
  * One random sequence of verbs on three records: PostgreSQL, store_mem, and the record of the
  * simulator (tests/sim/sim_record.h). They must take and refuse the same batches, give the same
  * epochs, and load the same rows: what the simulator proves rests on that.
+ *
+ * More of it, of other seeds, under MLQ_SOURCE_DIR=. (ctest gives it 8 seeds of 200 verbs):
+ *   MLQ_RANDOM_FIRST=100 MLQ_RANDOM_SEEDS=50 MLQ_RANDOM_VERBS=300
+ * build/asan/tests/test_store_random
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -23,8 +27,8 @@
 #include "tests/support/pg_cluster.h"
 
 #define LEASE_NS    (1500 * MLQ_NS_PER_MS)
-#define SEEDS       4
-#define VERBS       120 /* of one seed */
+#define SEEDS       8
+#define VERBS       200 /* of one seed */
 #define ROWS_MAX    4   /* of one batch */
 #define ATTEMPTS    64  /* that later rows are about */
 #define MODEL_SCALE INT64_C(1000000000000)
@@ -268,6 +272,25 @@ static struct sim_row any_row(struct world *world, bool may_submit)
     return news(world, dice < 85 ? FACT_STARTED : FACT_ENDED);
 }
 
+/* Nobody says that a rank started whose end is known; the ledger of PostgreSQL's store does not
+ * know it any more, and calls it a repetition. */
+static bool is_late_start(const struct world *world, const struct sim_row *rows, uint32_t count)
+{
+    const struct core_fact *fact = &rows[count - 1].fact;
+    if (fact->kind != FACT_STARTED) {
+        return false;
+    }
+    for (uint32_t i = 0; i < world->model.row_count + count - 1; i++) {
+        const struct core_fact *old = i < world->model.row_count
+                                          ? &world->model.rows[i].fact
+                                          : &rows[i - world->model.row_count].fact;
+        if (old->kind == FACT_ENDED && old->attempt == fact->attempt && old->rank == fact->rank) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- Verbs ---- */
 
 static int put(struct world *world, uint32_t store, const struct sim_row *rows, uint32_t count)
@@ -313,7 +336,9 @@ static void commit(struct world *world)
     memcpy(known, world->known, sizeof known);
     for (uint32_t i = 0; i < count; i++) {
         /* Jobs come before what is said of them. */
-        rows[i] = any_row(world, i == 0 || rows[i - 1].fact.kind == FACT_JOB_SUBMITTED);
+        do {
+            rows[i] = any_row(world, i == 0 || rows[i - 1].fact.kind == FACT_JOB_SUBMITTED);
+        } while (is_late_start(world, rows, i + 1));
         rows[i].wall_ns = ++world->now_us * 1000;
     }
     int rc[STORES];
@@ -401,14 +426,29 @@ static char *model_gist(const struct sim_record *model, uint64_t only)
     return text;
 }
 
+/* The first line that differs: a dump is long. */
+static void assert_same(const struct world *world, const char *who, const char *a, const char *b)
+{
+    while (*a != '\0' || *b != '\0') {
+        size_t a_len = strcspn(a, "\n");
+        size_t b_len = strcspn(b, "\n");
+        if (a_len != b_len || memcmp(a, b, a_len) != 0) {
+            fail_msg("seed %u, verb %u, %s:\n%.*s\n%.*s", world->seed, world->verb, who, (int)a_len,
+                     a, (int)b_len, b);
+        }
+        a += a_len + (a[a_len] == '\n' ? 1 : 0);
+        b += b_len + (b[b_len] == '\n' ? 1 : 0);
+    }
+}
+
 static void load(struct world *world, uint64_t job)
 {
     const char *pg = suite_load(client_of(world, PG), job);
     const char *mem = suite_load(client_of(world, MEM), job);
-    assert_string_equal(pg, mem);
+    assert_same(world, "PostgreSQL, then store_mem", pg, mem);
     char *real = gist(pg);
     char *model = model_gist(&world->model, job);
-    assert_string_equal(real, model);
+    assert_same(world, "the stores, then the simulator", real, model);
     mlq_free(real);
     mlq_free(model);
 }
@@ -418,6 +458,9 @@ static void load(struct world *world, uint64_t job)
 static void supersede(struct world *world)
 {
     struct sim_row row = any_row(world, true);
+    while (row.fact.job == 0) { /* news of nothing: that is refused before it is sent */
+        row = any_row(world, true);
+    }
     uint32_t old = world->leader;
     uint32_t old_epoch = world->model_epoch;
     world->model_ns += 2 * MODEL_SCALE;
@@ -434,7 +477,7 @@ static void supersede(struct world *world)
     world->leader = 1 - old;
 }
 
-static void run_seed(uint32_t seed)
+static void run_seed(uint32_t seed, uint32_t verbs)
 {
     struct world *world = mlq_alloc(sizeof *world);
     world->seed = seed;
@@ -447,7 +490,7 @@ static void run_seed(uint32_t seed)
         }
     }
     elect(world, 0);
-    for (world->verb = 0; world->verb < VERBS; world->verb++) {
+    for (world->verb = 0; world->verb < verbs; world->verb++) {
         uint64_t dice = below(world, 100);
         if (dice < 80) {
             commit(world);
@@ -472,11 +515,20 @@ static void run_seed(uint32_t seed)
     mlq_free(world);
 }
 
+static uint32_t asked(const char *variable, uint32_t usual)
+{
+    uint64_t number;
+    const char *text = getenv(variable);
+    return text != NULL && mlq_str_u64(mlq_str_from(text), &number) ? (uint32_t)number : usual;
+}
+
 static void test_three_records_are_one(void **state)
 {
     (void)state;
-    for (uint32_t seed = 1; seed <= SEEDS; seed++) {
-        run_seed(seed);
+    uint32_t first = asked("MLQ_RANDOM_FIRST", 1);
+    uint32_t verbs = asked("MLQ_RANDOM_VERBS", VERBS);
+    for (uint32_t i = 0; i < asked("MLQ_RANDOM_SEEDS", SEEDS); i++) {
+        run_seed(first + i, verbs);
     }
 }
 
