@@ -106,22 +106,38 @@ backend_of() { # CONNECTION of the scheduler
 
 live_jobs() { mlq status --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["cluster"]["jobs"])'; }
 
-@test "a submit that was sent and not answered exits with 7, though nobody is reached any more" {
+# A submit that is in the scheduler's memory alone, since its commit hangs: $submit is its pid.
+submit_in_vain() { # KEY
     journal=$(backend_of journal)
     before=$(live_jobs)
-    kill -STOP "$journal" # the commit hangs: the job is in the scheduler's memory alone
-    mlq submit -q --idempotency-key sent-once -- true >out 2>err 3>&- &
+    kill -STOP "$journal"
+    mlq submit -q --idempotency-key "$1" -- true >out 2>err 3>&- &
     submit=$!
     await 30 eval "[ \$(live_jobs) -gt $before ]"
-    kill -9 "$(pid_of scheduler)"
-    kill -CONT "$journal"
+}
+
+# Nobody can say what became of it; the same submit again is one job.
+outcome_unknown() { # KEY
     status=0
     wait $submit || status=$?
     cat err
     [ "$status" = 7 ]
-    grep -q 'with --idempotency-key sent-once is safe' err
+    grep -q "with --idempotency-key $1 is safe" err
     mlq up
-    job=$(mlq submit -q --idempotency-key sent-once -- true)
+    job=$(mlq submit -q --idempotency-key "$1" -- true)
     mlq wait "$job" --timeout 60s
-    [ "$(mlq submit -q --idempotency-key sent-once -- true)" = "$job" ]
+    [ "$(mlq submit -q --idempotency-key "$1" -- true)" = "$job" ]
+}
+
+@test "a submit that was sent and not answered exits with 7, though nobody is reached any more" {
+    submit_in_vain sent-once
+    kill -9 "$(pid_of scheduler)"
+    kill -CONT "$journal"
+    outcome_unknown sent-once
+}
+
+@test "PostgreSQL dies while a submit waits for it: exit 7 (6 is for what comes later: 43-setting-up.bats)" {
+    submit_in_vain no-disk
+    kill -9 "$(pid_of postgres)" "$journal"
+    outcome_unknown no-disk
 }
