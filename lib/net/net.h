@@ -99,7 +99,9 @@ struct net_refusals {
      * and never too many. */
     uint64_t handshakes;
     uint64_t not_enrolled;
-    uint64_t malformed; /* too large, too deep, truncated, not UTF-8 */
+    /* Too much in it, too deep, truncated, not UTF-8. A frame larger than LIMIT_FRAME_TO_SERVER_BYTES is not among
+     * them: libzmq ends its connection, and its monitor says of that what it says of every connection that ends. */
+    uint64_t malformed;
     uint64_t version;
     uint64_t wrong_role;
 };
