@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 
-from gang import Failure, Gang
+from gang import Failure, Gang, Unavailable
 
 ROWS = {"train": 403, "validation": 300}  # no multiples of a batch
 COMMON = {"seed": 3, "shards": 8}
@@ -348,7 +348,7 @@ EVENTS = {
 
 
 def check(place, training, name, ranks):
-    """None when all is well, else what is wrong."""
+    """None when all is well, else what is wrong; Unavailable when it cannot be tried here."""
     gang, ends = None, {}
     try:
         gang, ends = EVENTS[name][0](place, training, ranks)
@@ -365,6 +365,8 @@ def check(place, training, name, ranks):
         place.recoveries += [gang.recovery_s()] if gang.recovery_s() is not None else []
     except Failure as failure:
         return str(failure)
+    except Unavailable as reason:
+        return reason
     return None
 
 
@@ -407,6 +409,9 @@ def main():
         start, good, all_runs = time.time(), 0, 0
         for count in [r for r in ranks for _ in range(options.repeat)]:
             what = check(place, training, name, count)
+            if isinstance(what, Unavailable):
+                print(f"| {training} | {name} | {count} | left out: {what} | |")
+                continue
             all_runs += 1
             good += what is None
             if what is not None:

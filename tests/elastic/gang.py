@@ -6,6 +6,7 @@ by the caller, with Gang.when."""
 import contextlib
 import ctypes
 import datetime
+import errno
 import json
 import os
 import re
@@ -25,6 +26,10 @@ FLIGHT_PHASES = "load wait meet share compute exchange apply validate checkpoint
 
 class Failure(Exception):
     pass
+
+
+class Unavailable(Exception):
+    """This machine does not let it be done."""
 
 
 class Member:
@@ -231,15 +236,17 @@ class Gang:
 
     def run(self, limit_s=120):
         deadline = time.monotonic() + limit_s
-        while any(member.lives() for member in self.members):
-            if time.monotonic() > deadline:
-                where = ", ".join(f"{m.number}: {m.now()}" for m in self.members if m.lives())
-                for member in self.members:
-                    member.kill()
-                raise Failure(f"not at its end after {limit_s} s: {where}")
-            for key, _ in self.selector.select(MOVE_ON_S):
-                key.data()
-            self.obey()
+        try:
+            while any(member.lives() for member in self.members):
+                if time.monotonic() > deadline:
+                    where = ", ".join(f"{m.number}: {m.now()}" for m in self.members if m.lives())
+                    raise Failure(f"not at its end after {limit_s} s: {where}")
+                for key, _ in self.selector.select(MOVE_ON_S):
+                    key.data()
+                self.obey()
+        finally:
+            for member in self.members:
+                member.kill()
         return self
 
     # ---- What the members say ----
@@ -307,6 +314,8 @@ class Gang:
             if remote not in others:
                 continue
             fd = libc.syscall(SYS_PIDFD_GETFD, one.pidfd, number, 0)
+            if fd < 0 and ctypes.get_errno() in (errno.EPERM, errno.ENOSYS):
+                raise Unavailable("pidfd_getfd is not allowed here")
             if fd >= 0:
                 with socket.socket(fileno=fd) as taken:
                     with contextlib.suppress(OSError):
