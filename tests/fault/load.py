@@ -41,7 +41,7 @@ def stage(work, seconds, child=False, **more):
 
 def one_task(work, rng):
     short, long, longer = (0.05, 1), (3, 7), (14, 20)  # the last goes on when its worker has been given up
-    seconds = rng.uniform(*rng.choices((short, long, longer), (8, 2, 1))[0])
+    seconds = rng.uniform(*rng.choices((short, long, longer), (6, 2, 3))[0])
     return {"main": stage(work, seconds, child=rng.random() < 0.3)}
 
 
