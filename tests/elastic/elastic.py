@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 
-from gang import Failure, Gang, Unavailable
+from gang import Failure, Gang, Unavailable, kept_environment
 
 ROWS = {"train": 403, "validation": 300}  # no multiples of a batch
 COMMON = {"seed": 3, "shards": 8}
@@ -56,8 +56,8 @@ class Place:
         with_path = output + ".with.json"
         with open(with_path, "w") as file:
             json.dump(parameters, file)
-        keep = {k: v for k, v in os.environ.items() if k.startswith(("PATH", "ASAN_", "UBSAN_", "LSAN_", "TSAN_"))}
-        keep |= {"MLQ_WITH": with_path, "MLQ_OUTPUT": output, "OPENBLAS_NUM_THREADS": "1", **environment}
+        keep = kept_environment()
+        keep |= {"PATH": os.environ["PATH"], "MLQ_WITH": with_path, "MLQ_OUTPUT": output, "OPENBLAS_NUM_THREADS": "1", **environment}
         done = subprocess.run([self.program, op], env=keep, capture_output=True, text=True)
         if done.returncode != 0:
             raise Failure(f"{op}: exit {done.returncode}: {done.stderr[-2000:]}")
@@ -401,8 +401,10 @@ def main():
     parser.add_argument("--ranks", default="1,2,3,4,8", type=lambda text: [int(x) for x in text.split(",")])
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--collectives", default="gloo", choices=["gloo", "nccl"], help="nccl: all ranks on one GPU")
     options = parser.parse_args()
     place = Place(options)
+    COMMON["collectives"] = options.collectives
     print(f"seed {options.seed}\n\n| training | what happens | ranks | same model | seconds |\n|---|---|---|---|---|")
     failures = []
     for training, name, ranks in plan(options):

@@ -32,6 +32,19 @@ class Unavailable(Exception):
     """This machine does not let it be done."""
 
 
+def kept_environment():
+    """What the sanitizers, and libraries in unusual places, need."""
+    return {k: v for k, v in os.environ.items() if k.startswith(("ASAN_", "UBSAN_", "LSAN_", "TSAN_", "LD_LIBRARY_"))}
+
+
+def machine_of_its_own(gang, number):
+    """Several ranks on one GPU: each says that it is another machine (tests/unit/test_nccl_gpu.c)."""
+    if gang.parameters.get("collectives") != "nccl":
+        return {}
+    return {"NCCL_HOSTID": f"mlq-{gang.attempt}-{number}", "NCCL_IB_DISABLE": "1", "NCCL_NVLS_ENABLE": "0",
+            "NCCL_MAX_CTAS": "2", "NCCL_SOCKET_IFNAME": "lo"}
+
+
 class Member:
     def __init__(self, gang, number):
         self.gang = gang
@@ -55,7 +68,8 @@ class Member:
             "MLQ_ELASTIC": "1..8", "RANK": str(number),
         }
         environment.update(gang.inputs)
-        environment.update({k: v for k, v in os.environ.items() if k.startswith(("ASAN_", "UBSAN_", "LSAN_", "TSAN_"))})
+        environment.update(machine_of_its_own(gang, number))
+        environment.update(kept_environment())
         with open(self.log_path, "w") as log:
             self.process = subprocess.Popen([gang.program, "train.native"], env=environment, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, cwd=self.folder)
