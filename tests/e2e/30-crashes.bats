@@ -28,28 +28,28 @@ finished_once() {
 
 @test "promise 3: a task survives kill -9 of the scheduler and is adopted" {
     long_job
-    kill -9 "$(pid_of scheduler)"
+    kill_daemons scheduler
     mlq up
     finished_once
 }
 
 @test "promise 3: a task survives kill -9 of PostgreSQL" {
     long_job
-    kill -9 "$(pid_of postgres)"
+    kill_daemons postgres
     mlq up
     finished_once
 }
 
 @test "promise 3: a task survives kill -9 of its worker and is adopted" {
     long_job
-    kill -9 "$(pid_of w1)" "$(pid_of w2)"
+    kill_daemons w1 w2
     mlq up
     finished_once
 }
 
 @test "promise 3: a task that ends while its worker is dead is not run again" {
     long_job
-    kill -9 "$(pid_of w1)" "$(pid_of w2)"
+    kill_daemons w1 w2
     touch "$gate"
     mlq up
     finished_once
@@ -57,7 +57,7 @@ finished_once() {
 
 @test "promise 1: what was accepted just before kill -9 of everything is done after" {
     ids=$(for i in 1 2 3 4 5; do mlq submit -q -- true; done)
-    kill -9 "$(pid_of scheduler)" "$(pid_of postgres)" "$(pid_of w1)" "$(pid_of w2)"
+    kill_daemons scheduler postgres w1 w2
     mlq up
     for id in $ids; do
         mlq wait "$id" --timeout 120s
@@ -68,11 +68,11 @@ finished_once() {
 @test "promise 2: a pipeline in the middle of which everything is killed ends with one result" {
     job=$(mlq submit "$MLQ_SOURCE_DIR/examples/digits/pipeline.yaml" -q --set epochs=60)
     await 60 sh -c "mlq metrics $job --stage train --json | grep -q val_loss"
-    kill -9 "$(pid_of scheduler)"
+    kill_daemons scheduler
     mlq up
-    kill -9 "$(pid_of w1)"
+    kill_daemons w1
     mlq up
-    kill -9 "$(pid_of postgres)"
+    kill_daemons postgres
     mlq up
     mlq wait "$job" --timeout 240s
     [ "$(state_of "$job")" = succeeded ]
@@ -131,7 +131,7 @@ outcome_unknown() { # KEY
 
 @test "a submit that was sent and not answered exits with 7, though nobody is reached any more" {
     submit_in_vain sent-once
-    kill -9 "$(pid_of scheduler)"
+    kill_daemons scheduler
     kill -CONT "$journal"
     outcome_unknown sent-once
 }

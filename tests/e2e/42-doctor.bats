@@ -72,7 +72,7 @@ mend() { # NAME: does what is said to mend it
 }
 
 @test "a worker that died" {
-    kill -9 "$(pid_of w2)"
+    kill_daemons w2
     await 10 sh -c "mlq doctor -q | grep -qx 'process w2'"
     wrong 'process w2' "died (killed, or the machine went down): $MLQ_HOME/logs/w2.log"
     run mlq up --check

@@ -23,7 +23,7 @@ says() { # EXIT TEXT COMMAND...
 @test "the scheduler does not run: exit 6, the address, the way out; nothing was sent" {
     endpoint=$(of_cluster endpoint)
     before=$(mlq ls -q | wc -l)
-    kill -9 "$(pid_of scheduler)"
+    kill_daemons scheduler
     says 6 "mlq submit: command line: no scheduler reached at $endpoint: nothing listens there
   is the cluster up? \`mlq status\` tells, \`mlq up --home $MLQ_HOME\` starts it" mlq submit -- true
     says 6 "mlq status: no scheduler reached at $endpoint: nothing listens there" mlq status
@@ -37,7 +37,7 @@ times_deposed() { grep -c ' leader.deposed ' "$MLQ_HOME/logs/scheduler.log" || t
 # A scheduler that has noticed closes its port: nothing can be sent. What it got before that is 7: 30-crashes.bats.
 @test "PostgreSQL does not run: exit 6, and mlq up is the way out" {
     before=$(times_deposed)
-    kill -9 "$(pid_of postgres)"
+    kill_daemons postgres
     await 60 eval "[ \$(times_deposed) -gt $before ]"
     run mlq submit -- true
     mlq up # also for the tests that follow, whatever was said

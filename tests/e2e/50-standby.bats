@@ -36,7 +36,7 @@ epoch() { mlq status --json | python3 -c 'import json,sys; print(json.load(sys.s
     await 30 test -s "$gate.starts"
     before=$(epoch)
     ! grep -q leader.elected "$MLQ_SCRATCH_DIR/standby-a.log"
-    kill -9 "$(pid_of scheduler)"
+    kill_daemons scheduler
     await 30 grep -q leader.serving "$MLQ_SCRATCH_DIR/standby-a.log"
     touch "$gate"
     mlq wait "$job" --timeout 60s

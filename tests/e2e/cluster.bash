@@ -27,6 +27,18 @@ pid_of() { # NAME of a daemon: scheduler, postgres, w1, w2
     cut -d' ' -f1 "$MLQ_HOME/pids/$1"
 }
 
+is_gone() { # PID
+    ! grep -q '^State:.[^ZX]' "/proc/$1/status" 2>/dev/null
+}
+
+# kill -9 takes its time on a busy machine, and who starts them again at once finds them there.
+kill_daemons() { # NAME...
+    local name pids=""
+    for name; do pids="$pids $(pid_of "$name")"; done
+    kill -9 $pids
+    for name in $pids; do await 30 is_gone "$name"; done
+}
+
 state_of() { # JOB
     mlq show "$1" --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["job"]["state"])'
 }
