@@ -9,6 +9,7 @@
 #
 # What is new lies in build/fuzz/found/NAME, and an input that fails in build/fuzz/findings/NAME-*: mend
 # what it shows, then keep it in the corpus.
+# A finding ends with 1: libFuzzer's own 77 is what ctest takes for a test that was skipped.
 set -eu
 cd "$(dirname "$0")/../.."
 if ! command -v clang >/dev/null; then
@@ -37,7 +38,7 @@ case ${1:-} in
     name=$1
     mkdir -p "build/fuzz/found/$name" build/fuzz/findings
     exec "build/fuzz/tests/fuzz_$name" -max_total_time="${MLQ_FUZZ_SECONDS:-60}" -timeout=10 \
-        -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 -verbosity=0 \
+        -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 -verbosity=0 -error_exitcode=1 \
         -artifact_prefix="build/fuzz/findings/$name-" \
         "build/fuzz/found/$name" "tests/fuzz/corpus/$name"
     ;;
