@@ -221,6 +221,17 @@ PLAY_NCCL(ncclBroadcast, (const void *from, void *to, size_t count, nccl_type ty
     return NCCL_SUCCESS;
 }
 
+PLAY_NCCL(ncclAllReduce, (const void *from, void *to, size_t count, nccl_type type,
+                          nccl_operation operation, struct ncclComm *comm, nccl_cu_stream stream))
+{
+    (void)comm, (void)stream;
+    if (type != NCCL_FLOAT32 || operation != NCCL_SUM) {
+        return 4;
+    }
+    memmove(to, from, count * sizeof(float));
+    return NCCL_SUCCESS;
+}
+
 PLAY_NCCL(ncclSend, (const void *from, size_t count, nccl_type type, int peer,
                      struct ncclComm *comm, nccl_cu_stream stream))
 {

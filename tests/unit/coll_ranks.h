@@ -8,6 +8,7 @@
 #define MLQ_TESTS_UNIT_COLL_RANKS_H
 
 #include <arpa/inet.h>
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/base/ownership.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
 #include "tests/unit/cm.h"
@@ -171,6 +173,51 @@ static inline int check_alltoall(struct coll_gang gang, struct coll *coll)
     return 0;
 }
 
+/* Number i of rank r: no sum of them is exact, and they differ in size. */
+static inline float summand(uint32_t rank, uint64_t i)
+{
+    return (float)(rank + 1) / (float)(3 + i % 7) * (i % 5 == 0 ? 1000.0f : 1.0f);
+}
+
+/* Sums that are right, and the same bits on each rank; and a NaN of one rank is everyone's. */
+static inline int check_allreduce(struct coll_gang gang, struct coll *coll, uint64_t count)
+{
+    float *values = mlq_alloc_array(count + 1, sizeof(float));
+    float *all = mlq_alloc_array(count * gang.size, sizeof(float));
+    struct coll_floats data = {.values = values, .count = count};
+    uint64_t bytes[RANKS_MAX];
+    for (uint64_t i = 0; i < count; i++) {
+        values[i] = summand(gang.rank, i);
+    }
+    values[count] = 77; /* behind the end */
+    CHECK(coll_allreduce(coll, data, LIMIT_NS, NULL) == 0);
+    for (uint64_t i = 0; i < count; i++) {
+        double wanted = 0;
+        for (uint32_t r = 0; r < gang.size; r++) {
+            wanted += (double)summand(r, i);
+        }
+        CHECK(fabs((double)values[i] - wanted) <= 1e-6 * wanted);
+    }
+    CHECK(values[count] == 77);
+    for (uint32_t r = 0; r < gang.size; r++) {
+        bytes[r] = count * sizeof(float);
+    }
+    CHECK(coll_allgather(coll, values, all, bytes, LIMIT_NS, NULL) == 0);
+    for (uint32_t r = 0; r < gang.size && count > 0; r++) {
+        CHECK(memcmp(all + r * count, values, count * sizeof(float)) == 0);
+    }
+    if (count > 0 && gang.rank == gang.size - 1) {
+        values[count / 2] = NAN;
+    }
+    CHECK(coll_allreduce(coll, data, LIMIT_NS, NULL) == 0);
+    for (uint64_t i = 0; i < count; i++) {
+        CHECK(isnan(values[i]) == (i == count / 2));
+    }
+    mlq_free(values);
+    mlq_free(all);
+    return 0;
+}
+
 static inline int move_bytes(struct coll_gang gang)
 {
     struct coll *coll = NULL;
@@ -186,10 +233,14 @@ static inline int move_bytes(struct coll_gang gang)
         CHECK(check_alltoall(gang, coll) == 0);
     }
     CHECK(check_allgather(gang, coll, 7, 3 << 20) == 0); /* a gradient's size */
+    static const uint64_t counts[] = {100, 0, 1, 3, RANKS_MAX + 1, 300007};
+    for (size_t i = 0; i < MLQ_COUNT_OF(counts); i++) {
+        CHECK(check_allreduce(gang, coll, counts[i]) == 0);
+    }
     CHECK(coll_barrier(coll, LIMIT_NS, NULL) == 0);
     struct coll_progress progress;
     coll_progress(coll, &progress);
-    CHECK(progress.calls == 62 && progress.call == NULL);
+    CHECK(progress.calls == 80 && progress.call == NULL);
     coll_close(&coll);
     CHECK(coll == NULL);
     return 0;

@@ -254,6 +254,7 @@ static int go_round(struct coll_gang gang)
 {
     struct coll *coll = NULL;
     uint64_t bytes[RANKS_MAX] = {8, 8, 8, 8}, value = gang.rank, all[RANKS_MAX];
+    float floats[1000] = {0};
     if (coll_open(&gang, LIMIT_NS, &coll, NULL) != 0) {
         return 1;
     }
@@ -263,6 +264,11 @@ static int go_round(struct coll_gang gang)
         }
         int64_t start_ns = mlq_clock_boot_ns();
         int rc = coll_allgather(coll, &value, all, bytes, 2 * MLQ_NS_PER_S, NULL);
+        if (rc == 0) {
+            start_ns = mlq_clock_boot_ns();
+            struct coll_floats data = {.values = floats, .count = MLQ_COUNT_OF(floats)};
+            rc = coll_allreduce(coll, data, 2 * MLQ_NS_PER_S, NULL);
+        }
         if (rc != 0) {
             bool late = mlq_clock_boot_ns() - start_ns > 3 * MLQ_NS_PER_S;
             coll_close(&coll);

@@ -51,6 +51,8 @@ static int compare(void)
         {"ncclRemoteError", NCCL_REMOTE_ERROR, ncclRemoteError},
         {"ncclInProgress", NCCL_IN_PROGRESS, ncclInProgress},
         {"ncclUint8", NCCL_UINT8, ncclUint8},
+        {"ncclFloat32", NCCL_FLOAT32, ncclFloat32},
+        {"ncclSum", NCCL_SUM, ncclSum},
         {"magic", NCCL_CONFIG_MAGIC, config.magic},
         {"version", NCCL_CONFIG_VERSION, NCCL_VERSION(2, 14, 0)},
         {"least version", NCCL_VERSION_LEAST, NCCL_VERSION(2, 19, 1)},

@@ -12,6 +12,7 @@
 #include "lib/base/panic.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
+#include "worker/coll/coll_allreduce.h"
 #include "worker/coll/coll_plugin.h"
 #include "worker/coll/coll_watchdog.h"
 
@@ -20,6 +21,7 @@ struct coll {
     void *state;
     struct coll_watchdog *watchdog; /* NULL where nothing can get stuck */
     struct coll_gang gang;          /* with this gang's cancel_fd */
+    struct coll_allreduce allreduce;
     /* Read and written by other threads: */
     atomic_bool aborted;
     atomic_bool is_open;
@@ -165,6 +167,7 @@ void coll_close(struct coll **coll)
     if (c->gang.cancel_fd >= 0) {
         (void)close(c->gang.cancel_fd);
     }
+    coll_allreduce_fini(&c->allreduce);
     mlq_free(c);
     *coll = NULL;
 }
@@ -241,6 +244,23 @@ int coll_alltoall(struct coll *coll,
                                  err);
     }
     return end_call(coll, "alltoall", rc, err);
+}
+
+int coll_allreduce(struct coll *coll,
+                   struct coll_floats data,
+                   int64_t timeout_ns,
+                   struct mlq_err *err)
+{
+    const struct coll_ops *ops = coll->ops;
+    atomic_fetch_add(&coll->calls, 1);
+    int rc = begin_call(coll, "allreduce", timeout_ns, err);
+    if (rc == 0 && ops->allreduce != NULL) {
+        rc = ops->allreduce(coll->state, data, timeout_ns, err);
+    } else if (rc == 0) {
+        rc = coll_allreduce_by_moves(&coll->allreduce, ops, coll->state, &coll->gang, data,
+                                     timeout_ns, err);
+    }
+    return end_call(coll, "allreduce", rc, err);
 }
 
 void coll_abort(struct coll *coll)

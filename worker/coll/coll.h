@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Collectives of a gang: the ranks of one training move bytes among themselves. Nothing here adds
- * floats; sums are made above, in an order that does not depend on the gang (worker/ml/tree.h), so
- * a backend may move bytes as it likes.
+ * Collectives of a gang: the ranks of one training move bytes among themselves. Sums that must have
+ * the same bits for any gang are made above, in an order of their own (worker/ml/tree.h), so a
+ * backend may move bytes as it likes. Only coll_allreduce adds, and it promises no order.
  *
  * Every call takes a time limit. When a peer is dead or late, or somebody said coll_abort, the call
  * fails (MLQ_ECONN, MLQ_ETIMEOUT, MLQ_ECANCELED), the gang cannot be used again, and the caller
@@ -103,6 +103,19 @@ int coll_alltoall(struct coll *coll,
                   int64_t timeout_ns,
                   struct mlq_err *err);
 
+/* `values` become, on each rank, the sums over all ranks of what was there: the same bits on all
+ * ranks. Which bits depends on the number of ranks and on the backend, and with NCCL on the machine
+ * too: training that must not depend on its ranks adds otherwise. A NaN or an infinity of any rank
+ * reaches all. `count` is the same everywhere and may be 0. After an error the values are lost. */
+struct coll_floats {
+    float *values;
+    uint64_t count;
+};
+int coll_allreduce(struct coll *coll,
+                   struct coll_floats data,
+                   int64_t timeout_ns,
+                   struct mlq_err *err);
+
 /* ---- From another thread, between coll_create or coll_open and coll_close ---- */
 
 /* Somebody knows better than a time limit (the scheduler saw a rank die): the running call and all
@@ -157,6 +170,11 @@ struct coll_ops {
                     const uint64_t *receive_bytes,
                     int64_t timeout_ns,
                     struct mlq_err *err);
+    /* NULL: made of alltoall and allgather (coll_allreduce.h). */
+    int (*allreduce)(void *state,
+                     struct coll_floats data,
+                     int64_t timeout_ns,
+                     struct mlq_err *err);
     void (*abort)(void *state);
     void (*close)(void *state);
 };

@@ -57,10 +57,13 @@ struct ncclComm;
 
 typedef unsigned nccl_result;
 typedef unsigned nccl_type;
+typedef unsigned nccl_operation; /* ncclRedOp_t */
 
 enum nccl_result_value { NCCL_SUCCESS = 0, NCCL_REMOTE_ERROR = 6, NCCL_IN_PROGRESS = 7 };
 
 #define NCCL_UINT8    1u /* ncclUint8 */
+#define NCCL_FLOAT32  7u /* ncclFloat32 */
+#define NCCL_SUM      0u /* ncclSum */
 #define NCCL_ID_BYTES 128
 
 struct nccl_id {
@@ -98,6 +101,9 @@ struct nccl_config {
     X(group_end, ncclGroupEnd, nccl_result, (void))                                                \
     X(broadcast, ncclBroadcast, nccl_result,                                                       \
       (const void *, void *, size_t, nccl_type, int, struct ncclComm *, nccl_cu_stream))           \
+    X(allreduce, ncclAllReduce, nccl_result,                                                       \
+      (const void *, void *, size_t, nccl_type, nccl_operation, struct ncclComm *,                 \
+       nccl_cu_stream))                                                                            \
     X(send, ncclSend, nccl_result,                                                                 \
       (const void *, size_t, nccl_type, int, struct ncclComm *, nccl_cu_stream))                   \
     X(receive, ncclRecv, nccl_result,                                                              \
