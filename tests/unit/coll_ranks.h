@@ -7,13 +7,11 @@
 #ifndef MLQ_TESTS_UNIT_COLL_RANKS_H
 #define MLQ_TESTS_UNIT_COLL_RANKS_H
 
-#include <arpa/inet.h>
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,23 +19,12 @@
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
 #include "tests/unit/cm.h"
+#include "tests/unit/free_port.h"
 #include "worker/coll/coll.h"
 
 #define LIMIT_NS  (20 * MLQ_NS_PER_S)
 #define SHORT_NS  (1 * MLQ_NS_PER_S)
 #define RANKS_MAX 4u
-
-/* A port that was free a moment ago. */
-static inline uint16_t free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
-}
 
 static inline struct coll_gang gang_of(enum coll_kind kind, uint32_t rank, uint32_t size,
                                        uint16_t port)

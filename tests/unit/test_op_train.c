@@ -4,15 +4,10 @@
  * train.native and eval.metrics as processes: the same bits over ranks, stops, kills and damaged
  * checkpoints; what they refuse; and that what is trained predicts.
  */
-#include "tests/unit/op_run.h"
-#include "tests/unit/op_tables.h"
+#include "tests/unit/op_trainings.h"
 
-#include <arpa/inet.h>
-#include <dirent.h>
 #include <jansson.h>
 #include <math.h>
-#include <poll.h>
-#include <sys/socket.h>
 
 #include "lib/artifact/safetensors.h"
 #include "lib/base/ownership.h"
@@ -21,8 +16,6 @@
 #include "worker/ml/model.h"
 #include "worker/op/table.h"
 
-#define TRAIN_ROWS 403u /* no multiple of a batch */
-#define OTHER_ROWS 300u /* more than one chunk of validation */
 #define SMALL      "\"model\": {\"mlp\": {\"hidden\": [16, 8]}}, \"batch\": 64, \"seed\": 3"
 #define QUICK      "{" SMALL ", \"epochs\": 6, \"early_stop\": {\"patience\": 50}}"
 /* It overfits: the best epoch is early, and must come through every stop. */
@@ -40,30 +33,18 @@
     "\"seed\": 5"
 #define CNN_LONG "{" CNN ", \"epochs\": 120, \"early_stop\": {\"patience\": 1000}}"
 
-/* ---- Tables ---- */
-
 static int write_tables(void **state)
 {
     (void)state;
     static const char *const folders[] = {"ckpt",      "ckpt-kill",  "ckpt-gang",
                                           "ckpt-flip", "ckpt-quick", "ckpt-cnn"};
-    for (size_t i = 0; i < MLQ_COUNT_OF(folders); i++) {
-        assert_int_equal(mlq_fs_remove_tree(folders[i], NULL), 0);
-    }
-    op_tables_write("train.safetensors", (struct op_tables_plan){.key = 1000, .rows = TRAIN_ROWS});
-    op_tables_write("validation.safetensors",
-                    (struct op_tables_plan){.key = 2000, .rows = OTHER_ROWS});
-    op_tables_write("test.safetensors", (struct op_tables_plan){.key = 3000, .rows = OTHER_ROWS});
+    op_trainings_prepare(folders, MLQ_COUNT_OF(folders));
     return 0;
 }
 
 static struct op_run training(const char *with, const char *output)
 {
-    return (struct op_run){.op = "train.native",
-                           .with = with,
-                           .output = output,
-                           .train = "train.safetensors",
-                           .validation = "validation.safetensors"};
+    return op_training("train.native", with, output);
 }
 
 /* The model of `with` without ranks, stops or checkpoints. */
@@ -71,43 +52,6 @@ static void train_reference(const char *with, const char *output)
 {
     struct op_run run = training(with, output);
     op_run_expect(&run, 0, NULL);
-}
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
-}
-
-#define RANKS_MAX 4u
-
-struct gang {
-    uint32_t ranks;
-    pid_t pids[RANKS_MAX];
-};
-
-/* Rank 0 writes to `output`, the others to folders of their own that must stay empty. */
-static struct gang start_gang(const char *with, const char *output, const char *checkpoint,
-                              uint32_t ranks)
-{
-    struct gang gang = {.ranks = ranks};
-    uint16_t port = free_port();
-    for (uint32_t rank = 0; rank < ranks; rank++) {
-        char *folder = rank == 0 ? mlq_strdup(output) : mlq_format("%s.rank%u", output, rank);
-        struct op_run run = training(with, folder);
-        run.checkpoint = checkpoint;
-        run.rank = rank;
-        run.ranks = ranks;
-        run.port = port;
-        gang.pids[rank] = op_run_start(&run);
-        mlq_free(folder);
-    }
-    return gang;
 }
 
 /* ---- The same bits ---- */
@@ -143,8 +87,8 @@ static void any_number_of_ranks_gives_the_same_model(void **state)
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(withs); i++) {
         train_reference(withs[i], "out-one");
-        for (uint32_t ranks = 2; ranks <= RANKS_MAX; ranks++) {
-            struct gang gang = start_gang(withs[i], "out-gang", NULL, ranks);
+        for (uint32_t ranks = 2; ranks <= OP_GANG_RANKS_MAX; ranks++) {
+            struct op_gang gang = op_gang_start(withs[i], "out-gang", NULL, ranks);
             for (uint32_t rank = 0; rank < ranks; rank++) {
                 assert_int_equal(op_run_wait(gang.pids[rank]), 0);
             }
@@ -157,40 +101,6 @@ static void any_number_of_ranks_gives_the_same_model(void **state)
 
 /* ---- Stops, kills and checkpoints ---- */
 
-static size_t count_checkpoints(const char *folder, char newest[300])
-{
-    size_t count = 0;
-    newest[0] = '\0';
-    DIR *dir = opendir(folder);
-    if (dir == NULL) {
-        return 0;
-    }
-    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        if (strncmp(entry->d_name, "train-", 6) == 0 && strstr(entry->d_name, ".tmp") == NULL) {
-            count++;
-            if (strcmp(entry->d_name, newest) > 0) {
-                (void)snprintf(newest, 300, "%s", entry->d_name);
-            }
-        }
-    }
-    (void)closedir(dir);
-    return count;
-}
-
-/* Waits until another checkpoint than `before` is there, or the process has ended. */
-static void await_checkpoint(const char *folder, const char *before, pid_t pid)
-{
-    char newest[300];
-    siginfo_t info = {.si_pid = 0};
-    int64_t deadline_ns = mlq_clock_boot_ns() + 30 * MLQ_NS_PER_S;
-    do {
-        assert_true(mlq_clock_boot_ns() < deadline_ns);
-        (void)poll(NULL, 0, 2);
-        (void)count_checkpoints(folder, newest);
-        assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
-    } while (info.si_pid == 0 && (newest[0] == '\0' || strcmp(newest, before) == 0));
-}
-
 /* Runs with `signal` sent after each new checkpoint, at most `times`, then to the end. */
 static void train_interrupted(
     const char *with, const char *folder, const char *output, int with_signal, int times)
@@ -200,10 +110,10 @@ static void train_interrupted(
         char before[300];
         struct op_run run = training(with, output);
         run.checkpoint = folder;
-        (void)count_checkpoints(folder, before);
+        (void)op_trainings_checkpoints(folder, before);
         pid_t pid = op_run_start(&run);
         if (interrupted < times) {
-            await_checkpoint(folder, before, pid);
+            op_trainings_await(folder, before, pid);
             (void)kill(pid, with_signal);
         }
         status = op_run_wait(pid);
@@ -211,7 +121,7 @@ static void train_interrupted(
         if (status != 0) {
             assert_int_equal(status, with_signal == SIGKILL ? 128 + SIGKILL : 75);
         }
-        assert_true(count_checkpoints(folder, before) <= 3);
+        assert_true(op_trainings_checkpoints(folder, before) <= 3);
     }
     assert_int_equal(interrupted, times);
 }
@@ -251,15 +161,11 @@ static void a_killed_cnn_ends_with_the_same_bits(void **state)
 static void a_gang_that_lost_a_rank_ends_with_the_same_bits(void **state)
 {
     (void)state;
-    struct gang gang = start_gang(LONG, "out-lost", "ckpt-gang", 3);
-    await_checkpoint("ckpt-gang", "", gang.pids[0]);
-    assert_int_equal(kill(gang.pids[1], SIGKILL), 0);
-    assert_int_equal(op_run_wait(gang.pids[0]), 75);
-    assert_int_equal(op_run_wait(gang.pids[1]), 128 + SIGKILL);
-    assert_int_equal(op_run_wait(gang.pids[2]), 75);
-    gang = start_gang(LONG, "out-lost", "ckpt-gang", 2); /* and with another size */
-    assert_int_equal(op_run_wait(gang.pids[0]), 0);
-    assert_int_equal(op_run_wait(gang.pids[1]), 0);
+    struct op_gang gang = op_gang_start(LONG, "out-lost", "ckpt-gang", 3);
+    op_trainings_await("ckpt-gang", "", gang.pids[0]);
+    op_gang_lose_one(&gang);
+    gang = op_gang_start(LONG, "out-lost", "ckpt-gang", 2); /* and with another size */
+    op_gang_expect(&gang, 0);
     assert_true(op_run_same_file("out-whole/model.safetensors", "out-lost/model.safetensors"));
 }
 
@@ -268,8 +174,8 @@ static void a_gang_stops_together(void **state)
 {
     (void)state;
     assert_int_equal(mlq_fs_remove_tree("ckpt-gang", NULL), 0);
-    struct gang gang = start_gang(LONG, "out-together", "ckpt-gang", 2);
-    await_checkpoint("ckpt-gang", "", gang.pids[0]);
+    struct op_gang gang = op_gang_start(LONG, "out-together", "ckpt-gang", 2);
+    op_trainings_await("ckpt-gang", "", gang.pids[0]);
     assert_int_equal(kill(gang.pids[1], SIGTERM), 0);
     assert_int_equal(op_run_wait(gang.pids[0]), 75);
     assert_int_equal(op_run_wait(gang.pids[1]), 75);
@@ -286,12 +192,10 @@ static void a_damaged_checkpoint_is_passed_over(void **state)
     struct op_run run = training(LONG, "out-flip");
     run.checkpoint = "ckpt-flip";
     pid_t pid = op_run_start(&run);
-    await_checkpoint("ckpt-flip", "", pid);
-    (void)count_checkpoints("ckpt-flip", newest);
-    await_checkpoint("ckpt-flip", newest, pid);
-    assert_int_equal(kill(pid, SIGTERM), 0);
+    op_trainings_await("ckpt-flip", "", pid);
+    assert_int_equal(kill(pid, SIGTERM), 0); /* it saves another one, of a later step */
     assert_int_equal(op_run_wait(pid), 75);
-    assert_int_equal(count_checkpoints("ckpt-flip", newest), 2);
+    assert_int_equal(op_trainings_checkpoints("ckpt-flip", newest), 2);
     char *path = mlq_fs_join("ckpt-flip", newest);
     op_run_flip_a_bit(path, 5);
     op_run_expect(&run, 0, "train.checkpoint_damaged");
@@ -311,7 +215,7 @@ static void a_checkpoint_of_another_training_is_refused(void **state)
     run.train = "test.safetensors";
     op_run_expect(&run, 1, "other rows");
     /* In a gang rank 0 says so and fails; the others have nothing to say. */
-    struct gang gang = start_gang(LONG, "out-foreign", "ckpt-quick", 2);
+    struct op_gang gang = op_gang_start(LONG, "out-foreign", "ckpt-quick", 2);
     assert_int_equal(op_run_wait(gang.pids[0]), 1);
     assert_int_equal(op_run_wait(gang.pids[1]), 75);
     run.train = "train.safetensors";
@@ -341,14 +245,14 @@ static void classes_are_learned_and_judged(void **state)
     const struct safetensors_tensor *p = safetensors_find(file, "probabilities");
     assert_string_equal(safetensors_metadata(file, "classes"), "[\"disc\",\"ring\",\"star\"]");
     uint32_t correct = 0;
-    for (uint32_t i = 0; i < OTHER_ROWS; i++) {
+    for (uint32_t i = 0; i < OP_TRAININGS_OTHER_ROWS; i++) {
         const double *row = (const double *)p->data + 3 * i;
         assert_true(fabs(row[0] + row[1] + row[2] - 1) < 1e-12);
         int32_t t = ((const int32_t *)truth->data)[i], g = ((const int32_t *)guess->data)[i];
         assert_true(row[g] >= row[0] && row[g] >= row[1] && row[g] >= row[2]);
         correct += t == g;
     }
-    assert_true(fabs(accuracy - (double)correct / OTHER_ROWS) < 1e-12);
+    assert_true(fabs(accuracy - (double)correct / OP_TRAININGS_OTHER_ROWS) < 1e-12);
     safetensors_close(&file);
 }
 
@@ -359,7 +263,7 @@ static void numbers_are_learned_and_judged(void **state)
                     (struct op_tables_plan){.key = 1000, .rows = 900, .numeric_target = true});
     op_tables_write(
         "numbers-test.safetensors",
-        (struct op_tables_plan){.key = 3000, .rows = OTHER_ROWS, .numeric_target = true});
+        (struct op_tables_plan){.key = 3000, .rows = OP_TRAININGS_OTHER_ROWS, .numeric_target = true});
     struct op_run run = {
         .op = "train.native",
         .output = "out-numbers",

@@ -5,8 +5,7 @@
  * what it refuses; and that its model, which eval.metrics reads without XGBoost, predicts what
  * XGBoost said.
  */
-#include "tests/unit/op_run.h"
-#include "tests/unit/op_tables.h"
+#include "tests/unit/op_trainings.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -17,8 +16,6 @@
 #include "lib/sys/clock.h"
 #include "worker/ml/model.h"
 
-#define TRAIN_ROWS 403u
-#define OTHER_ROWS 300u
 #define SAMPLED    "\"subsample\": 0.7, \"colsample_bytree\": 0.5, \"seed\": 3"
 #define QUICK      "{\"rounds\": 12, " SAMPLED "}"
 /* It overfits: the best round is early, and must come through every stop. */
@@ -29,24 +26,14 @@ static int write_tables(void **state)
 {
     (void)state;
     static const char *const folders[] = {"ckpt-stop", "ckpt-kill", "ckpt-flip", "ckpt-quick"};
-    for (size_t i = 0; i < MLQ_COUNT_OF(folders); i++) {
-        assert_int_equal(mlq_fs_remove_tree(folders[i], NULL), 0);
-    }
-    op_tables_write("train.safetensors", (struct op_tables_plan){.key = 1000, .rows = TRAIN_ROWS});
-    op_tables_write("validation.safetensors",
-                    (struct op_tables_plan){.key = 2000, .rows = OTHER_ROWS});
-    op_tables_write("test.safetensors", (struct op_tables_plan){.key = 3000, .rows = OTHER_ROWS});
+    op_trainings_prepare(folders, MLQ_COUNT_OF(folders));
     op_run_set("OMP_NUM_THREADS", "2");
     return 0;
 }
 
 static struct op_run training(const char *with, const char *output)
 {
-    return (struct op_run){.op = "train.xgboost",
-                           .with = with,
-                           .output = output,
-                           .train = "train.safetensors",
-                           .validation = "validation.safetensors"};
+    return op_training("train.xgboost", with, output);
 }
 
 static void train(const char *with, const char *output)
@@ -290,7 +277,7 @@ static void numbers_are_learned_in_their_own_units(void **state)
                     (struct op_tables_plan){.key = 1000, .rows = 900, .numeric_target = true});
     op_tables_write(
         "numbers-test.safetensors",
-        (struct op_tables_plan){.key = 3000, .rows = OTHER_ROWS, .numeric_target = true});
+        (struct op_tables_plan){.key = 3000, .rows = OP_TRAININGS_OTHER_ROWS, .numeric_target = true});
     struct op_run run = training("{\"rounds\": 60, \"learning_rate\": 0.2}", "out-numbers");
     run.train = "numbers.safetensors";
     run.validation = "numbers-test.safetensors";
