@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * What the training loop (op_train_loop.c) is made of: rows that go through the network, the sum of
+ * their gradients over the ranks, and validation.
+ */
+#ifndef MLQ_OP_OP_TRAIN_STEP_H
+#define MLQ_OP_OP_TRAIN_STEP_H
+
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/base/ownership.h"
+#include "worker/op/op_train.h"
+
+/* ---- Rows through the network (op_train_batch.c) ---- */
+
+/* Memory for `rows` rows, gathered in the order of an epoch and changed as the epoch has it. The
+ * kernel calls depend on `rows` alone: with fewer rows the rest is padding. */
+struct op_train_batch;
+MLQ_OWNED_RETURN struct op_train_batch *op_train_batch_create(struct op_train *train, uint32_t rows);
+void op_train_batch_destroy(struct op_train_batch **batch); /* takes NULL, frees, nulls */
+
+/* Part of a step: samples of the training rows, and what a sample's loss is multiplied by. */
+struct op_train_piece {
+    const uint32_t *samples;
+    uint32_t count; /* at most the batch's rows; 0: the gradient is zero */
+    float scale;
+};
+
+/* The piece's gradient at the cursor's epoch into `gradient` [arena_count], and its loss, which is
+ * not scaled. */
+double op_train_batch_run(struct op_train_batch *batch, struct op_train_piece piece,
+                          float *gradient);
+
+/* ---- The gradient of a step, summed over the ranks ---- */
+
+/* What all ranks know behind the exchange of a step. */
+struct op_train_total {
+    float *gradient; /* [arena_count], the summing's own memory, until its next call */
+    double loss;     /* summed over the step's samples */
+    uint32_t leaving; /* ranks that were asked to stop */
+    uint64_t newest;  /* generation that anybody has heard of; 0: the gang has one alone */
+};
+
+/* `run` gets the whole step, and whether this rank was asked to stop; all call it alike. After an
+ * error of a collective nothing of the training's state has changed. */
+struct op_train_sum_ops {
+    void *(*create)(struct op_train *train);
+    void (*destroy)(void *state);
+    int (*run)(void *state, struct op_train_piece step, bool stop, struct op_train_total *total,
+               struct mlq_err *err);
+};
+
+extern const struct op_train_sum_ops op_train_exact_ops;
+
+/* ---- Validation (op_train_validate.c) ---- */
+
+struct op_train_score {
+    double loss;
+    double correct; /* classification */
+    double squared; /* regression: of errors */
+};
+
+/* For op_train_validate; NULL without validation rows. */
+struct net;
+MLQ_OWNED_RETURN struct net *op_train_validate_net(const struct op_train *train);
+
+/* Summed over all validation rows: the same bits on each rank and for any number of them. */
+int op_train_validate(struct op_train *train, struct net *net, struct op_train_score *total,
+                      struct mlq_err *err);
+
+#endif
