@@ -210,8 +210,10 @@ static const struct op_param train_params[] = {
      .help = "epochs without a better val_loss"},
     {.path = "seed", .type = PARAM_INTEGER, .standard = "0", .min = 0, .max = 9007199254740992.0,
      .help = "of the weights and of the order of rows"},
-    {.path = "level", .type = PARAM_CHOICE, .standard = "\"elastic\"", .choices = FILES("elastic", "repeat"),
-     .help = "elastic: ranks go and come while it runs, repeat: all ranks or none; the model is the same"},
+    {.path = "level", .type = PARAM_CHOICE, .standard = "\"elastic\"", .choices = FILES("elastic", "repeat", "fast"),
+     .help = "elastic: ranks go and come while it runs; repeat: all ranks or none. Both give the same model, bit for bit, on "
+             "any number of ranks. fast: all or none, without shards, gradients added in any order: a slightly different "
+             "model on another number of ranks, or from run to run"},
     {.path = "collectives", .type = PARAM_CHOICE, .standard = "\"auto\"", .choices = FILES("auto", "gloo", "nccl"),
      .help = "how bytes move between ranks; nccl: between the GPUs that resources gives to each"},
 };

@@ -291,6 +291,36 @@ static void test_many_epochs(void **state)
     json_decref(epochs);
 }
 
+/* A training whose sums have no order says so beside its curves; one that says nothing is not judged. */
+static void test_levels(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *said;
+        const char *shown;
+    } cases[] = {
+        {"{\"level\": \"fast\", \"same_bits\": false}", "<bdi>fast</bdi>: gradients were added in no"},
+        {"{\"level\": \"elastic\", \"same_bits\": true}", "<bdi>elastic</bdi>: any number of ranks"},
+        {"{\"level\": \"<b>\", \"same_bits\": true}", "<bdi>&lt;b&gt;</bdi>: any number"},
+        {"{\"level\": \"fast\", \"same_bits\": 1}", NULL},
+        {"{\"level\": 7, \"same_bits\": true}", NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        json_t *history = json_loads("{\"epochs\": [{\"epoch\": 1, \"train_loss\": 0.9},"
+                                     "{\"epoch\": 2, \"train_loss\": 0.2}]}",
+                                     0, NULL);
+        json_t *said = json_loads(cases[i].said, 0, NULL);
+        assert_int_equal(json_object_update(history, said), 0);
+        struct page page = write_page(&(struct report_inputs){.history = history});
+        assert_true(has(&page, "<figure>"));
+        assert_int_equal(has(&page, "Trained at level"), cases[i].shown != NULL);
+        assert_true(cases[i].shown == NULL || has(&page, cases[i].shown));
+        html_fini(&page.html);
+        json_decref(said);
+        json_decref(history);
+    }
+}
+
 /* What a training tells of itself beside its curves; and the same, hostile. */
 static void test_gap_time_and_gains(void **state)
 {
@@ -402,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_documents_in_the_wrong_place),
         cmocka_unit_test(test_many_stages),
         cmocka_unit_test(test_many_epochs),
+        cmocka_unit_test(test_levels),
         cmocka_unit_test(test_gap_time_and_gains),
         cmocka_unit_test(test_many_classes),
         cmocka_unit_test(test_two_classes),

@@ -6,8 +6,10 @@
  *     model.safetensors   worker/ml/model.h
  *     history.json        {"epochs": [{"epoch": 1, "train_loss": ..}, ..],
  *                          "metrics": {NAME: [[epoch, value], ..]}, "best_epoch",
- *                          "samples_per_second", "phases" (op_train_time.h), "engine", "seed", "level": "elastic" | "repeat",
- *                          "generations", "ranks" (in the end), "shards", ...}
+ *                          "samples_per_second", "phases" (op_train_time.h), "engine", "seed",
+ *                          "level": "elastic" | "repeat" | "fast", "same_bits" (for any
+ *                          number of ranks), "generations", "ranks" (in the end), "shards" (null:
+ *                          of level fast), ...}
  */
 #include "worker/op/op_train.h"
 
@@ -80,15 +82,15 @@ static int prepare(struct op_train *train, struct mlq_err *err)
     train->history = json_array();
     net_init_parameters(train->data.model, train->config.seed);
     log_info("train.start",
-             "task=%s rows=%u validation=%u inputs=%u parameters=%" PRIu64
+             "task=%s level=%s rows=%u validation=%u inputs=%u parameters=%" PRIu64
              " shards=%u blas=\"%s\" core=%s threads=%d",
-             model_task_text(model->task), train->data.train.rows, train->data.validation.rows,
+             model_task_text(model->task), op_train_config_level(train->config.level),
+             train->data.train.rows, train->data.validation.rows,
              model->input_count, model->parameter_count, train->config.shards,
              train->engine.library, train->engine.core, train->engine.threads);
     struct op_train_gang_options options = {.ctx = train->ctx,
                                             .flight = train->flight,
                                             .kind = train->config.collectives,
-                                            .shards = train->config.shards,
                                             .fingerprint = engine_fingerprint(train)};
     return op_train_gang_create(&options, &train->gang, err);
 }
@@ -126,13 +128,15 @@ static int write_history(struct op_train *train, struct mlq_err *err)
     char probe[17];
     (void)snprintf(probe, sizeof(probe), "%016" PRIx64, train->engine.probe);
     double seconds = (double)train->busy_ns / (double)MLQ_NS_PER_S;
+    bool is_fast = train->config.level == OP_TRAIN_FAST;
     json_t *json = json_pack(
-        "{s:O, s:o, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:{s:s, s:s, s:i, s:s, s:s}}",
+        "{s:O, s:o, s:s, s:I, s:s, s:b, s:I, s:I, s:o, s:I, s:I, s:I, s:b, s:b, s:{s:s, s:s, s:i, "
+        "s:s, s:s}}",
         "epochs", train->history, "metrics", to_series(train->history), "task",
         model_task_text(model->task), "seed", (json_int_t)train->config.seed, "level",
-        op_train_gang_is_elastic(train->gang) ? "elastic" : "repeat", "generations",
-        (json_int_t)op_train_gang_count(train->gang), "ranks",
-        (json_int_t)coll_size(train->coll), "shards", (json_int_t)train->config.shards, "batch",
+        op_train_config_level(train->config.level), "same_bits", (int)!is_fast, "generations",
+        (json_int_t)op_train_gang_count(train->gang), "ranks", (json_int_t)coll_size(train->coll),
+        "shards", is_fast ? json_null() : json_integer((json_int_t)train->config.shards), "batch",
         (json_int_t)train->config.batch, "rows", (json_int_t)train->data.train.rows, "parameters",
         (json_int_t)model->parameter_count, "stopped_early",
         (int)(train->cursor.epoch < train->config.epochs), "resumed", (int)train->resumed, "engine",

@@ -3,14 +3,17 @@
  *
  * train.native, taken apart: parameters (op_train_config.c, _model.c, _options.c), rows
  * (op_train_data.c), who trains together (op_train_gang.c) and how they find their common state
- * (op_train_share.c), steps and epochs (op_train_loop.c), checkpoints (op_train_checkpoint.c), and
- * op_train.c, which puts them together and writes the outputs.
+ * (op_train_share.c), steps and epochs (op_train_loop.c, of what op_train_step.h lists),
+ * checkpoints (op_train_checkpoint.c), and op_train.c, which puts them together and writes the
+ * outputs.
  *
- * The promise: the same tables, parameters and engine give the same model, bit for bit, whatever
- * the number of ranks, however often the training was stopped and resumed, and, in an elastic gang,
- * whoever dies, leaves or comes while it runs. What keeps it: nothing but (seed, epoch, sample) decides an order; each step is cut into `shards` virtual shards
+ * The promise of the levels elastic and repeat: the same tables, parameters and engine give the
+ * same model, bit for bit, whatever the number of ranks, however often the training was stopped and
+ * resumed, and, in an elastic gang, whoever dies, leaves or comes while it runs. What keeps it:
+ * nothing but (seed, epoch, sample) decides an order; each step is cut into `shards` virtual shards
  * whose gradients are computed by the same kernel calls wherever they run and added in one fixed
  * tree (worker/ml/tree.h); everything that is decided is decided from numbers that all ranks hold.
+ * Level fast drops the shards and the tree (op_train_fast.c), and with them that promise.
  */
 #ifndef MLQ_OP_OP_TRAIN_H
 #define MLQ_OP_OP_TRAIN_H
@@ -49,8 +52,16 @@ struct op_train_loss {
     const json_t *class_weights; /* class: weight; borrowed from the context, NULL: none */
 };
 
+enum op_train_level {
+    OP_TRAIN_ELASTIC, /* ranks go and come while it runs; a gang of a fixed size will do */
+    OP_TRAIN_REPEAT,  /* all ranks or none; the same model */
+    OP_TRAIN_FAST,    /* all ranks or none; sums in any order: a model of its own for each size */
+};
+const char *op_train_config_level(enum op_train_level level); /* "elastic", ... */
+
 struct op_train_config {
     enum op_train_kind kind;
+    enum op_train_level level;
     struct layout_mlp mlp; /* all but OP_TRAIN_CNN; lists in hidden and channels */
     struct layout_cnn cnn;
     uint32_t hidden[OP_TRAIN_WIDTHS_MAX];
@@ -60,7 +71,7 @@ struct op_train_config {
     struct op_train_loss loss;
     uint64_t epochs;
     uint32_t batch;  /* of a step: `accumulate` times the one that is asked for */
-    uint32_t shards; /* a power of two; likewise */
+    uint32_t shards; /* a power of two; likewise. Not of OP_TRAIN_FAST */
     uint32_t accumulate;
     struct optim_options optim;
     struct schedule schedule; /* but for its steps and warm-up, and `every` in epochs */

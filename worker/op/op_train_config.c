@@ -24,6 +24,30 @@ read_task(const struct op_context *ctx, struct op_train_config *config, struct m
     return rc;
 }
 
+static const char *const levels[] = {[OP_TRAIN_ELASTIC] = "elastic",
+                                     [OP_TRAIN_REPEAT] = "repeat",
+                                     [OP_TRAIN_FAST] = "fast"};
+
+const char *op_train_config_level(enum op_train_level level)
+{
+    return levels[level];
+}
+
+static int
+read_level(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+{
+    size_t level = OP_TRAIN_ELASTIC;
+    int rc = op_get_choice(ctx, "level", levels, MLQ_COUNT_OF(levels), &level, err);
+    config->level = (enum op_train_level)level;
+    if (rc == 0 && op_is_elastic(ctx) && config->level != OP_TRAIN_ELASTIC) {
+        return mlq_fail(err, MLQ_EINVAL,
+                        "level: %s is for a gang of a fixed size, and this is a member of an "
+                        "elastic one (MLQ_ELASTIC): use level: elastic",
+                        levels[level]);
+    }
+    return rc;
+}
+
 static int read_numbers(const struct op_context *ctx,
                         const char *const *names,
                         const struct op_number_range *ranges,
@@ -139,6 +163,20 @@ read_counts(const struct op_context *ctx, struct op_train_config *config, struct
     return 0;
 }
 
+/* Each rank of a fixed gang has something to do. */
+static int
+check_ranks(const struct op_context *ctx, const struct op_train_config *config, struct mlq_err *err)
+{
+    bool is_fast = config->level == OP_TRAIN_FAST;
+    uint32_t ranks = op_is_elastic(ctx) ? 1 : op_world_size(ctx);
+    uint32_t deal = is_fast ? config->batch / config->accumulate : config->shards;
+    if (ranks <= deal) {
+        return 0;
+    }
+    return mlq_fail(err, MLQ_EINVAL, "%u ranks, but only %u %s to deal: raise %s or lower ranks",
+                    ranks, deal, is_fast ? "rows" : "shards", is_fast ? "batch" : "shards");
+}
+
 static int
 read_collectives(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
@@ -177,5 +215,11 @@ int op_train_config_read(const struct op_context *ctx,
     if (rc == 0) {
         rc = read_collectives(ctx, config, err);
     }
-    return rc == 0 ? read_counts(ctx, config, err) : rc;
+    if (rc == 0) {
+        rc = read_level(ctx, config, err);
+    }
+    if (rc == 0) {
+        rc = read_counts(ctx, config, err);
+    }
+    return rc == 0 ? check_ranks(ctx, config, err) : rc;
 }

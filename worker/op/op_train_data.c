@@ -84,7 +84,8 @@ static int fit(struct op_context *ctx,
     struct op_columns features;
     op_columns_list(table, true, op_region(ctx), &features);
     int rc = op_columns_fit_target(table, config->task, model, err);
-    if (rc == 0 && table_rows(table) < config->shards) {
+    bool has_shards = config->level != OP_TRAIN_FAST;
+    if (rc == 0 && has_shards && table_rows(table) < config->shards) {
         rc = mlq_fail(err, MLQ_EINVAL,
                       "the training table has %" PRIu64 " rows, fewer than shards (%u)",
                       table_rows(table), config->shards);
@@ -134,7 +135,8 @@ static uint64_t hash_config(const struct op_train_config *config)
 {
     const struct optim_options *optim = &config->optim;
     const struct schedule *schedule = &config->schedule;
-    const uint64_t counts[] = {config->kind,       config->epochs,   config->batch,  config->shards,
+    uint32_t shards = config->level == OP_TRAIN_FAST ? 0 : config->shards; /* else there is one */
+    const uint64_t counts[] = {config->kind,       config->epochs,   config->batch,  shards,
                                config->early_stop, config->patience, config->seed,   optim->kind,
                                optim->nesterov,    schedule->kind,   schedule->every};
     const double numbers[] = {optim->weight_decay,

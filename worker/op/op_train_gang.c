@@ -85,11 +85,6 @@ static int meet_fixed(struct op_train_gang *gang, struct mlq_err *err)
                               .address = getenv("MASTER_ADDR"),
                               .name = gang->name,
                               .kind = gang->options.kind};
-    if (fixed.size > gang->options.shards) {
-        return mlq_fail(err, MLQ_EINVAL,
-                        "%u ranks, but only %u shards to deal: raise shards or lower ranks",
-                        fixed.size, gang->options.shards);
-    }
     int rc = fixed.size > 1 ? read_port(&fixed.port, err) : 0;
     task_flight_note(gang->options.flight, TASK_FLIGHT_MEET, 0, 0, 0);
     return rc == 0 ? coll_open(&fixed, MEET_NS, &gang->coll, err) : rc;

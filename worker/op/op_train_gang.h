@@ -32,7 +32,6 @@ struct op_train_gang_options {
     struct op_context *ctx;
     struct task_flight *flight;
     enum coll_kind kind;
-    uint32_t shards;      /* a fixed gang has no more ranks than these */
     uint64_t fingerprint; /* of rows, parameters and engine: equal among members */
 };
 

@@ -53,7 +53,8 @@ static void loop_init(struct loop *loop, struct op_train *train)
     *loop = (struct loop){.train = train,
                           .model = data->model,
                           .steps = (data->train.rows + config->batch - 1) / config->batch,
-                          .sum = &op_train_exact_ops};
+                          .sum = config->level == OP_TRAIN_FAST ? &op_train_fast_ops
+                                                                : &op_train_exact_ops};
     loop->schedule = schedule_of(config, loop->steps);
     loop->train_weight = loss_weight(&data->loss, data->train.rows, data->train.labels);
     loop->validation_weight =

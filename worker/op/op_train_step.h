@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * What the training loop (op_train_loop.c) is made of: rows that go through the network, the sum of
- * their gradients over the ranks, and validation.
+ * What the training loop (op_train_loop.c) is made of: rows that go through the network, the two
+ * ways to sum their gradients over the ranks, and validation.
  */
 #ifndef MLQ_OP_OP_TRAIN_STEP_H
 #define MLQ_OP_OP_TRAIN_STEP_H
@@ -52,7 +52,8 @@ struct op_train_sum_ops {
                struct mlq_err *err);
 };
 
-extern const struct op_train_sum_ops op_train_exact_ops;
+extern const struct op_train_sum_ops op_train_exact_ops; /* levels elastic and repeat */
+extern const struct op_train_sum_ops op_train_fast_ops;
 
 /* ---- Validation (op_train_validate.c) ---- */
 

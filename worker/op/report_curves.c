@@ -517,6 +517,22 @@ static size_t next_curve(const struct curves *c)
     return c->count;
 }
 
+/* Whether another number of ranks would have given these curves, as train.native tells it. */
+static void write_level(const json_t *history, struct html *h)
+{
+    const json_t *same_bits = json_object_get(history, "same_bits");
+    const char *level = jget_text(history, "level");
+    if (!json_is_boolean(same_bits) || level == NULL) {
+        return;
+    }
+    html_add(h, "<p class=\"quiet\">Trained at level <bdi>");
+    html_cut(h, level, 20);
+    html_add(h, json_is_true(same_bits)
+                    ? "</bdi>: any number of ranks gives this model, bit for bit.</p>\n"
+                    : "</bdi>: gradients were added in no fixed order. Another number of ranks, or "
+                      "another run, gives a slightly different model.</p>\n");
+}
+
 bool report_curves_write(const struct report *report, struct html *h)
 {
     struct curves *c = mlq_region_alloc(report->region, sizeof(*c));
@@ -539,5 +555,8 @@ bool report_curves_write(const struct report *report, struct html *h)
         html_add(h, "</figure>\n");
     }
     html_add(h, panels > 0 ? "</div>\n" : "");
+    if (panels > 0) {
+        write_level(report->in->history, h);
+    }
     return panels > 0;
 }
