@@ -44,7 +44,8 @@ const char cmd_submit_help[] =
     "\n"
     "for a command:\n"
     "  --array N[%P]          N tasks, at most P at a time      --ranks N         processes of a "
-    "gang\n"
+    "gang;\n"
+    "                                                           MIN..MAX: as many as fit\n"
     "  --cpus N               of each rank: 2, 500m             --memory SIZE     of each rank: "
     "4Gi\n"
     "  --gpus N               of each rank                      --timeout TIME    of each task: "
@@ -67,7 +68,6 @@ struct submit {
     const char *array;
     const char *key;
     const char *name;
-    uint64_t ranks;
     uint64_t gpus;
     uint64_t retry;
     uint64_t max_failures; /* UINT64_MAX: not said */
@@ -134,6 +134,13 @@ static int load_command(struct submit *submit)
     if (submit->array == NULL && submit->max_failures != UINT64_MAX) {
         return session_usage(session, "--max-failures goes with --array");
     }
+    uint32_t least;
+    uint32_t most;
+    if (command->ranks != NULL && !spec_read_ranks(mlq_str_from(command->ranks), &least, &most)) {
+        return session_usage(session,
+                             "--ranks takes N, or MIN..MAX with 1 <= MIN <= MAX <= %d, not '%s'",
+                             SPEC_RANKS_MAX, command->ranks);
+    }
     if (specfile_pairs(&submit->env, "env", session->region, &pairs, &err) != MLQ_OK) {
         return session_usage(session, "%s", err.text);
     }
@@ -142,7 +149,6 @@ static int load_command(struct submit *submit)
     command->argv = (const char *const *)session->args.rest;
     command->argc = session->args.rest_count;
     command->name = name_of(session->region, command->argv[0]);
-    command->ranks = (uint32_t)submit->ranks;
     command->gpus = (uint32_t)submit->gpus;
     command->retry_limit = (uint32_t)submit->retry;
     command->array_max_failures = submit->max_failures == UINT64_MAX ? NULL : &submit->max_failures;
@@ -161,7 +167,7 @@ static int load_file(struct submit *submit)
     }
     const char *only_command = submit->array != NULL                ? "array"
                                : submit->max_failures != UINT64_MAX ? "max-failures"
-                               : submit->ranks > 0                  ? "ranks"
+                               : command->ranks != NULL             ? "ranks"
                                : submit->gpus > 0                   ? "gpus"
                                : submit->retry > 0                  ? "retry"
                                : command->cpus != NULL              ? "cpus"
@@ -316,7 +322,7 @@ int cmd_submit(int argc, char **argv)
          .kind = ARGS_NUMBER,
          .value = &submit.max_failures,
          .max = SPEC_ARRAY_MAX},
-        {.name = "ranks", .kind = ARGS_NUMBER, .value = &submit.ranks, .max = SPEC_RANKS_MAX},
+        {.name = "ranks", .kind = ARGS_TEXT, .value = &submit.command.ranks},
         {.name = "gpus", .kind = ARGS_NUMBER, .value = &submit.gpus, .max = 64},
         {.name = "retry", .kind = ARGS_NUMBER, .value = &submit.retry, .max = 1000},
         {.name = "cpus", .kind = ARGS_TEXT, .value = &submit.command.cpus},

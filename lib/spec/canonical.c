@@ -234,8 +234,8 @@ static json_t *command_stage(const struct spec_command *command, struct mlq_regi
         }
         set(body, "array", array);
     }
-    if (command->ranks > 0) {
-        set(body, "ranks", json_integer(command->ranks));
+    if (command->ranks != NULL) {
+        set(body, "ranks", json_string(command->ranks));
     }
     if (command->retry_limit > 0) {
         set(body, "retry", json_integer(command->retry_limit));

@@ -136,6 +136,9 @@ struct mlq_str spec_canonical(const struct spec *spec, struct mlq_region *region
  * ends it. */
 MLQ_OWNED_RETURN struct spec *spec_pack(const struct spec *spec);
 
+/* "4" or "2..8", as `ranks:` has it: true when 1 <= least <= most <= SPEC_RANKS_MAX. */
+bool spec_read_ranks(struct mlq_str text, uint32_t *least, uint32_t *most);
+
 /* A job of one command, as `mlq submit [flags] -- CMD…` makes it: YAML text to be parsed. */
 struct spec_command {
     const char *name;
@@ -144,8 +147,8 @@ struct spec_command {
     uint32_t array_count; /* 0: none */
     uint32_t array_parallel;
     const uint64_t *array_max_failures; /* NULL: all may fail */
-    uint32_t ranks; /* 0: 1 */
-    const char *cpus; /* as in a spec; NULL: default */
+    const char *ranks; /* as in a spec; NULL: 1 */
+    const char *cpus;  /* the same; NULL: default */
     const char *memory;
     uint32_t gpus;
     const char *timeout;

@@ -454,37 +454,45 @@ static void read_times(struct reader *r, const struct yaml_node *node)
     }
 }
 
-/* "2..8": the two numbers. */
-static bool is_range(struct mlq_str text, int64_t *least, int64_t *most)
+bool spec_read_ranks(struct mlq_str text, uint32_t *least, uint32_t *most)
 {
     struct mlq_str left;
-    struct mlq_str between;
     struct mlq_str right;
-    return mlq_str_cut(text, '.', &left, &right) && mlq_str_cut(right, '.', &between, &right) && between.len == 0 &&
-           mlq_str_i64(left, least) && mlq_str_i64(right, most) && *least >= 1 && *least <= *most &&
-           *most <= SPEC_RANKS_MAX;
+    struct mlq_str between = {0};
+    int64_t from;
+    int64_t to;
+    if (!mlq_str_cut(text, '.', &left, &right)) {
+        right = left = text;
+    } else if (!mlq_str_cut(right, '.', &between, &right)) {
+        return false;
+    }
+    if (between.len > 0 || !mlq_str_i64(left, &from) || !mlq_str_i64(right, &to) || from < 1 || from > to ||
+        to > SPEC_RANKS_MAX) {
+        return false;
+    }
+    *least = (uint32_t)from;
+    *most = (uint32_t)to;
+    return true;
 }
 
 static void read_ranks(struct reader *r, const struct yaml_node *node)
 {
-    int64_t least = 1;
-    int64_t most = 1;
+    struct spec_stage *stage = r->stage;
+    int64_t count = 1;
     bool is_dotted =
         node != NULL && node->kind == YAML_SCALAR && memmem(node->text.ptr, node->text.len, "..", 2) != NULL;
     if (!is_dotted && node != NULL && !yaml_is_null(node)) {
-        (void)field_integer(node, r->parse->diags, "ranks", 1, SPEC_RANKS_MAX, &most);
-        least = most;
-    } else if (is_dotted && !is_range(node->text, &least, &most)) {
+        (void)field_integer(node, r->parse->diags, "ranks", 1, SPEC_RANKS_MAX, &count);
+    }
+    stage->ranks = stage->ranks_min = (uint32_t)count;
+    if (is_dotted && !spec_read_ranks(node->text, &stage->ranks_min, &stage->ranks)) {
         diag_add(r->parse->diags, node->line, node->column,
                  "ranks: expected a number, or MIN..MAX with 1 <= MIN <= MAX <= %d, as in 2..8", SPEC_RANKS_MAX);
-        least = most = 1;
     }
-    if (most > 1 && r->stage->op != NULL && !r->stage->op->gang) {
-        diag_add(r->parse->diags, node->line, node->column, "ranks: %s runs as one process", r->stage->op->name);
+    if (stage->ranks > 1 && stage->op != NULL && !stage->op->gang) {
+        diag_add(r->parse->diags, node->line, node->column, "ranks: %s runs as one process", stage->op->name);
     }
-    r->stage->ranks = (uint32_t)most;
-    r->stage->ranks_min = (uint32_t)least;
-    r->stage->is_live_resize = most > 1 && r->is_elastic;
+    stage->is_live_resize = stage->ranks > 1 && r->is_elastic;
 }
 
 void stage_read(struct parse *parse, uint16_t number, const struct yaml_node *node)

@@ -71,9 +71,11 @@ refused() { # TEXT: of submit, exit 5, and the record stays as it is
 }
 
 @test "numbers of flags: exit 2 or 5, the limit" {
-    run mlq submit --ranks 1000 -- true
-    [ "$status" = 2 ]
-    [[ $output == "mlq submit: --ranks takes a number from 0 to 256, not '1000'"* ]]
+    for ranks in 1000 0 -1 3..1 0..2 1..257 a..b 1.. ..2 1...2 1..2..3 '1 .. 2' ''; do
+        run mlq submit --ranks "$ranks" -- true
+        [ "$status" = 2 ]
+        [[ $output == "mlq submit: --ranks takes N, or MIN..MAX with 1 <= MIN <= MAX <= 256, not '$ranks'"* ]]
+    done
     run mlq submit --array 0 -- true
     [ "$status" = 2 ]
     [[ $output == "mlq submit: --array takes N or N%P, with N up to 1000000, not '0'"* ]]

@@ -322,6 +322,18 @@ static void a_command_line_is_a_job(void **state)
     assert_int_equal(spec->stages[0].array_count, 5);
     assert_int_equal(spec->stages[0].array_max_failures, 5); /* all may fail */
     assert_int_equal(spec->stages[0].cpu_milli, 500);
+    static const struct {
+        const char *text;
+        uint32_t least, most;
+    } ranks[] = {{"4", 4, 4}, {"2..8", 2, 8}, {"1..256", 1, 256}};
+    for (size_t i = 0; i < MLQ_COUNT_OF(ranks); i++) {
+        text = spec_from_command(&(struct spec_command){.name = "x", .argv = argv, .argc = 1, .ranks = ranks[i].text},
+                                 region);
+        spec = parse(text.ptr);
+        assert_non_null(spec);
+        assert_int_equal(spec->stages[0].ranks_min, ranks[i].least);
+        assert_int_equal(spec->stages[0].ranks, ranks[i].most);
+    }
 }
 
 static bool resolve(void *context, struct mlq_str expression, struct mlq_region *r, struct mlq_str *value,
