@@ -3,8 +3,8 @@
  *
  * How many samples a second one thread trains on, on random data in memory: forward, loss and
  * backward of each virtual shard, their sum by the canonical tree, and AdamW. Not a test: it prints
- * one line. Time is that of the thread, so that a busy machine does not count against it.
- * bench_train.py compares with PyTorch.
+ * one line. Time is that of the thread, so that a busy machine does not count against it. It is what a
+ * profiler looks at; train/train.py compares the whole operator with PyTorch.
  *
  *     bench_train mlp|cnn BATCH SHARDS STEPS
  */

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: mlq authors
 #
-# Rival, physical limit and mlq side by side in one run: medians of five as JSON and a Markdown table.
+# Rival, physical limit and mlq side by side in one run: medians as JSON and a Markdown table.
 #
-#   tests/bench/run.sh [--quick] [--out DIR] [start|jobs|array|spawn|csv|train|memory ...]
+#   tests/bench/run.sh [--quick] [--repeats N] [--out DIR] [start|jobs|array|spawn|csv|memory|train ...]
 #
-# --quick measures less per repeat; DIR (default: build/bench/report) takes results.json and table.md.
+# train is all of mlp, cnn28, cnn32, kill, logistic and fashion, which can be named, too (train/train.py).
+# Five repeats (N) in turns; --quick measures less in each; DIR (default: build/bench/report) takes results.json and table.md.
 # Rivals that are not installed are skipped, with a word on how to get them. Everything listens on
 # loopback or a Unix socket, in a folder of its own that is gone afterwards.
 set -eu
@@ -16,13 +17,17 @@ build=$root/build/bench
 out=$build/report
 repeats=5
 scale=4
+quick=()
 wanted=()
+trainings=()
 while [ $# -gt 0 ]; do
     case $1 in
-    --quick) scale=1 ;;
+    --quick) scale=1 quick=(--quick) ;;
+    --repeats) repeats=$2; shift ;;
     --out) out=$2; shift ;;
-    start | jobs | array | spawn | csv | train | memory) wanted+=("$1") ;;
-    *) sed -n '5,11p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+    start | jobs | array | spawn | csv | memory | train) wanted+=("$1") ;;
+    mlp | cnn28 | cnn32 | kill | logistic | fashion) wanted+=(train) trainings+=("$1") ;;
+    *) sed -n '5,12p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
     esac
     shift
 done
@@ -35,7 +40,7 @@ say "build (release, in build/bench)"
 mkdir -p "$build" "$out"
 (cd "$root" && cmake --preset bench >"$build/configure.log" 2>&1 </dev/null) || { cat "$build/configure.log"; exit 1; }
 (cd "$root" && cmake --build --preset bench --target mlq mlq-scheduler mlq-worker mlq-shim mlq-op mlq-task \
-    bench_mlq bench_spawn >"$build/build.log" 2>&1 </dev/null) || { tail -n 40 "$build/build.log"; exit 1; }
+    bench_mlq bench_spawn bench_gemm >"$build/build.log" 2>&1 </dev/null) || { tail -n 40 "$build/build.log"; exit 1; }
 
 export PATH=$build/bin:$PATH
 work=$(mktemp -d -t mlq-bench.XXXXXX)
@@ -141,7 +146,7 @@ section_spawn() {
     done
 }
 
-# ---- Data and training ----
+# ---- Data ----
 
 # op NAME DIR WITH [INPUT=FILE ...]: a native operator by itself, as a task has it, on one thread.
 op() {
@@ -185,24 +190,23 @@ section_csv() {
     done
 }
 
-train_native() {
-    op train.native "$work/model" '{"model": {"mlp": {"hidden": [512, 256]}}, "batch": 128, "shards": 1, "seed": 1,
-        "epochs": '"$1"', "optimizer": {"sgd": {"lr": 0.01, "momentum": 0.9}}}' MLQ_INPUT_TRAIN="$work/table/table.safetensors"
-    "$system_python" -c 'import json, sys; print("samples_per_s=%.0f" % json.load(open(sys.argv[1]))["samples_per_second"])' \
-        "$work/model/history.json"
+# The folder of a python3 that has a framework, or nothing and a word on how to get it.
+venv_of() {
+    sh "$root/tests/e2e/python-venv.sh" "$1" "$build/$1-venv" 2>"$work/why" || skip "$(cat "$work/why")"
 }
 
 section_train() {
-    local rows=5120
-    make_csv "$work/train.csv" $rows 784
-    import_csv "$work/train.csv" >/dev/null
-    local has_torch=no
-    if "$system_python" -c 'import torch' 2>/dev/null; then has_torch=yes; else skip "PyTorch: apt-get install python3-torch"; fi
-    for _ in $(seq "$repeats"); do
-        [ $has_torch = no ] || measure train rival PyTorch env OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
-            "$system_python" "$here/rival_train.py" $rows 784 $((scale * 3)) 1
-        measure train mlq mlq train_native $((scale * 3))
-    done
+    local torch sklearn rivals=()
+    torch=$(venv_of torch)
+    sklearn=$(venv_of sklearn)
+    [ -z "$torch" ] || rivals+=(--torch "$torch/bin/python3")
+    # Another build of PyTorch may be the faster one.
+    if [ "$torch/bin/python3" != "$system_python" ] && "$system_python" -c 'import torch' 2>/dev/null; then
+        rivals+=(--torch "$system_python")
+    fi
+    [ -z "$sklearn" ] || rivals+=(--sklearn "$sklearn/bin/python3")
+    "$system_python" "$here/train/train.py" --build "$build" --results "$results" --repeats "$repeats" \
+        "${quick[@]}" "${rivals[@]}" "${trainings[@]}"
 }
 
 # ---- Memory ----
@@ -219,7 +223,7 @@ section_memory() {
     done
 }
 
-for section in start jobs array spawn csv train memory; do
+for section in start jobs array spawn csv memory train; do
     if is_wanted $section; then
         "section_$section"
     fi

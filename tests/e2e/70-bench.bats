@@ -29,10 +29,20 @@ teardown_file() { cluster_down; }
     [ "$status" = 1 ]
 }
 
-@test "the table compares medians" {
+@test "the table compares medians, of the best where there are several" {
     printf 'spawn\tlimit\tposix_spawn\ttasks_per_s=%s\n' 100 300 200 >results
     printf 'spawn\tmlq\tmlq\ttasks_per_s=%s\n' 90 150 100 >>results
-    python3 "$MLQ_SOURCE_DIR/tests/bench/table.py" results results.json table.md | grep -F '| 100 [90 - 150] |  | 0.50 |' ||
-        { cat table.md; false; }
-    python3 -c 'import json; assert json.load(open("results.json"))["results"][0]["mlq"]["median"] == 100'
+    printf 'kill\tmlq\t%s\tseconds=%s\n' slow 0.5 fast 0.25 >>results
+    python3 "$MLQ_SOURCE_DIR/tests/bench/table.py" results results.json table.md
+    grep -F '| 100 [90 - 150] |  | 0.50 |' table.md
+    grep -F '| fast: 250 [250 - 250] |' table.md
+    python3 -c 'import json; assert json.load(open("results.json"))["results"][0]["mlq"][0]["median"] == 100'
+}
+
+@test "a training is measured on one core and on two" {
+    rm -f results
+    python3 "$MLQ_SOURCE_DIR/tests/bench/train/train.py" --build "$MLQ_BIN_DIR/.." --results results --quick --repeats 1 mlp
+    python3 "$MLQ_SOURCE_DIR/tests/bench/table.py" results results.json table.md
+    [ "$(grep -c -E 'MLP.*(one|two) core.*(products alone|shards)' table.md)" = 2 ]
+    grep -F 'speed of 2 ranks, of 1 rank' table.md
 }

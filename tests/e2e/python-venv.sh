@@ -3,11 +3,11 @@
 # SPDX-FileCopyrightText: mlq authors
 #
 # Prints a folder with a bin/python3 that has a framework, or says why there is none and fails. It takes, in this order:
-# $MLQ_TORCH_VENV (MLQ_JAX_VENV, MLQ_TENSORFLOW_VENV); python3 as it is; an environment made here, with pip. PyTorch is
-# taken only from where pip finds wheels on this machine (find-links), since the usual index serves gigabytes of CUDA;
-# TensorFlow's gigabyte is left to whoever wants it.
+# $MLQ_TORCH_VENV (MLQ_JAX_VENV, MLQ_TENSORFLOW_VENV, MLQ_SKLEARN_VENV); python3 as it is; an environment made here, with
+# pip. PyTorch is taken only from where pip finds wheels on this machine (find-links), since the usual index serves
+# gigabytes of CUDA; TensorFlow's gigabyte is left to whoever wants it.
 #
-#   python-venv.sh torch|jax|tensorflow FOLDER     where to make the environment
+#   python-venv.sh torch|jax|tensorflow|sklearn FOLDER     where to make the environment
 set -u
 
 framework=$1
@@ -16,7 +16,8 @@ case $framework in
 torch) module=torch.distributed package=torch given=${MLQ_TORCH_VENV:-} variable=MLQ_TORCH_VENV ;;
 jax) module=jax package=jax given=${MLQ_JAX_VENV:-} variable=MLQ_JAX_VENV ;;
 tensorflow) module=tensorflow package=tensorflow-cpu given=${MLQ_TENSORFLOW_VENV:-} variable=MLQ_TENSORFLOW_VENV ;;
-*) echo "usage: python-venv.sh torch|jax|tensorflow FOLDER" >&2; exit 2 ;;
+sklearn) module="sklearn, pandas" package="scikit-learn pandas pyarrow" given=${MLQ_SKLEARN_VENV:-} variable=MLQ_SKLEARN_VENV ;;
+*) echo "usage: python-venv.sh torch|jax|tensorflow|sklearn FOLDER" >&2; exit 2 ;;
 esac
 
 has_it() { [ -x "$1" ] && "$1" -c "import $module" >/dev/null 2>&1; }
@@ -28,6 +29,7 @@ make_it() {
             "$venv/bin/pip" install -q filelock typing-extensions sympy networkx jinja2 fsspec setuptools
         ;;
     jax) "$venv/bin/pip" install -q jax ;;
+    sklearn) "$venv/bin/pip" install -q $package ;;
     tensorflow) return 1 ;;
     esac
 }
