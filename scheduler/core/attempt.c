@@ -117,6 +117,7 @@ static void begin_attempt(struct core *core, struct task *task, const struct cor
     task->member_first = SLOT_NONE;
     task->member_last = SLOT_NONE;
     task->cause = CAUSE_NONE;
+    task->cause_weight = 0;
     task->stop = CAUSE_NONE;
     elastic_begin(core, task, fact->at_ns);
     mlq_map_insert(&core->attempt_of, fact->attempt, slot_of_task(core, task));
@@ -285,6 +286,54 @@ static void end_attempt(struct core *core, struct task *task, int64_t at_ns)
     job_todo_stage(core, stage);
 }
 
+/* A process ends itself so when something fails under it: a library that lost a peer aborts. */
+static bool is_own_signal(int32_t signal)
+{
+    enum { ABORT = 6, BROKEN_PIPE = 13 }; /* as Linux numbers them */
+    return signal == ABORT || signal == BROKEN_PIPE;
+}
+
+/* How much an end says of why its attempt failed. What befalls a rank makes its peers fail, and their ends
+ * arrive first: that of a lost worker comes a lease later. So all ends are waited for, and the heaviest is
+ * the cause; of equal ones the first. Where ranks outlive each other none follows from another. */
+static uint32_t weight_of(const struct core *core, const struct task *task,
+                          const struct core_fact *fact)
+{
+    bool is_apart = core->stages[task->stage].resize == RESIZE_LIVE;
+    switch (fact->cause) {
+    case CAUSE_NONE:
+        return 0;
+    case CAUSE_PEER:
+        return 1;
+    case CAUSE_EXIT:
+    case CAUSE_REQUEUE:
+        return 2;
+    case CAUSE_SIGNAL:
+        return is_apart || is_own_signal(fact->signal) ? 2 : 3;
+    case CAUSE_OOM:
+    case CAUSE_TIMEOUT:
+    case CAUSE_NODE:
+    case CAUSE_LEASE:
+    case CAUSE_CANCEL:
+    case CAUSE_SPAWN:
+    case CAUSE_INPUT:
+    case CAUSE_OUTPUT:
+        return is_apart ? 2 : 4;
+    case CAUSE_COUNT:
+        break;
+    }
+    MLQ_UNREACHABLE("weight_of: no such cause");
+}
+
+static void take_cause(const struct core *core, struct task *task, const struct core_fact *fact)
+{
+    uint32_t weight = weight_of(core, task, fact);
+    if (weight > task->cause_weight) {
+        task->cause_weight = weight;
+        task->cause = fact->cause;
+    }
+}
+
 void attempt_apply_ended(struct core *core, const struct core_fact *fact)
 {
     struct member *member = attempt_member(core, fact->attempt, fact->rank);
@@ -297,9 +346,8 @@ void attempt_apply_ended(struct core *core, const struct core_fact *fact)
     }
     MLQ_ASSERT(task->open > 0);
     task->open--;
-    if (!elastic_absorbs(core, task, member, fact) &&
-        (task->cause == CAUSE_NONE || (task->cause == CAUSE_PEER && fact->cause != CAUSE_NONE))) {
-        task->cause = fact->cause;
+    if (!elastic_absorbs(core, task, member, fact)) {
+        take_cause(core, task, fact);
     }
     if (task->open == 0) {
         end_attempt(core, task, fact->at_ns);

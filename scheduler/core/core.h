@@ -56,8 +56,8 @@ struct rvec {
     int32_t gpus;
 };
 
-/* Why an attempt ended, told apart because retry policies name causes. The texts are what users
- * write in `retry: {on: [...]}` and read in `mlq show`. */
+/* Why a rank ended, and of these why its attempt did (attempt.c), told apart because retry policies name
+ * causes. The texts are what users write in `retry: {on: [...]}` and read in `mlq show`. */
 #define CORE_CAUSES(X)                                                                             \
     X(NONE, "none")       /* it succeeded */                                                       \
     X(EXIT, "exit")       /* the command returned non-zero */                                      \

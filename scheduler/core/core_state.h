@@ -171,8 +171,9 @@ struct task {
     uint32_t open;   /* ranks that have not ended */
     uint32_t member_first;
     uint32_t member_last;
-    enum core_cause cause; /* the first real one; PEER only when there is no other */
-    enum core_cause stop;  /* NONE, or what its ranks were told to stop for */
+    enum core_cause cause; /* the heaviest so far (attempt.c); PEER only when there is no other */
+    uint32_t cause_weight;
+    enum core_cause stop; /* NONE, or what its ranks were told to stop for */
 
     /* Of a stage whose attempts may change their size (elastic.c). */
     struct mlq_list in_elastic; /* in core.elastic_tasks while it runs */

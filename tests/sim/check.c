@@ -26,6 +26,7 @@
  */
 #include "tests/sim/sim.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "lib/base/panic.h"
@@ -450,24 +451,54 @@ void check_note(struct sim *sim, const struct sim_row *row)
     }
 }
 
-/* What a rank's end says of its attempt. Of a gang the first real cause counts; what a peer's failure did
- * to others is none. Where ranks go and come the first success is enough, and only what every rank would
- * meet, or the loss of the last one, is a failure. */
+/* How far an end is from what came first, in the gang that shares its fate: a rank's machine or memory is lost,
+ * the rank dies of it, its peers give up, and what is left is told to stop. */
+static uint32_t depth_of(const struct core_fact *fact)
+{
+    switch (fact->cause) {
+    case CAUSE_NONE:
+        return 5;
+    case CAUSE_PEER:
+        return 4;
+    case CAUSE_EXIT:
+    case CAUSE_REQUEUE:
+        return 3;
+    case CAUSE_SIGNAL:
+        return fact->signal == SIGABRT || fact->signal == SIGPIPE ? 3 : 2;
+    case CAUSE_OOM:
+    case CAUSE_TIMEOUT:
+    case CAUSE_NODE:
+    case CAUSE_LEASE:
+    case CAUSE_CANCEL:
+    case CAUSE_SPAWN:
+    case CAUSE_INPUT:
+    case CAUSE_OUTPUT:
+    case CAUSE_COUNT:
+        break;
+    }
+    return 1;
+}
+
+/* What a rank's end says of its attempt. Of a gang the deepest cause counts, and of these the first one. Where
+ * ranks go and come the first success is enough, and only what every rank would meet, or the loss of the last
+ * one, is a failure: the first such counts. */
 static void take_cause(struct check_task *task, const struct core_stage_desc *stage,
                        const struct core_fact *fact)
 {
     bool is_live = stage->resize == RESIZE_LIVE;
     bool is_own = fact->cause == CAUSE_EXIT || fact->cause == CAUSE_TIMEOUT ||
                   fact->cause == CAUSE_CANCEL || fact->cause == CAUSE_OUTPUT;
+    bool is_first = task->cause == CAUSE_NONE ||
+                    (task->cause == CAUSE_PEER && fact->cause != CAUSE_NONE);
     if (is_live && fact->cause == CAUSE_NONE) {
         task->is_done = true;
     }
     if (task->is_done) {
         task->cause = CAUSE_NONE;
-    } else if ((!is_live || is_own || task->open == 0) &&
-               (task->cause == CAUSE_NONE ||
-                (task->cause == CAUSE_PEER && fact->cause != CAUSE_NONE))) {
+    } else if (is_live ? (is_own || task->open == 0) && is_first
+                       : task->cause == CAUSE_NONE || depth_of(fact) < task->depth) {
         task->cause = fact->cause;
+        task->depth = depth_of(fact);
     }
 }
 

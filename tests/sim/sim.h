@@ -362,6 +362,7 @@ struct check_task {
     bool is_ended[SIM_NUMBERS_MAX];
     uint64_t begun[SIM_NUMBERS_MAX]; /* the last attempt that ran on a machine */
     enum core_cause cause;         /* of the newest attempt's end so far */
+    uint32_t depth;                /* of that cause */
     uint32_t failures;    /* that count against the limit, since the last retry of the job */
     uint32_t again_epoch; /* not before again_ns, by the clock of this leader */
     int64_t again_ns;

@@ -189,8 +189,8 @@ static inline void double_started(struct core_double *d, const struct core_fact 
                    });
 }
 
-static inline void double_ended(struct core_double *d, const struct core_fact *assigned,
-                                enum core_cause cause)
+static inline void double_ended_by(struct core_double *d, const struct core_fact *assigned,
+                                   enum core_cause cause, int32_t signal)
 {
     double_step(d, (struct core_event){
                        .kind = EV_ENDED,
@@ -199,7 +199,14 @@ static inline void double_ended(struct core_double *d, const struct core_fact *a
                        .rank = assigned->rank,
                        .cause = cause,
                        .exit_code = cause == CAUSE_NONE ? 0 : 1,
+                       .signal = signal,
                    });
+}
+
+static inline void double_ended(struct core_double *d, const struct core_fact *assigned,
+                                enum core_cause cause)
+{
+    double_ended_by(d, assigned, cause, 0);
 }
 
 /* ---- Taking what was sent ----------------------------------------------------------------------

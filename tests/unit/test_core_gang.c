@@ -128,6 +128,70 @@ static void test_a_gang_fails_and_retries_as_one(void **state)
     double_close(d);
 }
 
+/* What a rank meets makes its peers fail, and their ends may arrive first. Whatever the order, the cause is
+ * what the others follow from: a policy that names it alone allows another attempt. */
+static void test_the_cause_is_what_the_others_follow_from(void **state)
+{
+    (void)state;
+    static const struct {
+        enum core_cause cause;
+        int32_t signal;
+        enum core_cause peer; /* how it takes that */
+        int32_t peer_signal;
+    } cases[] = {
+        {CAUSE_NODE, 0, CAUSE_EXIT, 0},       {CAUSE_LEASE, 0, CAUSE_SIGNAL, 6},
+        {CAUSE_OOM, 0, CAUSE_SIGNAL, 11},     {CAUSE_NODE, 0, CAUSE_REQUEUE, 0},
+        {CAUSE_TIMEOUT, 0, CAUSE_EXIT, 0},    {CAUSE_SIGNAL, 9, CAUSE_EXIT, 0},
+        {CAUSE_SIGNAL, 11, CAUSE_REQUEUE, 0}, {CAUSE_SIGNAL, 9, CAUSE_SIGNAL, 13},
+        {CAUSE_EXIT, 0, CAUSE_PEER, 0},
+    };
+    for (size_t i = 0; i < 2 * MLQ_COUNT_OF(cases); i++) {
+        struct core_limits limits = double_limits();
+        struct core_double *d = double_open(&limits);
+        struct core_stage_desc stage = gang_of(2);
+        stage.retry = (struct core_retry){.limit = 1, .cause_mask = 1u << cases[i / 2].cause};
+        struct core_job_desc desc = simple_job(&stage, 1);
+        double_hello(d, 1, cpus(2));
+        double_submit(d, &desc);
+        struct core_fact rank[2] = {take_assigned(d, 1), take_assigned(d, 1)};
+        for (uint32_t k = 0; k < 2; k++) {
+            bool is_peer = k == i % 2;
+            double_ended_by(d, &rank[k], is_peer ? cases[i / 2].peer : cases[i / 2].cause,
+                            is_peer ? cases[i / 2].peer_signal : cases[i / 2].signal);
+            take_end(d, &rank[k], is_peer ? cases[i / 2].peer : cases[i / 2].cause);
+            if (k == 0) {
+                take_kill(d, &rank[1], CAUSE_PEER);
+            }
+        }
+        for (uint32_t k = 0; k < 2; k++) {
+            assert_true(take_assigned(d, 1).attempt > rank[k].attempt);
+        }
+        double_close(d);
+    }
+}
+
+/* Of two that say the same the first one counts: a library that aborts is no other cause than the exit. */
+static void test_an_abort_is_as_good_as_an_exit(void **state)
+{
+    (void)state;
+    struct core_limits limits = double_limits();
+    struct core_double *d = double_open(&limits);
+    struct core_stage_desc stage = gang_of(2);
+    stage.retry = (struct core_retry){.limit = 9, .cause_mask = 1u << CAUSE_SIGNAL};
+    struct core_job_desc desc = simple_job(&stage, 1);
+    double_hello(d, 1, cpus(2));
+    uint64_t job = double_submit(d, &desc);
+    struct core_fact rank[2] = {take_assigned(d, 1), take_assigned(d, 1)};
+    double_ended(d, &rank[0], CAUSE_EXIT);
+    take_end(d, &rank[0], CAUSE_EXIT);
+    take_kill(d, &rank[1], CAUSE_PEER);
+    double_ended_by(d, &rank[1], CAUSE_SIGNAL, 6);
+    take_end(d, &rank[1], CAUSE_SIGNAL);
+    take_stage_ended(d, 0, STATE_FAILED);
+    take_job_ended(d, job, STATE_FAILED);
+    double_close(d);
+}
+
 /* A rank that ended with success before another failed is not told anything. */
 static void test_a_finished_rank_is_not_killed(void **state)
 {
@@ -551,6 +615,8 @@ int main(void)
         cmocka_unit_test(test_a_gang_starts_whole),
         cmocka_unit_test(test_ranks_share_workers_and_own_gpus),
         cmocka_unit_test(test_a_gang_fails_and_retries_as_one),
+        cmocka_unit_test(test_the_cause_is_what_the_others_follow_from),
+        cmocka_unit_test(test_an_abort_is_as_good_as_an_exit),
         cmocka_unit_test(test_a_finished_rank_is_not_killed),
         cmocka_unit_test(test_cancel_of_a_gang_that_is_failing),
         cmocka_unit_test(test_a_failure_waits_and_runs_again),
