@@ -22,6 +22,7 @@
 #define OP_RUN_FILE_BYTES_MAX (16u << 20)
 
 struct op_run {
+    const char *program; /* NULL: mlq-op */
     const char *op;
     const char *with; /* JSON text */
     const char *train;
@@ -56,7 +57,8 @@ static inline void op_run_set_number(const char *name, uint32_t value)
 /* Its stderr goes to <output>/../<output>.log. */
 static inline pid_t op_run_start(const struct op_run *run)
 {
-    char *program = mlq_format("%s/mlq-op", getenv("MLQ_BIN_DIR"));
+    char *program = run->program != NULL ? mlq_strdup(run->program)
+                                         : mlq_format("%s/mlq-op", getenv("MLQ_BIN_DIR"));
     char *with_path = mlq_format("%s.with.json", run->output);
     char *log_path = mlq_format("%s.log", run->output);
     const char *with = run->with == NULL ? "{}" : run->with;

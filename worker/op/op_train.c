@@ -253,6 +253,16 @@ static int run_generations(struct op_train *train, struct mlq_err *err)
     return rc == OP_TRAIN_OVER ? 0 : rc;
 }
 
+/* A checkpoint that is still being written is finished first. How the training ends has been decided
+ * without it: it was saved otherwise, or is over. */
+static void settle(struct op_train *train)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    if (op_train_checkpoint_settle(train, &err) != 0) {
+        log_warn("train.checkpoint_lost", "reason=\"%s\"", err.text);
+    }
+}
+
 int op_train_run(struct op_context *ctx, struct mlq_err *err)
 {
     struct op_train train = {.ctx = ctx, .flight = task_flight_open()};
@@ -263,7 +273,9 @@ int op_train_run(struct op_context *ctx, struct mlq_err *err)
     if (rc == 0) {
         rc = run_generations(&train, err);
     }
+    settle(&train);
     op_train_note(&train, TASK_FLIGHT_END);
+    op_train_checkpoint_fini(&train);
     op_train_gang_destroy(&train.gang);
     task_flight_close(&train.flight);
     optim_destroy(&train.optim);

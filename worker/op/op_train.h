@@ -177,8 +177,7 @@ struct op_train {
     uint64_t samples; /* trained on by this process, */
     int64_t busy_ns;  /* in this time */
     bool resumed;     /* from a checkpoint */
-    int64_t checkpoint_cost_ns;
-    int64_t checkpoint_at_ns;
+    struct op_train_checkpoints *checkpoints; /* NULL: none was written by this process */
 };
 
 /* What of it is floats. */
@@ -205,10 +204,24 @@ int op_train_share(struct op_train *train, struct mlq_err *err);
  * is that of the last whole step. */
 int op_train_loop_run(struct op_train *train, struct mlq_err *err);
 
-/* ---- Checkpoints: rank 0's business ---- */
+/* ---- Checkpoints: rank 0's business ----
+ * They are written off the step: the state is copied between two steps, and a thread makes the copy
+ * durable. The copy takes as much memory as the state itself (op_train_parts), from the first
+ * checkpoint on, and there is never a second one. The worker is told, and the two newest kept, when
+ * a checkpoint is durable. What the writing fails with is what the next of these calls fails with.
+ * Without MLQ_CHECKPOINT all of them do nothing. */
 
-/* Durable when it returns; the two newest are kept. Does nothing without MLQ_CHECKPOINT. */
+/* Begins one; while the one before is still being written, op_train_checkpoint_poll does later. */
+int op_train_checkpoint_ask(struct op_train *train, struct mlq_err *err);
+/* Between two steps. Does not wait. */
+int op_train_checkpoint_poll(struct op_train *train, struct mlq_err *err);
+/* Whether enough time has passed since the last one. */
+bool op_train_checkpoint_is_due(const struct op_train *train);
+/* The state as it is now, durable when this returns: for who stops. */
 int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err);
+/* Waits for what is being written: before this process ends. */
+int op_train_checkpoint_settle(struct op_train *train, struct mlq_err *err);
+void op_train_checkpoint_fini(struct op_train *train);
 
 /* Into model, optim, cursor, best and history from the newest whole checkpoint; *found says whether
  * there was one. A damaged one is passed over with a warning; one of other rows or parameters is

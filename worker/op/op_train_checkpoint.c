@@ -5,7 +5,11 @@
  * S steps of the next one. Tensors "parameters", and where they exist "first", "second" (the
  * optimizer's moments) and "best"; metadata "mlq.checkpoint", a JSON object with the cursor, the
  * history and the fingerprint, and "mlq.hash", which covers both, so that a flipped bit is seen.
- * Written beside, fsynced, renamed.
+ *
+ * The training copies its state into a snapshot, between two steps, and goes on; a thread hashes
+ * the copy, writes it beside, fsyncs and renames it. The training hears of that behind a later step
+ * and tells the worker. There is one snapshot: whoever wants another one before the last is on the
+ * disk waits, or has it taken then.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,6 +26,7 @@
 #include "lib/sys/fs.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
+#include "worker/op/op_background.h"
 #include "worker/op/op_train.h"
 
 #define NAME_BYTES      48
@@ -29,6 +34,20 @@
 #define NAMES_MAX       64 /* more are a foreign folder */
 #define HASH_BYTES      17
 #define STATE_BYTES_MAX (64u << 20)
+#define COST_SHARE      5 /* checkpoints may take this share of the time: 1 / 5 */
+
+struct op_train_checkpoints {
+    struct op_background *writer; /* works on what follows while it is busy */
+    const char *dir;
+    char *path;
+    char *state; /* metadata "mlq.checkpoint" */
+    struct op_train_part parts[OP_TRAIN_PARTS_MAX]; /* copies */
+    size_t part_count;
+    int64_t cost_ns; /* of the last one, copied and written */
+    int64_t ended_ns; /* when it was durable */
+    /* Not the writer's: */
+    bool is_asked; /* for another one, once the writer is free */
+};
 
 /* ---- What is in one ---- */
 
@@ -106,71 +125,210 @@ static int list_names(const char *dir, struct names *names, struct mlq_err *err)
     return 0;
 }
 
+static void remove_named(const char *dir, const char *name)
+{
+    char *path = mlq_fs_join(dir, name);
+    (void)unlink(path);
+    mlq_free(path);
+}
+
+/* What somebody died over while it wrote (safetensors.h), of before the oldest one that is kept. */
+static void remove_unfinished(const char *dir, const char *kept)
+{
+    DIR *folder = opendir(dir);
+    const struct dirent *entry = NULL;
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        const char *temp = strstr(entry->d_name, ".tmp.");
+        char name[NAME_BYTES] = "";
+        if (temp != NULL && (size_t)(temp - entry->d_name) < sizeof(name)) {
+            memcpy(name, entry->d_name, (size_t)(temp - entry->d_name));
+        }
+        if (is_checkpoint_name(name) && strcmp(name, kept) < 0) {
+            remove_named(dir, entry->d_name);
+        }
+    }
+    if (folder != NULL) {
+        (void)closedir(folder);
+    }
+}
+
 static void remove_old(const char *dir)
 {
     struct names names;
-    if (list_names(dir, &names, NULL) != 0) {
+    if (list_names(dir, &names, NULL) != 0 || names.count == 0) {
         return;
     }
     for (size_t i = KEPT; i < names.count; i++) {
-        char *path = mlq_fs_join(dir, names.text[i]);
-        (void)unlink(path);
-        mlq_free(path);
+        remove_named(dir, names.text[i]);
     }
+    remove_unfinished(dir, names.text[names.count < KEPT ? names.count - 1 : KEPT - 1]);
+}
+
+/* ---- Writing: on the thread ---- */
+
+static int write_snapshot(void *work, struct mlq_err *err)
+{
+    struct op_train_checkpoints *snapshot = work;
+    struct safetensors_tensor tensors[OP_TRAIN_PARTS_MAX];
+    int64_t start_ns = mlq_clock_boot_ns();
+    char hash_text[HASH_BYTES];
+    uint64_t hash = hash_more(1, snapshot->state, strlen(snapshot->state));
+    for (size_t i = 0; i < snapshot->part_count; i++) {
+        const struct op_train_part *part = &snapshot->parts[i];
+        uint64_t bytes = part->count * sizeof(float);
+        tensors[i] = (struct safetensors_tensor){.name = part->name,
+                                                 .dtype = SAFETENSORS_F32,
+                                                 .rank = 1,
+                                                 .shape = {part->count},
+                                                 .data = part->values,
+                                                 .bytes = bytes};
+        hash = hash_more(hash, part->values, bytes);
+    }
+    format_hash(hash, hash_text);
+    const char *metadata[] = {"mlq.checkpoint", snapshot->state, "mlq.hash", hash_text, NULL};
+    int rc = mlq_fs_make_dirs(snapshot->dir, 0755, err);
+    if (rc == 0) {
+        rc = safetensors_save(snapshot->path, tensors, snapshot->part_count, metadata, err);
+    }
+    if (rc == 0) {
+        remove_old(snapshot->dir);
+    }
+    snapshot->ended_ns = mlq_clock_boot_ns();
+    snapshot->cost_ns += snapshot->ended_ns - start_ns;
+    return rc == 0 ? 0 : mlq_wrap(err, rc, "checkpoint (an earlier one stays whole)");
 }
 
 /* ---- Saving ---- */
 
-static int save(struct op_train *train, const char *dir, struct mlq_err *err)
+static int create(struct op_train *train, const char *dir, struct mlq_err *err)
 {
     struct op_train_part parts[OP_TRAIN_PARTS_MAX];
-    struct safetensors_tensor tensors[OP_TRAIN_PARTS_MAX];
-    size_t count = op_train_parts(train, parts);
-    json_t *state = pack_state(train);
-    char *text = json_dumps(state, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    json_decref(state);
-    if (text == NULL) {
-        return mlq_fail(err, MLQ_EINVAL, "checkpoint: the state cannot be written as JSON");
+    struct op_train_checkpoints *created = mlq_alloc(sizeof(*created));
+    created->dir = dir;
+    created->part_count = op_train_parts(train, parts);
+    for (size_t i = 0; i < created->part_count; i++) {
+        created->parts[i] = parts[i];
+        created->parts[i].values = mlq_alloc_array(parts[i].count, sizeof(float));
     }
-    uint64_t hash = hash_more(1, text, strlen(text));
-    for (size_t i = 0; i < count; i++) {
-        uint64_t bytes = parts[i].count * sizeof(float);
-        tensors[i] = (struct safetensors_tensor){.name = parts[i].name,
-                                                 .dtype = SAFETENSORS_F32,
-                                                 .rank = 1,
-                                                 .shape = {parts[i].count},
-                                                 .data = parts[i].values,
-                                                 .bytes = bytes};
-        hash = hash_more(hash, parts[i].values, bytes);
+    train->checkpoints = created;
+    int rc = op_background_create(&created->writer, err);
+    if (rc != 0) {
+        op_train_checkpoint_fini(train);
     }
-    char hash_text[HASH_BYTES], name[NAME_BYTES];
-    format_hash(hash, hash_text);
-    const char *metadata[] = {"mlq.checkpoint", text, "mlq.hash", hash_text, NULL};
-    (void)snprintf(name, sizeof(name), "train-%08" PRIu64 "-%08" PRIu64 ".safetensors",
-                   train->cursor.epoch, train->cursor.step);
-    char *path = mlq_fs_join(dir, name);
-    int rc = mlq_fs_make_dirs(dir, 0755, err);
-    if (rc == 0) {
-        rc = safetensors_save(path, tensors, count, metadata, err);
-    }
-    if (rc == 0) {
-        remove_old(dir);
-        op_checkpointed(train->ctx, path);
-    }
-    mlq_free(path);
-    mlq_free(text);
-    return rc == 0 ? 0 : mlq_wrap(err, rc, "checkpoint");
+    return rc;
 }
 
-int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err)
+void op_train_checkpoint_fini(struct op_train *train)
+{
+    struct op_train_checkpoints *checkpoints = train->checkpoints;
+    if (checkpoints == NULL) {
+        return;
+    }
+    op_background_destroy(&checkpoints->writer); /* first: it may be at work on the rest */
+    for (size_t i = 0; i < checkpoints->part_count; i++) {
+        mlq_free(checkpoints->parts[i].values);
+    }
+    mlq_free(checkpoints->path);
+    mlq_free(checkpoints->state);
+    mlq_free(checkpoints);
+    train->checkpoints = NULL;
+}
+
+/* The state as it is, to the writer, who is free. */
+static int begin(struct op_train *train, struct mlq_err *err)
 {
     const char *dir = op_checkpoint_dir(train->ctx);
     int64_t start_ns = mlq_clock_boot_ns();
     op_train_note(train, TASK_FLIGHT_CHECKPOINT);
-    int rc = dir == NULL ? 0 : save(train, dir, err);
-    train->checkpoint_at_ns = mlq_clock_boot_ns();
-    train->checkpoint_cost_ns = train->checkpoint_at_ns - start_ns;
+    int rc = train->checkpoints == NULL ? create(train, dir, err) : 0;
+    if (rc != 0) {
+        return rc;
+    }
+    struct op_train_checkpoints *snapshot = train->checkpoints;
+    struct op_train_part parts[OP_TRAIN_PARTS_MAX];
+    char name[NAME_BYTES];
+    json_t *state = pack_state(train);
+    mlq_free(snapshot->state); /* jansson's, which comes from malloc as ours does */
+    mlq_free(snapshot->path);
+    snapshot->state = json_dumps(state, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    (void)snprintf(name, sizeof(name), "train-%08" PRIu64 "-%08" PRIu64 ".safetensors",
+                   train->cursor.epoch, train->cursor.step);
+    snapshot->path = mlq_fs_join(dir, name);
+    json_decref(state);
+    if (snapshot->state == NULL) {
+        return mlq_fail(err, MLQ_EINVAL, "checkpoint: the state cannot be written as JSON");
+    }
+    (void)op_train_parts(train, parts);
+    for (size_t i = 0; i < snapshot->part_count; i++) {
+        memcpy(snapshot->parts[i].values, parts[i].values, parts[i].count * sizeof(float));
+    }
+    snapshot->is_asked = false;
+    snapshot->cost_ns = mlq_clock_boot_ns() - start_ns;
+    op_background_start(snapshot->writer, write_snapshot, snapshot);
+    return 0;
+}
+
+/* Hears of what was written. */
+static int collect(struct op_train *train, bool wait, struct mlq_err *err)
+{
+    struct op_train_checkpoints *checkpoints = train->checkpoints;
+    int rc = 0;
+    if (checkpoints != NULL && op_background_is_busy(checkpoints->writer) &&
+        op_background_collect(checkpoints->writer, wait, &rc, err) && rc == 0) {
+        op_checkpointed(train->ctx, checkpoints->path);
+    }
     return rc;
+}
+
+static bool is_busy(const struct op_train *train)
+{
+    return train->checkpoints != NULL && op_background_is_busy(train->checkpoints->writer);
+}
+
+/* After the first epoch, and then whenever checkpoints stay under their share of the time: an epoch
+ * of a few milliseconds does not keep a disk busy. */
+bool op_train_checkpoint_is_due(const struct op_train *train)
+{
+    const struct op_train_checkpoints *last = train->checkpoints;
+    return last == NULL ||
+           (!is_busy(train) &&
+            mlq_clock_boot_ns() - last->ended_ns >= last->cost_ns * (COST_SHARE - 1));
+}
+
+int op_train_checkpoint_ask(struct op_train *train, struct mlq_err *err)
+{
+    if (op_checkpoint_dir(train->ctx) == NULL) {
+        return 0;
+    }
+    if (is_busy(train)) {
+        train->checkpoints->is_asked = true;
+        return 0;
+    }
+    return begin(train, err);
+}
+
+int op_train_checkpoint_poll(struct op_train *train, struct mlq_err *err)
+{
+    int rc = collect(train, false, err);
+    bool is_asked = train->checkpoints != NULL && train->checkpoints->is_asked;
+    return rc == 0 && is_asked && !is_busy(train) ? begin(train, err) : rc;
+}
+
+int op_train_checkpoint_settle(struct op_train *train, struct mlq_err *err)
+{
+    if (is_busy(train)) {
+        op_train_note(train, TASK_FLIGHT_CHECKPOINT);
+    }
+    return collect(train, true, err);
+}
+
+int op_train_checkpoint_save(struct op_train *train, struct mlq_err *err)
+{
+    int rc = op_train_checkpoint_settle(train, err);
+    if (rc == 0) {
+        rc = op_train_checkpoint_ask(train, err);
+    }
+    return rc == 0 ? op_train_checkpoint_settle(train, err) : rc;
 }
 
 /* ---- Loading ---- */

@@ -17,9 +17,6 @@
 #include "worker/ml/order.h"
 #include "worker/op/op_train_step.h"
 
-/* Checkpoints may take this share of the time: 1 / 5. */
-#define CHECKPOINT_COST_SHARE 5
-
 struct loop {
     struct op_train *train;
     const struct model *model;
@@ -239,17 +236,12 @@ end_epoch(struct loop *loop, int64_t epoch_ns, uint64_t epoch_samples, struct ml
     return 0;
 }
 
-static int save_checkpoint(struct op_train *train, struct mlq_err *err)
+/* Behind each step, and behind an epoch when its time has come. */
+static int look_after_checkpoints(struct op_train *train, bool is_wanted, struct mlq_err *err)
 {
-    return coll_rank(train->coll) == 0 ? op_train_checkpoint_save(train, err) : 0;
-}
-
-/* After the first epoch, and then whenever checkpoints stay under their share of the time: an epoch
- * of a few milliseconds does not wait for a disk. */
-static bool is_checkpoint_due(const struct op_train *train)
-{
-    int64_t since_ns = mlq_clock_boot_ns() - train->checkpoint_at_ns;
-    return since_ns >= train->checkpoint_cost_ns * (CHECKPOINT_COST_SHARE - 1);
+    int rc = op_train_checkpoint_poll(train, err);
+    bool is_mine = is_wanted && coll_rank(train->coll) == 0;
+    return rc == 0 && is_mine ? op_train_checkpoint_ask(train, err) : rc;
 }
 
 /* What this rank does behind the step, as all see it alike: 0 goes on. With the last of a gang goes its
@@ -260,7 +252,7 @@ static int decide_next(struct loop *loop, struct mlq_err *err)
     bool is_elastic = op_train_gang_is_elastic(train->gang);
     uint32_t leaving = loop->total.leaving;
     if (leaving > 0 && (!is_elastic || leaving == coll_size(train->coll))) {
-        int rc = save_checkpoint(train, err);
+        int rc = coll_rank(train->coll) == 0 ? op_train_checkpoint_save(train, err) : 0;
         return rc == 0 ? OP_STOPPED : rc;
     }
     if (loop->stop) {
@@ -296,9 +288,7 @@ static int run_epoch(struct loop *loop, struct mlq_err *err)
         if (coll_rank(train->coll) == 0) {
             report_progress(loop);
         }
-        if (op_should_checkpoint(train->ctx)) {
-            rc = save_checkpoint(train, err);
-        }
+        rc = look_after_checkpoints(train, op_should_checkpoint(train->ctx), err);
         if (rc == 0) {
             rc = decide_next(loop, err);
         }
@@ -324,8 +314,8 @@ int op_train_loop_run(struct op_train *train, struct mlq_err *err)
     loop_init(&loop, train);
     while (rc == 0 && !is_done(train)) {
         rc = run_epoch(&loop, err);
-        if (rc == 0 && !is_done(train) && is_checkpoint_due(train)) {
-            rc = save_checkpoint(train, err);
+        if (rc == 0 && !is_done(train)) {
+            rc = look_after_checkpoints(train, op_train_checkpoint_is_due(train), err);
         }
     }
     loop_fini(&loop);
