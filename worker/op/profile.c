@@ -4,11 +4,11 @@
 #include "worker/op/profile.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/panic.h"
 #include "lib/base/prng.h"
+#include "lib/base/radix.h"
 #include "lib/sys/mem.h"
 
 #define SLOTS_MIN    64u
@@ -121,11 +121,18 @@ static void add_all(struct numbers *numbers, const struct table *table, const do
     }
 }
 
-static int compare_rows(const void *a, const void *b)
+/* `used` tallies by value, in linear time: most columns of numbers have as many as we keep. */
+static void sort_tallies(struct tally *tallies, size_t used)
 {
-    const uint64_t *x = a;
-    const uint64_t *y = b;
-    return (*x > *y) - (*x < *y);
+    struct mlq_radix_pair *pairs = mlq_alloc_array(used * 2, sizeof *pairs);
+    for (size_t i = 0; i < used; i++) {
+        pairs[i] = (struct mlq_radix_pair){mlq_radix_key(tallies[i].value), tallies[i].count};
+    }
+    mlq_radix_sort(pairs, pairs + used, used);
+    for (size_t i = 0; i < used; i++) {
+        tallies[i] = (struct tally){mlq_radix_value(pairs[i].key), pairs[i].with};
+    }
+    mlq_free(pairs);
 }
 
 /* Values drawn by chance, with replacement, in place of tallies that were too many. They are looked
@@ -134,18 +141,18 @@ static int compare_rows(const void *a, const void *b)
 static size_t draw_sample(struct numbers *numbers, const struct table *table, const double *column)
 {
     size_t used = 0;
-    uint64_t *rows = mlq_alloc_array(PROFILE_SAMPLE_MAX, sizeof *rows);
+    struct mlq_radix_pair *rows = mlq_alloc_array(PROFILE_SAMPLE_MAX * 2, sizeof *rows);
     struct mlq_prng prng;
     mlq_prng_seed(&prng, SAMPLE_SEED);
     for (unsigned round = 0; round < ROUNDS_MAX && used < PROFILE_SAMPLE_MAX; round++) {
         size_t wanted = PROFILE_SAMPLE_MAX - used;
         for (size_t i = 0; i < wanted; i++) {
-            rows[i] = mlq_prng_below(&prng, table_rows(table));
+            rows[i].key = mlq_prng_below(&prng, table_rows(table));
         }
-        qsort(rows, wanted, sizeof *rows, compare_rows);
+        mlq_radix_sort(rows, rows + PROFILE_SAMPLE_MAX, wanted);
         for (size_t i = 0; i < wanted; i++) {
-            double value = column[rows[i]];
-            table_walked(table, (rows[i] - (i == 0 ? 0 : rows[i - 1])) * sizeof value);
+            double value = column[rows[i].key];
+            table_walked(table, (rows[i].key - (i == 0 ? 0 : rows[i - 1].key)) * sizeof value);
             if (!isnan(value)) {
                 numbers->slots[used++] = (struct tally){.value = value + 0.0, .count = 1};
             }
@@ -167,23 +174,6 @@ static size_t close_up(struct numbers *numbers)
     return used;
 }
 
-static int compare_values(const void *a, const void *b)
-{
-    const struct tally *x = a;
-    const struct tally *y = b;
-    return (x->value > y->value) - (x->value < y->value);
-}
-
-static int compare_tallies(const void *a, const void *b)
-{
-    const struct tally *x = a;
-    const struct tally *y = b;
-    if (x->count != y->count) {
-        return x->count > y->count ? -1 : 1;
-    }
-    return compare_values(x, y);
-}
-
 /* JSON has no infinity: what overflowed is left out. */
 static void set_number(json_t *out, const char *key, double value)
 {
@@ -200,7 +190,7 @@ static void add_quantiles(json_t *out, struct tally *tallies, size_t used)
         double share;
     } wanted[] = {{"0.01", 0.01}, {"0.05", 0.05}, {"0.25", 0.25}, {"0.5", 0.5},
                   {"0.75", 0.75}, {"0.95", 0.95}, {"0.99", 0.99}};
-    qsort(tallies, used, sizeof *tallies, compare_values);
+    sort_tallies(tallies, used);
     uint64_t count = 0;
     for (size_t i = 0; i < used; i++) {
         count += tallies[i].count;
@@ -222,13 +212,23 @@ static void add_quantiles(json_t *out, struct tally *tallies, size_t used)
     (void)json_object_set_new(out, "quantiles", quantiles);
 }
 
-static void add_top_numbers(json_t *out, struct tally *tallies, size_t used)
+/* `used` tallies, sorted by value: of equal counts the least values are shown. */
+static void add_top_numbers(json_t *out, const struct tally *tallies, size_t used)
 {
-    qsort(tallies, used, sizeof *tallies, compare_tallies);
+    struct tally best[PROFILE_TOP_MAX + 1];
+    size_t count = 0;
+    for (size_t i = 0; i < used; i++) {
+        size_t at = count;
+        for (; at > 0 && best[at - 1].count < tallies[i].count; at--) {
+            best[at] = best[at - 1];
+        }
+        best[at] = tallies[i];
+        count += count < PROFILE_TOP_MAX ? 1 : 0;
+    }
     json_t *top = json_array();
-    for (size_t i = 0; i < PROFILE_TOP_MAX && i < used; i++) {
-        (void)json_array_append_new(top, json_pack("{s:f, s:I}", "value", tallies[i].value, "count",
-                                                   (json_int_t)tallies[i].count));
+    for (size_t i = 0; i < count; i++) {
+        (void)json_array_append_new(top, json_pack("{s:f, s:I}", "value", best[i].value, "count",
+                                                   (json_int_t)best[i].count));
     }
     (void)json_object_set_new(out, "top", top);
 }

@@ -3,14 +3,14 @@
 """A table for logistic regression: make_csv.py FILE ROWS COLUMNS
 
 Numbers of a normal distribution, six digits behind the point, and a label of two classes, "yes" with the
-probability that a linear model gives. Each number is one of 65,536, so that it is written in seconds.
+probability that a linear model gives. Each number is one of 262,144, so that it is written in seconds.
 """
 import math
 import operator
 import random
 import sys
 
-POOL = 65536
+POOL = 1 << 18
 
 
 def main():
