@@ -3,7 +3,8 @@
  *
  * Batches into transactions, over the journal connection. Each batch is one exchange:
  *     BEGIN · shared fence lock · epoch check · inserts · guarded updates · COMMIT
- * The facts of a batch become one row for each job and stage that they are of (0002_journal.up.sql).
+ * The facts of a batch become one row for each job and stage that they are of (0002_journal.up.sql), its jobs
+ * one row together (pg_inbox.h).
  * A batch that fails leaves its session inside a failed transaction, so that those sent after it
  * fail too, and order is kept without waiting.
  */

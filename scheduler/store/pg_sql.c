@@ -142,13 +142,26 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                               " WHERE NOT EXISTS (SELECT FROM mlq.leader WHERE epoch = $1::bigint)",
                       .prepare = true},
     [PG_SQL_PARTITIONS] = {.text = "SELECT mlq.make_partitions($1::bigint[])"},
+    [PG_SQL_EMPTY_INBOX] = {.text = "SELECT mlq.empty_inbox()"},
+    [PG_SQL_PUT_INBOX] =
+        {.text = "INSERT INTO mlq.inbox (first, ids, names, kinds, keys, submitters, specs, labels, priorities,"
+                 "                       submitted_at, stage_jobs, stage_idxs, stage_names, uses, array_counts,"
+                 "                       ranks, ranks_mins, resizes, needs) "
+                 "VALUES ($1::bigint, $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],"
+                 "        $8::text[], $9::int[], $10::timestamptz[], $11::bigint[], $12::int[], $13::text[],"
+                 "        $14::text[], $15::int[], $16::int[], $17::int[], $18::text[], $19::text[])",
+         .prepare = true},
+    [PG_SQL_CLEAR_INBOX] = {.text = "DELETE FROM mlq.inbox WHERE first = ANY ($1::bigint[])", .prepare = true},
+    /* In the state that they have by what has happened to them. */
     [PG_SQL_PUT_JOBS] =
-        {.text = "INSERT INTO mlq.job (id, name, kind, key, submitter, spec, labels, priority,"
-                 "                     submitted_at) "
-                 "SELECT id, name, kind, key, submitter, spec, labels::json, priority, at "
-                 "FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[],"
-                 "            $6::text[], $7::text[], $8::int[], $9::timestamptz[])"
-                 "    AS n (id, name, kind, key, submitter, spec, labels, priority, at)",
+        {.text = "INSERT INTO mlq.job_row (id, name, kind, key, submitter, spec, labels, priority, submitted_at,"
+                 "                         state, started_at, ended_at, cause) "
+                 "SELECT id, name, kind, key, submitter, spec, labels::json, priority, at,"
+                 "       coalesce(state, CASE WHEN began IS NULL THEN 'pending' ELSE 'running' END), began, ended, cause "
+                 "FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],"
+                 "            $8::int[], $9::timestamptz[], $10::text[], $11::timestamptz[], $12::timestamptz[],"
+                 "            $13::text[])"
+                 "    AS n (id, name, kind, key, submitter, spec, labels, priority, at, state, began, ended, cause)",
          .prepare = true},
     [PG_SQL_PUT_KEYS] =
         {.text = "INSERT INTO mlq.submission (key, job, at) "
@@ -157,12 +170,13 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "WHERE key IS NOT NULL",
          .prepare = true},
     [PG_SQL_PUT_STAGES] =
-        {.text = "INSERT INTO mlq.stage (job, idx, name, uses, array_count, ranks, ranks_min,"
-                 "                       resize, needs) "
-                 "SELECT job, idx, name, uses, array_count, ranks, ranks_min, resize, needs::int[] "
-                 "FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[],"
-                 "            $6::int[], $7::int[], $8::text[], $9::text[])"
-                 "    AS n (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs)",
+        {.text = "INSERT INTO mlq.stage_row (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs,"
+                 "                           state, started_at, ended_at) "
+                 "SELECT job, idx, name, uses, array_count, ranks, ranks_min, resize, needs::int[],"
+                 "       coalesce(state, CASE WHEN began IS NULL THEN 'pending' ELSE 'running' END), began, ended "
+                 "FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[],"
+                 "            $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[])"
+                 "    AS n (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs, state, began, ended)",
          .prepare = true},
     [PG_SQL_EXPECT_NEW] = {.text = "SELECT mlq.expect_new($1::bigint[], $2::int[], $3::int[], $4::bigint[],"
                                    "                      $5::int[], $6::text[], $7::text[])"},
@@ -214,7 +228,7 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
      * of all finds a row to change; an end must find its own. $1: how many ends there are. */
     [PG_SQL_SET_STAGES] =
         {.text = "WITH done AS ("
-                 "  UPDATE mlq.stage s SET state = coalesce(n.state, 'running'),"
+                 "  UPDATE mlq.stage_row s SET state = coalesce(n.state, 'running'),"
                  "         started_at = coalesce(s.started_at, n.began), ended_at = n.ended"
                  "  FROM unnest($2::bigint[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
                  "    AS n (job, stage, state, began, ended)"
@@ -226,7 +240,7 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
     /* The same for jobs. A cancellation has a cause; it is no end. */
     [PG_SQL_SET_JOBS] =
         {.text = "WITH done AS ("
-                 "  UPDATE mlq.job j SET started_at = coalesce(j.started_at, n.began), ended_at = n.ended,"
+                 "  UPDATE mlq.job_row j SET started_at = coalesce(j.started_at, n.began), ended_at = n.ended,"
                  "         state = coalesce(n.state, CASE WHEN n.began IS NULL THEN j.state ELSE 'running' END),"
                  "         cause = coalesce(j.cause, n.cause)"
                  "  FROM unnest($2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
@@ -239,11 +253,11 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
          .prepare = true},
     [PG_SQL_SET_RETRIED] =
         {.text = "WITH done AS ("
-                 "  UPDATE mlq.job SET state = 'pending', started_at = NULL, ended_at = NULL,"
+                 "  UPDATE mlq.job_row SET state = 'pending', started_at = NULL, ended_at = NULL,"
                  "         cause = NULL, retries = retries + 1"
                  "  WHERE id = ANY ($1::bigint[]) AND ended_at IS NOT NULL RETURNING 1),"
                  "stages AS ("
-                 "  UPDATE mlq.stage SET state = 'pending', started_at = NULL, ended_at = NULL"
+                 "  UPDATE mlq.stage_row SET state = 'pending', started_at = NULL, ended_at = NULL"
                  "  WHERE job = ANY ($1::bigint[]) AND state <> 'succeeded') "
                  "SELECT mlq.expect('job retried', cardinality($1::bigint[]),"
                  "                  (SELECT count(*) FROM done))"},

@@ -32,6 +32,9 @@
     X(FENCE_SHARED)                                                                                \
     X(FENCE)                                                                                       \
     X(PARTITIONS)                                                                                  \
+    X(EMPTY_INBOX)                                                                                 \
+    X(PUT_INBOX)                                                                                   \
+    X(CLEAR_INBOX)                                                                                 \
     X(PUT_JOBS)                                                                                    \
     X(PUT_KEYS)                                                                                    \
     X(PUT_STAGES)                                                                                  \

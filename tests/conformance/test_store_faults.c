@@ -374,6 +374,7 @@ static void test_the_journal_goes_down_and_up_with_its_facts(void **state)
     char *before = mlq_strdup(suite_load(&client, 0));
     assert_non_null(strstr(before, "[killed]"));
     suite_close(&client);
+    take_down("0003_inbox.down.sql", 3);
     take_down("0002_journal.down.sql", 2);
     expect_sql("SELECT count(*) FROM mlq.fact", "9");
     expect_sql("SELECT count(*) FROM mlq.fact WHERE sole", "1");
@@ -416,6 +417,7 @@ static void test_migrations_go_up_down_and_up(void **state)
     suite_elect(&client, "a");
     assert_int_equal(suite_commit(&client, suite_job(1, "k")), MLQ_OK);
     suite_close(&client);
+    take_down("0003_inbox.down.sql", 3);
     take_down("0002_journal.down.sql", 2);
     take_down("0001_init.down.sql", 1);
     expect_sql("SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -463,14 +465,14 @@ static void test_views_read_by_index(void **state)
     suite_elect(&client, "a");
     assert_int_equal(suite_commit(&client, suite_job(1, "k")), MLQ_OK);
     run_sql(
-        "INSERT INTO mlq.job (id, name, kind, submitter, spec, labels, priority, submitted_at, "
+        "INSERT INTO mlq.job_row (id, name, kind, submitter, spec, labels, priority, submitted_at, "
         "state,"
         "                     ended_at)"
         " SELECT i, 'n' || i % 997, 'job', 'alice', '{}', json_build_object('a', i % 499), 0, "
         "now(),"
         "        CASE WHEN i % 997 = 0 THEN 'failed' ELSE 'succeeded' END, now()"
         "   FROM generate_series(2, 30000) i;"
-        "INSERT INTO mlq.stage (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs, state, ended_at)"
+        "INSERT INTO mlq.stage_row (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs, state, ended_at)"
         " SELECT i, 0, 'main', 'run', 1, 1, 1, 'never', '{}', 'succeeded', now() FROM generate_series(2, "
         "30000) i;"
         /* assigned, started, ended: kinds 3, 4 and 5 of one rank */

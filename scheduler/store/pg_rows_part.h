@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * What the files share that turn a batch into statements; not for others.
+ *
+ *   pg_rows.c   the exchange, the journal, metrics, artifacts, workers
+ *   pg_jobs.c   jobs and stages: what is submitted, and what facts change in their rows
+ */
+#ifndef MLQ_SCHEDULER_STORE_PG_ROWS_PART_H
+#define MLQ_SCHEDULER_STORE_PG_ROWS_PART_H
+
+#include "scheduler/store/pg_inbox.h"
+#include "scheduler/store/pg_rows.h"
+#include "scheduler/store/pg_value.h"
+
+#define PG_COLUMNS_MAX 18
+
+struct pg_place { /* of a fact in its run */
+    uint64_t job;
+    uint32_t stage;
+    uint32_t nth;
+    bool is_new; /* the rows of its job are written with what it changes: nothing is left to do in them */
+};
+
+/* A job that gets its rows, and the places of the facts that they are written with. */
+struct pg_arrival {
+    const struct store_job *job;
+    size_t low;
+    size_t high;
+};
+
+struct pg_rows {
+    struct pg_conn *conn;
+    struct ledger *ledger;
+    struct pg_inbox *inbox;
+    uint32_t epoch;
+    bool has_begun;      /* it has sent a batch */
+    unsigned statements; /* sent of this batch */
+    /* Partitions are known to exist for jobs in [low, high). */
+    int64_t low;
+    int64_t high;
+    struct pg_array columns[PG_COLUMNS_MAX];
+    struct pg_place *places; /* of the facts that are being sent, by job and stage */
+    size_t place_room;
+    struct pg_arrival *arrivals;
+    size_t arrival_count;
+    size_t arrival_room;
+    uint32_t *rounds; /* of each fact's job, or ROUND_UNKNOWN */
+    size_t round_room;
+};
+
+/* ---- pg_rows.c ---- */
+
+void pg_rows_columns(struct pg_rows *rows, const enum pg_type *types, unsigned count); /* empty ones */
+#define PG_NONE ((struct pg_param){0})
+/* With the first `columns` of them as parameters, and before them `first`, unless that is PG_NONE. */
+void pg_rows_statement(struct pg_rows *rows, enum pg_sql_id id, struct pg_param first, unsigned columns);
+void pg_rows_add_text(struct pg_array *array, struct mlq_str text); /* empty: NULL */
+/* The facts at places from `low` that are of one job and stage end before this place. */
+size_t pg_rows_end_of_stage(const struct pg_rows *rows, size_t low, size_t count);
+
+/* ---- pg_jobs.c ---- */
+
+void pg_jobs_put(struct pg_rows *rows, const struct store_batch *in);
+/* What a run of facts, which have their places, changes in rows of jobs and stages. With the last one of a batch,
+ * which may be empty, all jobs go that have waited long in the inbox. */
+void pg_jobs_change(struct pg_rows *rows, const struct store_fact *facts, size_t count, bool is_last);
+
+#endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * Jobs that have no rows of their own yet (scheduler/store/pg_inbox.h): they are shown as if they had, they get
+ * them when something happens to them, and whatever the next leader finds in the inbox is taken over.
+ */
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/sys/clock.h"
+#include "lib/sys/mem.h"
+#include "scheduler/store/pg_inbox.h"
+#include "tests/conformance/store_suite.h"
+#include "tests/support/pg_cluster.h"
+
+#define LEASE_NS (600 * MLQ_NS_PER_MS)
+#define JOBS     "SELECT string_agg(id || ' ' || state, ', ' ORDER BY id) FROM mlq.job"
+#define ROWS     "SELECT string_agg(id || ' ' || state, ', ' ORDER BY id) FROM mlq.job_row"
+#define STAGES   "SELECT string_agg(job || '.' || idx || ' ' || state, ', ' ORDER BY job, idx) FROM mlq.stage"
+#define INBOX    "SELECT string_agg(array_to_string(ids, ' '), ', ' ORDER BY first) FROM mlq.inbox"
+
+static struct pg_cluster *cluster;
+static const char *database;
+static char *migrations;
+static struct suite_client client;
+
+static void fresh(void)
+{
+    database = pg_cluster_database(cluster);
+}
+
+static struct store *create(struct uv_loop_s *loop, int64_t lease_ns, const struct store_callbacks *callbacks)
+{
+    struct store_pg_options options = {.conninfo = database, .migrations_dir = migrations, .lease_ns = lease_ns};
+    return store_pg_create(loop, &options, callbacks);
+}
+
+static const struct suite_backend backend = {.fresh = fresh, .create = create};
+
+static void expect_sql(const char *sql, const char *want)
+{
+    char *got = pg_cluster_query(database, sql);
+    assert_non_null(got);
+    assert_string_equal(got, want);
+    free(got);
+}
+
+/* Jobs 2 to 4 of two stages each, the second needing the first, in one commit. */
+static const struct store_batch *three_jobs(void)
+{
+    static const uint16_t first[] = {0};
+    static struct store_stage stages[2];
+    static struct store_job jobs[3];
+    static struct store_fact facts[3];
+    static struct store_batch batch = {.jobs = jobs, .job_count = 3, .facts = facts, .fact_count = 3};
+    stages[0] = (struct store_stage){.name = MLQ_STR("make"), .uses = MLQ_STR("run"), .array_count = 2, .ranks = 1};
+    stages[1] = (struct store_stage){.name = MLQ_STR("use"), .uses = MLQ_STR("run"), .array_count = 1, .ranks = 3,
+                                     .ranks_min = 2, .resize = RESIZE_LIVE, .needs = first, .needs_count = 1};
+    for (uint64_t i = 0; i < 3; i++) {
+        jobs[i] = (struct store_job){.id = i + 2,
+                                     .name = MLQ_STR("digits"),
+                                     .kind = MLQ_STR("pipeline"),
+                                     .submitter = MLQ_STR("alice"),
+                                     .spec = MLQ_STR("{\"a\": [\"{}\\\\\", null]}"),
+                                     .labels = MLQ_STR("{\"team\": \"vision\"}"),
+                                     .priority = -7,
+                                     .submitted_us = mlq_clock_wall_us(),
+                                     .stages = stages,
+                                     .stage_count = 2};
+        facts[i] = suite_fact(FACT_JOB_SUBMITTED, i + 2, 0);
+    }
+    return &batch;
+}
+
+/* A leader with job 1, which has its row as the first of the epoch, and jobs 2 to 4, which have none. */
+static int setup(void **state)
+{
+    (void)state;
+    fresh();
+    suite_open(&client, &backend, LEASE_NS);
+    suite_elect(&client, "a");
+    assert_int_equal(suite_commit(&client, suite_job(1, NULL)), MLQ_OK);
+    assert_int_equal(suite_commit(&client, three_jobs()), MLQ_OK);
+    expect_sql(ROWS, "1 pending");
+    expect_sql(INBOX, "2 3 4");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    suite_close(&client);
+    return 0;
+}
+
+static void test_a_job_is_shown_from_its_acceptance_on(void **state)
+{
+    (void)state;
+    expect_sql(JOBS, "1 pending, 2 pending, 3 pending, 4 pending");
+    expect_sql(STAGES, "1.0 pending, 2.0 pending, 2.1 pending, 3.0 pending, 3.1 pending, 4.0 pending, 4.1 pending");
+    assert_int_equal(suite_view(&client, &(struct store_query){.view = VIEW_RESOLVE, .selector = MLQ_STR("team=vision")}), MLQ_OK);
+    assert_non_null(strstr(client.json, "\"4\""));
+    assert_int_equal(suite_view(&client, &(struct store_query){.view = VIEW_SHOW, .job = 3}), MLQ_OK);
+    assert_non_null(strstr(client.json, "\"make\""));
+    const char *dump = suite_load(&client, 0);
+    assert_non_null(strstr(dump, "header 4 "));
+    assert_non_null(strstr(dump, "job 4 [digits] [pipeline] [] [alice] [{\"a\": [\"{}\\\\\", null]}] [{\"team\": \"vision\"}] -7 "));
+    assert_non_null(strstr(dump, "  stage use run 1 3 needs 0\n"));
+}
+
+/* The rows as they are later do not tell whether a job came to them by the inbox. */
+static void test_its_rows_are_what_was_shown(void **state)
+{
+    (void)state;
+#define EVERY "SELECT string_agg(j::text || s::text, ', ' ORDER BY j.id, s.idx) FROM mlq.job j JOIN mlq.stage s ON s.job = j.id"
+    char *shown = pg_cluster_query(database, EVERY);
+    int64_t limit_ns = mlq_clock_boot_ns() + 30 * MLQ_NS_PER_S;
+    for (bool is_empty = false; !is_empty;) { /* commits that bring nothing take along what has waited */
+        assert_int_equal(suite_commit(&client, &(struct store_batch){0}), MLQ_OK);
+        char *left = pg_cluster_query(database, INBOX);
+        is_empty = left[0] == '\0';
+        free(left);
+        assert_true(mlq_clock_boot_ns() < limit_ns);
+    }
+    expect_sql(ROWS, "1 pending, 2 pending, 3 pending, 4 pending");
+    expect_sql(EVERY, shown);
+    free(shown);
+}
+
+static void test_a_short_job_is_written_once(void **state)
+{
+    (void)state;
+    struct store_fact facts[] = {
+        suite_fact(FACT_ASSIGNED, 3, 7),    suite_fact(FACT_STARTED, 3, 7),     suite_fact(FACT_ENDED, 3, 7),
+        suite_fact(FACT_STAGE_ENDED, 3, 0), suite_fact(FACT_STAGE_ENDED, 3, 0), suite_fact(FACT_JOB_ENDED, 3, 0),
+    };
+    facts[3].fact.state = STATE_SUCCEEDED;
+    facts[4].fact.state = STATE_SKIPPED;
+    facts[4].fact.stage = 1;
+    facts[5].fact.state = STATE_SUCCEEDED;
+    facts[5].at_us = facts[1].at_us + 2000;
+    assert_int_equal(suite_commit_facts(&client, facts, MLQ_COUNT_OF(facts)), MLQ_OK);
+    expect_sql("SELECT ctid::text FROM mlq.job_row WHERE id = 3 AND xmax = 0 AND cause IS NULL", "(0,2)");
+    expect_sql("SELECT (ended_at - started_at)::text FROM mlq.job_row WHERE id = 3 AND state = 'succeeded'", "00:00:00.002");
+    expect_sql("SELECT count(*) FROM mlq.stage_row WHERE job = 3 AND idx = 0 AND started_at IS NOT NULL", "1");
+    expect_sql("SELECT count(*) FROM mlq.stage_row WHERE job = 3 AND idx = 1 AND started_at IS NULL", "1");
+    expect_sql(JOBS, "1 pending, 2 pending, 3 succeeded, 4 pending");
+    expect_sql(STAGES, "1.0 pending, 2.0 pending, 2.1 pending, 3.0 succeeded, 3.1 skipped, 4.0 pending, 4.1 pending");
+}
+
+/* What happens next finds the rows. */
+static void test_a_life_in_several_commits(void **state)
+{
+    (void)state;
+    struct store_fact facts[] = {suite_fact(FACT_ASSIGNED, 2, 7),   suite_fact(FACT_STARTED, 2, 7),
+                                 suite_fact(FACT_JOB_CANCELLED, 4, 0), suite_fact(FACT_ENDED, 2, 7),
+                                 suite_fact(FACT_JOB_ENDED, 2, 0),  suite_fact(FACT_JOB_ENDED, 4, 0)};
+    facts[2].fact.cause = CAUSE_CANCEL;
+    facts[4].fact.state = STATE_FAILED;
+    facts[5].fact.state = STATE_CANCELLED;
+    assert_int_equal(suite_commit_facts(&client, facts, 1), MLQ_OK);
+    expect_sql(JOBS, "1 pending, 2 pending, 3 pending, 4 pending"); /* an assignment changes nothing in them */
+    assert_int_equal(suite_commit_facts(&client, facts + 1, 2), MLQ_OK);
+    expect_sql(JOBS, "1 pending, 2 running, 3 pending, 4 pending");
+    expect_sql("SELECT cause FROM mlq.job_row WHERE id = 4", "cancel");
+    assert_int_equal(suite_commit_facts(&client, facts + 3, 3), MLQ_OK);
+    expect_sql(JOBS, "1 pending, 2 failed, 3 pending, 4 cancelled");
+    expect_sql("SELECT count(*) FROM mlq.job_row WHERE id = 2 AND started_at IS NOT NULL", "1");
+}
+
+/* One batch: it ends and is started anew. */
+static void test_a_retry_in_the_batch_of_the_end(void **state)
+{
+    (void)state;
+    struct store_fact facts[] = {suite_fact(FACT_STARTED, 2, 7), suite_fact(FACT_JOB_ENDED, 2, 0),
+                                 suite_fact(FACT_JOB_RETRIED, 2, 0), suite_fact(FACT_JOB_CANCELLED, 3, 0)};
+    facts[1].fact.state = STATE_FAILED;
+    facts[3].fact.cause = CAUSE_CANCEL;
+    assert_int_equal(suite_commit_facts(&client, facts, MLQ_COUNT_OF(facts)), MLQ_OK);
+    expect_sql("SELECT string_agg(id || ' ' || state || ' ' || retries, ', ' ORDER BY id) FROM mlq.job_row",
+               "1 pending 0, 2 pending 1, 3 pending 0");
+}
+
+static void expect_refusal(struct store_fact *facts, size_t count)
+{
+    char *before = pg_cluster_query(database, INBOX);
+    assert_int_equal(suite_commit_facts(&client, facts, count), MLQ_EDB);
+    expect_sql(INBOX, before);
+    expect_sql(ROWS, "1 pending");
+    expect_sql("SELECT count(*) FROM mlq.fact", "4");
+    free(before);
+}
+
+static void test_a_job_of_the_inbox_ends_once(void **state)
+{
+    (void)state;
+    struct store_fact facts[] = {suite_fact(FACT_JOB_ENDED, 3, 0), suite_fact(FACT_JOB_ENDED, 3, 0)};
+    expect_refusal(facts, 2);
+}
+
+static void test_a_stage_of_the_inbox_ends_once(void **state)
+{
+    (void)state;
+    struct store_fact facts[] = {suite_fact(FACT_STAGE_ENDED, 3, 0), suite_fact(FACT_STAGE_ENDED, 3, 0)};
+    facts[0].fact.stage = facts[1].fact.stage = 1;
+    expect_refusal(facts, 2);
+}
+
+static void test_a_stage_that_is_not_there(void **state)
+{
+    (void)state;
+    struct store_fact facts[] = {suite_fact(FACT_JOB_ENDED, 3, 0), suite_fact(FACT_STAGE_ENDED, 3, 0)};
+    facts[1].fact.stage = 2;
+    expect_refusal(facts, 2);
+}
+
+static void test_a_job_of_the_inbox_is_not_put_again(void **state)
+{
+    (void)state;
+    assert_int_equal(suite_commit(&client, suite_job(3, NULL)), MLQ_EEXIST);
+    expect_sql(INBOX, "2 3 4");
+}
+
+/* A leader that has loaded nothing finds the jobs of the one before it. */
+static void test_the_next_leader_takes_the_inbox_over(void **state)
+{
+    (void)state;
+    int depositions = client.depositions;
+    client.store->ops->resign(client.store);
+    suite_until(&client.depositions, depositions + 1, &client, NULL);
+    suite_elect(&client, "b");
+    expect_sql(INBOX, "2 3 4");
+    struct store_fact facts[] = {suite_fact(FACT_STARTED, 4, 9), suite_fact(FACT_JOB_ENDED, 3, 0)};
+    facts[1].fact.state = STATE_FAILED;
+    assert_int_equal(suite_commit_facts(&client, facts, 2), MLQ_OK);
+    expect_sql(INBOX, "");
+    expect_sql(ROWS, "1 pending, 2 pending, 3 failed, 4 running");
+    expect_sql(STAGES, "1.0 pending, 2.0 pending, 2.1 pending, 3.0 pending, 3.1 pending, 4.0 running, 4.1 pending");
+}
+
+static void test_it_is_bounded(void **state)
+{
+    (void)state;
+    struct pg_inbox *inbox = pg_inbox_create();
+    struct store_job *jobs = mlq_alloc_array(PG_INBOX_JOBS_MAX, sizeof *jobs);
+    const struct store_job first = {.id = 1};
+    uint64_t swept;
+    assert_false(pg_inbox_put(inbox, &first, 1, 0));
+    pg_inbox_take(inbox, pg_inbox_oldest(inbox, 0, true));
+    assert_true(pg_inbox_sweep(inbox, &swept) && swept == 1);
+    for (uint64_t i = 0; i < PG_INBOX_JOBS_MAX; i++) {
+        jobs[i].id = i + 2;
+    }
+    assert_true(pg_inbox_put(inbox, jobs, PG_INBOX_JOBS_MAX, 0));
+    assert_null(pg_inbox_oldest(inbox, PG_INBOX_AGE_NS - 1, false));
+    jobs[0].id = PG_INBOX_JOBS_MAX + 2;
+    assert_true(pg_inbox_put(inbox, jobs, 1, 0));
+    assert_int_equal(pg_inbox_oldest(inbox, 0, false)->id, 2); /* one too many */
+    pg_inbox_take(inbox, pg_inbox_find(inbox, 3));
+    assert_null(pg_inbox_find(inbox, 3));
+    assert_null(pg_inbox_oldest(inbox, PG_INBOX_AGE_NS - 1, false));
+    assert_int_equal(pg_inbox_oldest(inbox, PG_INBOX_AGE_NS, false)->id, 2);
+    assert_false(pg_inbox_sweep(inbox, &swept));
+    pg_inbox_destroy(&inbox);
+    mlq_free(jobs);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    static const struct CMUnitTest tests[] = {
+        TEST(test_a_job_is_shown_from_its_acceptance_on),
+        TEST(test_its_rows_are_what_was_shown),
+        TEST(test_a_short_job_is_written_once),
+        TEST(test_a_life_in_several_commits),
+        TEST(test_a_retry_in_the_batch_of_the_end),
+        TEST(test_a_job_of_the_inbox_ends_once),
+        TEST(test_a_stage_of_the_inbox_ends_once),
+        TEST(test_a_stage_that_is_not_there),
+        TEST(test_a_job_of_the_inbox_is_not_put_again),
+        TEST(test_the_next_leader_takes_the_inbox_over),
+        cmocka_unit_test(test_it_is_bounded),
+    };
+    cluster = pg_cluster_start();
+    if (cluster == NULL) {
+        return 77;
+    }
+    migrations = mlq_format("%s/migrations", getenv("MLQ_SOURCE_DIR"));
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    pg_cluster_stop(&cluster);
+    mlq_free(migrations);
+    return failed;
+}
