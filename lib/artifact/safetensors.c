@@ -23,6 +23,7 @@
 #include "lib/artifact/io.h"
 #include "lib/base/panic.h"
 #include "lib/sys/fs.h"
+#include "lib/sys/mapfault.h"
 #include "lib/sys/mem.h"
 
 #define METADATA_KEY    "__metadata__"
@@ -300,6 +301,8 @@ int safetensors_open(const char *path, struct safetensors **out, struct mlq_err 
         if (file->map == MAP_FAILED) {
             file->map = NULL;
             rc = io_fail(err, "map", path);
+        } else {
+            mlq_mapfault_watch(file->map, file->map_bytes, path);
         }
     }
     close(fd);
@@ -320,6 +323,7 @@ void safetensors_close(struct safetensors **file)
         return;
     }
     if ((*file)->map != NULL) {
+        mlq_mapfault_forget((*file)->map);
         (void)munmap((*file)->map, (*file)->map_bytes);
     }
     json_decref((*file)->header);

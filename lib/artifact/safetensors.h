@@ -45,7 +45,8 @@ struct safetensors_tensor {
 /* ---- Reading: the file is mapped, nothing is copied ----
  * Refused, with MLQ_ECORRUPT and the tensor's name: offsets that overlap, leave holes, run past the end
  * or do not match dtype and shape; duplicate names; an unknown dtype (MLQ_ENOTSUP); more than
- * SAFETENSORS_COUNT_MAX tensors. The file must not be truncated while it is open. */
+ * SAFETENSORS_COUNT_MAX tensors. A file that is cut short while it is open ends
+ * the process, with a word where mlq_mapfault_install was called. */
 struct safetensors;
 
 int safetensors_open(const char *path, MLQ_OWNED_RETURN struct safetensors **file, struct mlq_err *err);

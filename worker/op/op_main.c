@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/sys/mapfault.h"
 #include "lib/task/task.h"
 #include "worker/op/op.h"
 #include "worker/op/op_table.h"
@@ -54,5 +55,6 @@ int main(int argc, char **argv)
         print_usage(stderr);
         return EXIT_USAGE;
     }
+    mlq_mapfault_install();
     return run(op);
 }
