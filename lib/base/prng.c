@@ -23,20 +23,51 @@ uint64_t mlq_hash_keyed(uint64_t seed, uint64_t a, uint64_t b)
     return mlq_hash_u64((mixed ^ b) + SPLITMIX_STEP);
 }
 
-uint64_t mlq_hash_bytes(uint64_t seed, const void *data, size_t bytes)
+void mlq_hasher_begin(struct mlq_hasher *hasher, uint64_t seed)
+{
+    *hasher = (struct mlq_hasher){.hash = seed};
+}
+
+/* Little-endian, byte by byte: for what does not fill a word. */
+static size_t add_loose(struct mlq_hasher *hasher, const uint8_t *at, size_t bytes)
+{
+    size_t used = 0;
+    for (; used < bytes && (used == 0 || hasher->bytes % sizeof(hasher->word) != 0); used++) {
+        size_t place = hasher->bytes++ % sizeof(hasher->word);
+        hasher->word |= (uint64_t)at[used] << (8 * place);
+        if (place + 1 == sizeof(hasher->word)) {
+            hasher->hash = mlq_hash_u64(hasher->hash ^ hasher->word) + hasher->bytes -
+                           sizeof(hasher->word);
+            hasher->word = 0;
+        }
+    }
+    return used;
+}
+
+void mlq_hasher_add(struct mlq_hasher *hasher, const void *data, size_t bytes)
 {
     const uint8_t *at = data;
-    uint64_t hash = seed, word;
-    size_t i = 0;
+    uint64_t word;
+    size_t i = hasher->bytes % sizeof(word) == 0 ? 0 : add_loose(hasher, at, bytes);
     for (; i + sizeof(word) <= bytes; i += sizeof(word)) {
         memcpy(&word, at + i, sizeof(word));
-        hash = mlq_hash_u64(hash ^ word) + i;
+        hasher->hash = mlq_hash_u64(hasher->hash ^ word) + hasher->bytes;
+        hasher->bytes += sizeof(word);
     }
-    word = 0;
-    if (i < bytes) {
-        memcpy(&word, at + i, bytes - i);
-    }
-    return mlq_hash_keyed(hash, word, bytes);
+    (void)add_loose(hasher, at + i, bytes - i);
+}
+
+uint64_t mlq_hasher_end(const struct mlq_hasher *hasher)
+{
+    return mlq_hash_keyed(hasher->hash, hasher->word, hasher->bytes);
+}
+
+uint64_t mlq_hash_bytes(uint64_t seed, const void *data, size_t bytes)
+{
+    struct mlq_hasher hasher;
+    mlq_hasher_begin(&hasher, seed);
+    mlq_hasher_add(&hasher, data, bytes);
+    return mlq_hasher_end(&hasher);
 }
 
 void mlq_prng_seed(struct mlq_prng *prng, uint64_t seed)

@@ -29,4 +29,14 @@ uint64_t mlq_hash_keyed(uint64_t seed, uint64_t a, uint64_t b);
 /* Of any bytes: shows what changed by accident, does not withstand who wants to deceive. */
 uint64_t mlq_hash_bytes(uint64_t seed, const void *data, size_t bytes);
 
+/* The same of bytes that come in pieces, wherever they are cut. */
+struct mlq_hasher {
+    uint64_t hash;
+    uint64_t bytes; /* so far */
+    uint64_t word;  /* the last of them that are no whole word yet */
+};
+void mlq_hasher_begin(struct mlq_hasher *hasher, uint64_t seed);
+void mlq_hasher_add(struct mlq_hasher *hasher, const void *data, size_t bytes);
+uint64_t mlq_hasher_end(const struct mlq_hasher *hasher);
+
 #endif

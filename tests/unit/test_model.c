@@ -73,6 +73,21 @@ static void fit_takes_means_deviations_and_seen_values(void **state)
     model_destroy(&model);
 }
 
+/* Rows that are packed and unpacked are the bits of those that are not. */
+static void assert_same_when_packed(const struct model *model, const struct preprocess *bound,
+                                    uint64_t row, uint32_t count)
+{
+    union preprocess_cell cells[8 * 4];
+    float inputs[8 * 8] = {0}, unpacked[8 * 8] = {0};
+    assert_int_equal(preprocess_rows(bound, row, count, inputs, NULL), 0);
+    assert_int_equal(preprocess_pack(bound, row, count, cells, NULL), 0);
+    for (size_t i = 0; i < count; i++) {
+        preprocess_unpack(model, cells + i * model->feature_count,
+                          unpacked + i * model->input_count);
+    }
+    assert_memory_equal(inputs, unpacked, count * model->input_count * sizeof(float));
+}
+
 /* Another table: other order, an extra column, another dictionary with a value that training never
  * saw. */
 static void rows_of_another_table_become_inputs(void **state)
@@ -103,6 +118,12 @@ static void rows_of_another_table_become_inputs(void **state)
     for (size_t i = 0; i < MLQ_COUNT_OF(expected); i++) {
         assert_true(inputs[i] == expected[i]);
     }
+    assert_same_when_packed(model, bound, 1, 2);
+    preprocess_keep(model);
+    assert_same_when_packed(model, bound, 1, 2);
+    model->features[2].keeps_missing = false;
+    model->features[2].embedded = true; /* of one input: the others are nobody's then */
+    assert_same_when_packed(model, bound, 1, 2);
     preprocess_destroy(&bound);
     model_destroy(&model);
 }
@@ -126,6 +147,9 @@ static void tables_that_do_not_fit_are_refused(void **state)
     assert_int_equal(preprocess_bind(model, changed, 3, &bound, &err), 0);
     float inputs[4 * 4];
     assert_int_equal(preprocess_rows(bound, 0, 4, inputs, &err), MLQ_EINVAL);
+    assert_non_null(strstr(err.text, "row 1"));
+    union preprocess_cell cells[4 * 3];
+    assert_int_equal(preprocess_pack(bound, 0, 4, cells, &err), MLQ_EINVAL);
     assert_non_null(strstr(err.text, "row 1"));
     preprocess_destroy(&bound);
     struct model *empty = model_create();

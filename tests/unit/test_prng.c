@@ -132,6 +132,34 @@ static void below_is_even(void **state)
     assert_panics(mlq_prng_below(&prng, 0));
 }
 
+static void bytes_hash_to_their_numbers_however_they_are_cut(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t bytes;
+        uint64_t hash;
+    } expected[] = {{0, UINT64_C(0xa711a1abdd4d6f75)},
+                    {7, UINT64_C(0x3aea7419e721bca3)},
+                    {8, UINT64_C(0x700a0ec05462a60a)},
+                    {61, UINT64_C(0x267010b2e630d499)}};
+    uint8_t data[61];
+    for (size_t i = 0; i < sizeof(data); i++) {
+        data[i] = (uint8_t)(i * 7 + 1);
+    }
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        assert_true(mlq_hash_bytes(5, data, expected[i].bytes) == expected[i].hash);
+        for (size_t piece = 1; piece <= 20; piece++) {
+            struct mlq_hasher hasher;
+            mlq_hasher_begin(&hasher, 5);
+            for (size_t at = 0; at < expected[i].bytes; at += piece) {
+                size_t left = expected[i].bytes - at;
+                mlq_hasher_add(&hasher, data + at, left < piece ? left : piece);
+            }
+            assert_true(mlq_hasher_end(&hasher) == expected[i].hash);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +167,7 @@ int main(void)
         cmocka_unit_test(splitmix_gives_the_published_sequence),
         cmocka_unit_test(seeds_give_their_numbers),
         cmocka_unit_test(keyed_hash_gives_its_numbers),
+        cmocka_unit_test(bytes_hash_to_their_numbers_however_they_are_cut),
         cmocka_unit_test(below_gives_its_numbers),
         cmocka_unit_test(below_is_even),
     };

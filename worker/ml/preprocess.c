@@ -331,35 +331,29 @@ static int number_rows(const struct model_feature *feature,
     return 0;
 }
 
-static void fill_missing(float *inputs, uint32_t width)
+static int32_t value_of(const struct model_feature *feature, const struct bound_feature *bound,
+                        uint64_t row)
 {
-    for (uint32_t k = 0; k < width; k++) {
-        inputs[k] = NAN;
+    int32_t code = bound->column->codes[row];
+    if (code >= 0) {
+        return bound->value_of_code[code];
     }
+    /* An embedding has no place for what is missing. */
+    bool is_kept = feature->keeps_missing && !feature->embedded;
+    return is_kept ? PREPROCESS_MISSING : (int32_t)feature->fill_value;
 }
 
-static void category_rows(const struct model_feature *feature,
-                          const struct bound_feature *bound,
-                          uint64_t row,
-                          uint64_t row_count,
-                          uint32_t stride,
-                          float *inputs)
+static void put_value(const struct model_feature *feature, int32_t value, float *inputs)
 {
-    for (uint64_t i = 0; i < row_count; i++) {
-        int32_t code = bound->column->codes[row + i];
-        int32_t value = code < 0 ? (int32_t)feature->fill_value : bound->value_of_code[code];
-        if (feature->embedded) {
-            inputs[i * stride] = (float)value; /* exact: indices are below 2^24 */
-            continue;
-        }
-        if (code < 0 && feature->keeps_missing) {
-            fill_missing(inputs + i * stride, feature->width);
-            continue;
-        }
-        memset(inputs + i * stride, 0, feature->width * sizeof(float));
-        if (value >= 0) {
-            inputs[i * stride + (uint32_t)value] = 1.0f;
-        }
+    if (feature->embedded) {
+        inputs[0] = (float)value; /* exact: indices are below 2^24 */
+        return;
+    }
+    for (uint32_t k = 0; k < feature->width; k++) {
+        inputs[k] = value == PREPROCESS_MISSING ? NAN : 0.0f;
+    }
+    if (value >= 0) {
+        inputs[value] = 1.0f;
     }
 }
 
@@ -375,7 +369,9 @@ int preprocess_rows(const struct preprocess *bound,
         const struct bound_feature *from = &bound->features[i];
         float *to = inputs + feature->offset;
         if (feature->kind == MODEL_CATEGORY) {
-            category_rows(feature, from, row, row_count, stride, to);
+            for (uint64_t k = 0; k < row_count; k++) {
+                put_value(feature, value_of(feature, from, row + k), to + k * stride);
+            }
             continue;
         }
         int rc = number_rows(feature, from->column->numbers, row, row_count, stride, to, err);
@@ -384,4 +380,41 @@ int preprocess_rows(const struct preprocess *bound,
         }
     }
     return 0;
+}
+
+int preprocess_pack(const struct preprocess *bound,
+                    uint64_t row,
+                    uint64_t row_count,
+                    union preprocess_cell *cells,
+                    struct mlq_err *err)
+{
+    uint32_t stride = bound->model->feature_count;
+    for (uint32_t i = 0; i < stride; i++) {
+        const struct model_feature *feature = &bound->model->features[i];
+        const struct bound_feature *from = &bound->features[i];
+        if (feature->kind == MODEL_CATEGORY) {
+            for (uint64_t k = 0; k < row_count; k++) {
+                cells[k * stride + i].value = value_of(feature, from, row + k);
+            }
+            continue;
+        }
+        int rc = number_rows(feature, from->column->numbers, row, row_count, stride,
+                             &cells[i].number, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+void preprocess_unpack(const struct model *model, const union preprocess_cell *cells, float *inputs)
+{
+    for (uint32_t i = 0; i < model->feature_count; i++) {
+        const struct model_feature *feature = &model->features[i];
+        if (feature->kind == MODEL_NUMBER) {
+            inputs[feature->offset] = cells[i].number;
+        } else {
+            put_value(feature, cells[i].value, inputs + feature->offset);
+        }
+    }
 }

@@ -68,4 +68,23 @@ int preprocess_rows(const struct preprocess *bound,
                     float *inputs,
                     struct mlq_err *err);
 
+/* A row in four bytes per feature, however many values a category has: what is kept of rows that
+ * are not kept as inputs. */
+union preprocess_cell {
+    float number;  /* scaled; NaN where the model keeps what is missing */
+    int32_t value; /* of a category: its index, PREPROCESS_UNKNOWN or PREPROCESS_MISSING */
+};
+#define PREPROCESS_UNKNOWN (-1)
+#define PREPROCESS_MISSING (-2) /* where the model keeps that */
+
+/* cells[row_count][model->feature_count]; refuses what preprocess_rows does. */
+int preprocess_pack(const struct preprocess *bound,
+                    uint64_t row,
+                    uint64_t row_count,
+                    union preprocess_cell *cells,
+                    struct mlq_err *err);
+
+/* One row: the bits that preprocess_rows gives for it. */
+void preprocess_unpack(const struct model *model, const union preprocess_cell *cells, float *inputs);
+
 #endif
