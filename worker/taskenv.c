@@ -174,6 +174,9 @@ static void set_basics(struct builder *env, const struct msg_assignment *a,
     set(env, "MLQ_OUTPUT=%s", paths->out);
     set(env, "MLQ_CHECKPOINT=%s", paths->checkpoint);
     set(env, "MLQ_CONTROL=%s", paths->control);
+    if (a->mem_bytes > 0) {
+        set(env, "MLQ_MEMORY=%lld", (long long)a->mem_bytes);
+    }
     if (paths->with != NULL) {
         set(env, "MLQ_WITH=%s", paths->with);
     }

@@ -377,6 +377,19 @@ void safetensors_walked(struct safetensors *file, uint64_t bytes)
     }
 }
 
+void safetensors_scatter(struct safetensors *file)
+{
+    (void)madvise(file->map, file->map_bytes, MADV_RANDOM); /* advice: refused, it costs time */
+}
+
+void safetensors_expect(struct safetensors *file, const void *data, uint64_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), skipped = (uintptr_t)data % page;
+    MLQ_ASSERT((const uint8_t *)data >= file->map &&
+               bytes <= file->map_bytes - (size_t)((const uint8_t *)data - file->map));
+    (void)madvise((void *)((uintptr_t)data - skipped), bytes + skipped, MADV_WILLNEED);
+}
+
 /* ---- Writing ---- */
 
 /* The bytes of a tensor to be written, by its shape. */

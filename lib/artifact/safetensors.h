@@ -60,6 +60,11 @@ const char *safetensors_metadata(const struct safetensors *file, const char *key
  * looked at again comes from the file again. Without it, every page once touched counts as memory of
  * this process. */
 void safetensors_walked(struct safetensors *file, uint64_t bytes);
+/* From who reads many tensors side by side: where a page is missing, read that alone, not what lies
+ * around it (megabytes, by default, of which little would be used before they are dropped again). What
+ * will be needed soon is read ahead in one piece by safetensors_expect: bytes from `data` on, in one tensor. */
+void safetensors_scatter(struct safetensors *file);
+void safetensors_expect(struct safetensors *file, const void *data, uint64_t bytes);
 
 /* ---- Writing: declare all tensors, then write their bytes in order; memory stays bounded ---- */
 struct safetensors_writer;

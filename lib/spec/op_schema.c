@@ -210,6 +210,8 @@ static const struct op_param train_params[] = {
      .help = "epochs without a better val_loss"},
     {.path = "seed", .type = PARAM_INTEGER, .standard = "0", .min = 0, .max = 9007199254740992.0,
      .help = "of the weights and of the order of rows"},
+    {.path = "rows", .type = PARAM_CHOICE, .standard = "\"auto\"", .choices = FILES("auto", "memory", "disk"),
+     .help = "where rows are kept; auto: on disk when they do not fit into half of the memory; the model is the same"},
     {.path = "level", .type = PARAM_CHOICE, .standard = "\"elastic\"", .choices = FILES("elastic", "repeat", "fast"),
      .help = "elastic: ranks go and come while it runs; repeat: all ranks or none. Both give the same model, bit for bit, on "
              "any number of ranks. fast: all or none, without shards, gradients added in any order: a slightly different "

@@ -118,7 +118,7 @@ static void defaults_are_filled_in(void **state)
                         "{\"accumulate\":1,\"balance\":false,\"batch\":64,\"clip_norm\":0.0,\"collectives\":\"auto\",\"epochs\":20,\"l2\":0.0,\"level\":\"elastic\","
                         "\"loss\":{\"auto\":{}},\"mixup\":0.0,\"model\":{\"mlp\":{\"activation\":\"relu\",\"dropout\":0.0,\"embedding\":0,\"hidden\":[128,64]}},"
                         "\"optimizer\":{\"adamw\":{\"beta1\":0.9,\"beta2\":0.999,\"lr\":0.001,\"weight_decay\":0.01}},"
-                        "\"schedule\":{\"constant\":{}},\"seed\":1,\"shards\":8,\"task\":\"auto\",\"warmup\":0.0}");
+                        "\"rows\":\"auto\",\"schedule\":{\"constant\":{}},\"seed\":1,\"shards\":8,\"task\":\"auto\",\"warmup\":0.0}");
     assert_int_equal(spec->stages[0].retry.limit, 3);
     assert_int_equal(spec->stages[0].grace_ns, INT64_C(60000000000));
     assert_int_equal(spec->stages[0].cpu_milli, 1000);

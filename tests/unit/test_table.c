@@ -80,6 +80,11 @@ static void test_what_is_written_is_read(void **state)
     assert_int_equal(table_need(table, "lable", &found, &err), MLQ_ENOENT);
     assert_non_null(strstr(err.text, "did you mean 'label'?"));
     assert_int_equal(table_need(table, "label", &found, &err), MLQ_OK);
+    static const uint64_t expected[][2] = {{0, 2}, {2, 3}, {5, 0}, {1, 1}, {0, 5}};
+    for (size_t i = 0; i < MLQ_COUNT_OF(expected); i++) { /* advice, which changes nothing */
+        table_expect(table, expected[i][0], expected[i][1]);
+        assert_memory_equal(city->codes, places, sizeof places);
+    }
     table_close(&table);
 }
 

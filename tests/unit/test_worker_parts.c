@@ -288,15 +288,18 @@ static void test_smi(void **state)
                                         .bin_dir = "/b"};
     a.timeout_ns = INT64_C(10000000000);
     a.deadline_wall_us = 5000000;
+    a.mem_bytes = 4096;
     const char **env = taskenv_build(&a, &paths, &probe, 1000000, region);
     bool gpu = false;
     bool deadline = false;
+    bool memory = false;
     for (size_t i = 0; env[i] != NULL; i++) {
         gpu = gpu || strcmp(env[i], "CUDA_VISIBLE_DEVICES=GPU-aaaa") == 0;
         deadline = deadline || strcmp(env[i], "MLQ_DEADLINE=5") == 0; /* the earlier of both */
+        memory = memory || strcmp(env[i], "MLQ_MEMORY=4096") == 0;
         assert_false(strncmp(env[i], "RANK=", 5) == 0);
     }
-    assert_true(gpu && deadline);
+    assert_true(gpu && deadline && memory);
     struct probe machine;
     probe_machine(&machine, region);
     assert_true(machine.cpu_milli > 0 && machine.mem_bytes > 0 && machine.host[0] != '\0');

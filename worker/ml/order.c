@@ -5,7 +5,9 @@
 
 #include "lib/base/prng.h"
 
-#define ORDER_KEY UINT64_C(0x6f72646572) /* "order": apart from other uses of the same seed */
+/* Apart from other uses of the same seed. */
+#define ORDER_KEY UINT64_C(0x6f72646572) /* "order" */
+#define EPOCH_KEY UINT64_C(0x65706f6368) /* "epoch" */
 
 void order_shuffle(uint32_t *order, uint32_t count, uint64_t seed, uint64_t epoch)
 {
@@ -20,4 +22,9 @@ void order_shuffle(uint32_t *order, uint32_t count, uint64_t seed, uint64_t epoc
         order[left - 1] = order[pick];
         order[pick] = last;
     }
+}
+
+uint64_t order_key(uint64_t seed, uint64_t epoch)
+{
+    return mlq_hash_keyed(seed, epoch, EPOCH_KEY);
 }

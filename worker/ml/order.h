@@ -13,4 +13,7 @@
  * 1964). */
 void order_shuffle(uint32_t *order, uint32_t count, uint64_t seed, uint64_t epoch);
 
+/* What else is drawn anew for each sample of an epoch is keyed by this and the sample. */
+uint64_t order_key(uint64_t seed, uint64_t epoch);
+
 #endif

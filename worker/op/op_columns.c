@@ -12,7 +12,8 @@
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
 
-#define LABEL_BYTES 32 /* a whole number up to 2^53 as text */
+#define LABEL_BYTES    32 /* a whole number up to 2^53 as text */
+#define DISTINCT_CHUNK MODEL_CLASSES_MAX
 
 void op_columns_list(const struct table *table,
                      bool features_only,
@@ -69,20 +70,26 @@ static int compare_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The different values, sorted. */
+/* The different values, sorted; more than MODEL_CLASSES_MAX of them need not be counted further.
+ * Memory of these and a chunk, whatever the number of rows. */
 static uint32_t distinct_numbers(const double *numbers, uint64_t rows, double **distinct)
 {
-    double *sorted = mlq_alloc_array(rows, sizeof(double));
-    memcpy(sorted, numbers, rows * sizeof(double));
-    qsort(sorted, rows, sizeof(double), compare_numbers);
-    uint64_t count = 0;
-    for (uint64_t i = 0; i < rows; i++) {
-        if (count == 0 || sorted[count - 1] != sorted[i]) {
-            sorted[count++] = sorted[i];
+    double *sorted = mlq_alloc_array(MODEL_CLASSES_MAX + DISTINCT_CHUNK, sizeof(double));
+    uint32_t count = 0;
+    for (uint64_t i = 0; i < rows && count <= MODEL_CLASSES_MAX; i += DISTINCT_CHUNK) {
+        uint32_t more = rows - i < DISTINCT_CHUNK ? (uint32_t)(rows - i) : DISTINCT_CHUNK;
+        memcpy(sorted + count, numbers + i, more * sizeof(double));
+        more += count;
+        qsort(sorted, more, sizeof(double), compare_numbers);
+        count = 0;
+        for (uint32_t k = 0; k < more; k++) {
+            if (count == 0 || sorted[count - 1] != sorted[k]) {
+                sorted[count++] = sorted[k];
+            }
         }
     }
     *distinct = sorted;
-    return count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
+    return count;
 }
 
 static void format_label(double value, char text[LABEL_BYTES])
@@ -163,9 +170,9 @@ static int fit_classes(struct model *model,
         classes_from_numbers(model, distinct, distinct_count);
     } else {
         return mlq_fail(err, MLQ_EFULL,
-                        "the target '%s' has %u different values: at most %u classes "
-                        "(task: regression?)",
-                        target->name, distinct_count, MODEL_CLASSES_MAX);
+                        "the target '%s' has more than %u different values, which are too many "
+                        "classes (task: regression?)",
+                        target->name, MODEL_CLASSES_MAX);
     }
     if (model->class_count < 2) {
         return mlq_fail(err, MLQ_EINVAL,
@@ -267,11 +274,10 @@ label_text(const struct table_column *target, uint64_t row, char text[LABEL_BYTE
 int op_columns_labels(const struct table *table,
                       const char *which,
                       const struct model *model,
-                      uint32_t **result,
+                      uint32_t *labels,
                       struct mlq_err *err)
 {
     MLQ_ASSERT(model->task != MODEL_REGRESSION);
-    *result = NULL;
     const struct table_column *target = NULL;
     int rc = find_target(table, which, model, &target, err);
     if (rc != 0) {
@@ -283,7 +289,6 @@ int op_columns_labels(const struct table *table,
     }
     qsort(sorted, model->class_count, sizeof(*sorted), compare_classes);
     uint64_t rows = table_rows(table);
-    uint32_t *labels = mlq_alloc_array(rows, sizeof(uint32_t));
     for (uint64_t i = 0; i < rows; i++) {
         char buffer[LABEL_BYTES];
         const char *text = label_text(target, i, buffer);
@@ -302,12 +307,7 @@ int op_columns_labels(const struct table *table,
         labels[i] = known->index;
     }
     mlq_free(sorted);
-    if (rc != 0) {
-        mlq_free(labels);
-        return rc;
-    }
-    *result = labels;
-    return 0;
+    return rc;
 }
 
 int op_columns_targets(const struct table *table,

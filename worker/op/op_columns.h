@@ -12,7 +12,6 @@
 #include <stdint.h>
 
 #include "lib/base/err.h"
-#include "lib/base/ownership.h"
 #include "lib/sys/region.h"
 #include "worker/ml/model.h"
 #include "worker/ml/preprocess.h"
@@ -41,12 +40,12 @@ int op_columns_fit_target(const struct table *table,
                           struct model *model,
                           struct mlq_err *err);
 
-/* The target of each row as an index into model->classes: labels[rows]. Refuses a label that the
+/* The target of each row as an index into model->classes, into labels[rows]. Refuses a label that the
  * model does not know, by row. `which` names the table in messages. */
 int op_columns_labels(const struct table *table,
                       const char *which,
                       const struct model *model,
-                      MLQ_OWNED_RETURN uint32_t **labels,
+                      uint32_t *labels,
                       struct mlq_err *err);
 
 /* The target of each row as a number, in the table's units. Borrowed from the table. */

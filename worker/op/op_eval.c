@@ -151,6 +151,7 @@ static int predict(struct eval *eval, struct mlq_err *err)
         uint64_t left = eval->rows - begin;
         uint32_t rows = left < CHUNK_ROWS ? (uint32_t)left : CHUNK_ROWS;
         memset(chunk.inputs, 0, sizeof(float) * CHUNK_ROWS * eval->model->input_count);
+        table_expect(eval->table, begin, rows);
         rc = preprocess_rows(bound, begin, rows, chunk.inputs, err);
         if (rc == 0) {
             const float *outputs = chunk_forward(&chunk, eval->model, rows);
@@ -159,6 +160,7 @@ static int predict(struct eval *eval, struct mlq_err *err)
                 take_chunk(eval, outputs, begin, rows);
             }
         }
+        table_walked(eval->table, (uint64_t)rows * eval->model->feature_count * sizeof(double));
         op_progress(eval->ctx, (double)(begin + rows) / (double)eval->rows, "rows");
         if (rc == 0 && op_should_stop(eval->ctx)) {
             rc = OP_STOPPED;
@@ -448,9 +450,10 @@ static int read_inputs(struct eval *eval, struct mlq_err *err)
         eval->values = mlq_alloc_array(eval->rows, sizeof(double));
         return op_columns_targets(eval->table, "data", eval->model, &eval->targets, err);
     }
+    eval->labels = mlq_alloc_array(eval->rows, sizeof(uint32_t));
     eval->predicted = mlq_alloc_array(eval->rows, sizeof(uint32_t));
     eval->probabilities = mlq_alloc_array(eval->rows * eval->model->class_count, sizeof(double));
-    return op_columns_labels(eval->table, "data", eval->model, &eval->labels, err);
+    return op_columns_labels(eval->table, "data", eval->model, eval->labels, err);
 }
 
 int op_eval_run(struct op_context *ctx, struct mlq_err *err)

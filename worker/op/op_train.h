@@ -2,7 +2,7 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * train.native, taken apart: parameters (op_train_config.c, _model.c, _options.c), rows
- * (op_train_data.c), who trains together (op_train_gang.c) and how they find their common state
+ * (op_train_data.c; those that stay on disk op_train_loader.c, op_train_deal.c), who trains together (op_train_gang.c) and how they find their common state
  * (op_train_share.c), steps and epochs (op_train_loop.c, of what op_train_step.h lists),
  * checkpoints (op_train_checkpoint.c), and op_train.c, which puts them together and writes the
  * outputs.
@@ -31,6 +31,7 @@
 #include "worker/ml/loss.h"
 #include "worker/ml/model.h"
 #include "worker/ml/optim.h"
+#include "worker/ml/preprocess.h"
 #include "worker/ml/schedule.h"
 #include "worker/op/op.h"
 #include "worker/op/op_columns.h"
@@ -59,6 +60,13 @@ enum op_train_level {
 };
 const char *op_train_config_level(enum op_train_level level); /* "elastic", ... */
 
+/* Where the rows are kept; changes no result. */
+enum op_train_rows {
+    OP_TRAIN_ROWS_AUTO, /* in memory, if half of what the task may use holds them */
+    OP_TRAIN_ROWS_MEMORY,
+    OP_TRAIN_ROWS_DISK,
+};
+
 struct op_train_config {
     enum op_train_kind kind;
     enum op_train_level level;
@@ -80,6 +88,7 @@ struct op_train_config {
     bool early_stop;
     uint64_t patience;
     uint64_t seed;
+    enum op_train_rows rows;
     enum coll_kind collectives; /* moves bytes only, so a checkpoint may go on with another */
 };
 
@@ -105,9 +114,12 @@ int op_train_config_read(const struct op_context *ctx,
 
 struct op_train_set {
     uint32_t rows;    /* 0: there is no such table */
-    float *inputs;    /* [rows][model->input_count], preprocessed */
+    float *inputs;    /* [rows][model->input_count], preprocessed; NULL: they are streamed */
     uint32_t *labels; /* classification */
     float *targets;   /* regression, standardised */
+    /* Streamed: the open table, and the model's features in it. Labels and targets are then mapped. */
+    struct table *table;
+    struct preprocess *bound;
 };
 
 struct op_train_data {
@@ -136,7 +148,10 @@ int op_train_data_load_set(struct op_context *ctx, const struct table *table, co
                            const struct model *model, struct op_train_set *set,
                            struct mlq_err *err);
 uint64_t op_train_data_hash_set(uint64_t hash, const struct op_train_set *set,
-                                const struct model *model);
+                                const struct model *model); /* not of streamed rows */
+/* The inputs of some rows in the table's order, from memory or from the table. */
+int op_train_data_read(const struct op_train_set *set, const struct model *model, uint32_t row,
+                       uint32_t count, float *inputs, struct mlq_err *err);
 void op_train_data_fini_set(struct op_train_set *set);
 
 /* `data` must be zero; op_train_data_fini is right after any outcome. */
@@ -168,6 +183,7 @@ struct op_train {
     struct task_flight *flight;
     struct op_train_time time;
     struct op_train_gang *gang;
+    struct op_train_loader *loader; /* of the training rows; the loop's */
     struct coll *coll; /* of the generation in use; the gang's */
     struct optim *optim;
     struct op_train_cursor cursor;

@@ -4,14 +4,12 @@
 #include <string.h>
 
 #include "lib/base/panic.h"
-#include "lib/base/prng.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
 #include "worker/ml/loss.h"
 #include "worker/ml/net.h"
+#include "worker/ml/order.h"
 #include "worker/op/op_train_step.h"
-
-#define EPOCH_KEY UINT64_C(0x65706f6368) /* "epoch": apart from other uses of the same seed */
 
 struct op_train_batch {
     struct op_train *train;
@@ -23,6 +21,7 @@ struct op_train_batch {
     uint32_t *others; /* what they are mixed with; NULL: they are not */
     float *shares;
     float *mixed_row;
+    float *room; /* of a row that is unpacked */
 };
 
 struct op_train_batch *op_train_batch_create(struct op_train *train, uint32_t rows)
@@ -33,6 +32,7 @@ struct op_train_batch *op_train_batch_create(struct op_train *train, uint32_t ro
     batch->net = net_create(batch->model, rows, true);
     batch->labels = mlq_alloc_array(rows, sizeof(uint32_t));
     batch->targets = mlq_alloc_array(rows, sizeof(float));
+    batch->room = mlq_alloc_array(batch->model->input_count, sizeof(float));
     if (train->config.augment.mixup > 0) {
         batch->others = mlq_alloc_array(rows, sizeof(uint32_t));
         batch->shares = mlq_alloc_array(rows, sizeof(float));
@@ -51,30 +51,39 @@ void op_train_batch_destroy(struct op_train_batch **batch)
     mlq_free((*batch)->others);
     mlq_free((*batch)->shares);
     mlq_free((*batch)->mixed_row);
+    mlq_free((*batch)->room);
     net_destroy(&(*batch)->net);
     mlq_free(*batch);
     *batch = NULL;
 }
 
-static void copy_row(const struct op_train_batch *batch, size_t row, uint64_t key, float *to)
+/* Where a sample is: its row, or that which mixup adds to it, at its position of the order. */
+struct place {
+    uint32_t position;
+    uint32_t row;
+};
+
+static void copy_row(const struct op_train_batch *batch, struct place place, uint64_t key, float *to)
 {
     const struct augment *augment = &batch->train->config.augment;
-    size_t width = batch->model->input_count;
-    const float *from = batch->train->data.train.inputs + row * width;
+    const float *from =
+        op_train_loader_row(batch->train->loader, place.position, place.row, batch->room);
     if (augment->flip || augment->crop > 0) {
-        augment_image(augment, batch->model->image, key, (uint32_t)row, from, to);
+        augment_image(augment, batch->model->image, key, place.row, from, to);
     } else {
-        memcpy(to, from, width * sizeof(float));
+        memcpy(to, from, batch->model->input_count * sizeof(float));
     }
 }
 
 /* Row i of the batch, which has been gathered, with the one that this epoch mixes it with. */
-static void mix_row(struct op_train_batch *batch, uint32_t i, size_t row, uint64_t key, float *to)
+static void mix_row(struct op_train_batch *batch, uint32_t i, struct place place, uint64_t key,
+                    float *to)
 {
     const struct op_train_set *set = &batch->train->data.train;
     struct augment_mix mix =
-        augment_mix(&batch->train->config.augment, key, (uint32_t)row, set->rows);
-    copy_row(batch, mix.other, key, batch->mixed_row);
+        augment_mix(&batch->train->config.augment, key, place.row, set->rows);
+    place.row = mix.other;
+    copy_row(batch, place, key, batch->mixed_row);
     for (size_t k = 0; k < batch->model->input_count; k++) {
         to[k] = mix.share * to[k] + (1 - mix.share) * batch->mixed_row[k];
     }
@@ -94,17 +103,19 @@ static void gather(struct op_train_batch *batch, struct op_train_piece piece, ui
     size_t width = batch->model->input_count;
     float *inputs = net_inputs(batch->net);
     int64_t start_ns = mlq_clock_boot_ns();
+    uint32_t begin = (uint32_t)(piece.samples - op_train_loader_order(batch->train->loader));
     for (uint32_t i = 0; i < piece.count; i++) {
-        size_t row = piece.samples[i];
+        uint32_t row = piece.samples[i];
+        struct place place = {.position = begin + i, .row = row};
         float *to = inputs + i * width;
-        copy_row(batch, row, key, to);
+        copy_row(batch, place, key, to);
         if (set->labels != NULL) {
             batch->labels[i] = set->labels[row];
         } else {
             batch->targets[i] = set->targets[row];
         }
         if (batch->mixed_row != NULL) {
-            mix_row(batch, i, row, key, to);
+            mix_row(batch, i, place, key, to);
         }
     }
     size_t padding = batch->rows - piece.count;
@@ -124,7 +135,7 @@ double op_train_batch_run(struct op_train_batch *batch, struct op_train_piece pi
     struct net_batch pass = {
         .used = piece.count,
         .samples = piece.samples,
-        .key = mlq_hash_keyed(train->config.seed, train->cursor.epoch, EPOCH_KEY)};
+        .key = order_key(train->config.seed, train->cursor.epoch)};
     gather(batch, piece, pass.key);
     const float *outputs = net_forward_training(batch->net, &pass);
     struct loss_shape shape = {.rows = piece.count,

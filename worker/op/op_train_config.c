@@ -178,6 +178,18 @@ check_ranks(const struct op_context *ctx, const struct op_train_config *config, 
 }
 
 static int
+read_rows(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+{
+    static const char *const places[] = {[OP_TRAIN_ROWS_AUTO] = "auto",
+                                         [OP_TRAIN_ROWS_MEMORY] = "memory",
+                                         [OP_TRAIN_ROWS_DISK] = "disk"};
+    size_t place = OP_TRAIN_ROWS_AUTO;
+    int rc = op_get_choice(ctx, "rows", places, MLQ_COUNT_OF(places), &place, err);
+    config->rows = (enum op_train_rows)place;
+    return rc;
+}
+
+static int
 read_collectives(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
     static const struct {
@@ -211,6 +223,9 @@ int op_train_config_read(const struct op_context *ctx,
     }
     if (rc == 0) {
         rc = op_train_options_read(ctx, config, err);
+    }
+    if (rc == 0) {
+        rc = read_rows(ctx, config, err);
     }
     if (rc == 0) {
         rc = read_collectives(ctx, config, err);

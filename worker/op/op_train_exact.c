@@ -31,6 +31,11 @@ struct exact {
     double losses[TREE_SHARDS_MAX];
 };
 
+static uint32_t shard_rows(const struct op_train_config *config)
+{
+    return (config->batch + config->shards - 1) / config->shards;
+}
+
 /* ---- Memory ---- */
 
 static uint64_t block_bytes(const struct op_train *train, uint32_t rank, uint32_t nodes_min)
@@ -60,7 +65,7 @@ static void *exact_create(struct op_train *train)
     uint32_t ranks = coll_size(train->coll), rank = coll_rank(train->coll);
     struct exact *exact = mlq_alloc(sizeof(*exact));
     exact->train = train;
-    exact->shard_rows = (config->batch + config->shards - 1) / config->shards;
+    exact->shard_rows = shard_rows(config);
     exact->range = tree_deal(config->shards, ranks, rank);
     exact->batch = op_train_batch_create(train, exact->shard_rows);
     /* While sums are made, the tree holds more nodes than in the end. */
@@ -171,8 +176,19 @@ static int exact_run(void *state, struct op_train_piece step, bool stop,
     return 0;
 }
 
+static struct op_train_span exact_share(const struct op_train *train, uint32_t count)
+{
+    const struct op_train_config *config = &train->config;
+    struct tree_range range =
+        tree_deal(config->shards, coll_size(train->coll), coll_rank(train->coll));
+    uint32_t rows = shard_rows(config), end = range.end * rows, begin = range.begin * rows;
+    end = end < count ? end : count;
+    return (struct op_train_span){.begin = begin < end ? begin : end, .end = end};
+}
+
 const struct op_train_sum_ops op_train_exact_ops = {
     .create = exact_create,
     .destroy = exact_destroy,
+    .share = exact_share,
     .run = exact_run,
 };

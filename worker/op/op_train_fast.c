@@ -53,14 +53,19 @@ static void add_into(float *restrict to, const float *restrict from, uint64_t co
     }
 }
 
+static struct op_train_span fast_share(const struct op_train *train, uint32_t count)
+{
+    uint64_t ranks = coll_size(train->coll), rank = coll_rank(train->coll);
+    return (struct op_train_span){.begin = (uint32_t)(count * rank / ranks),
+                                  .end = (uint32_t)(count * (rank + 1) / ranks)};
+}
+
 /* The gradient of this rank's share into `sums`, as few rows at once as memory was taken for; gives
  * its loss. */
 static double sum_share(struct fast *fast, struct op_train_piece step)
 {
-    const struct coll *coll = fast->train->coll;
-    uint64_t ranks = coll_size(coll), rank = coll_rank(coll);
-    uint32_t at = (uint32_t)(step.count * rank / ranks);
-    uint32_t end = (uint32_t)(step.count * (rank + 1) / ranks);
+    struct op_train_span share = fast_share(fast->train, step.count);
+    uint32_t at = share.begin, end = share.end;
     float *gradient = fast->sums;
     double loss = 0;
     do {
@@ -100,5 +105,6 @@ static int fast_run(void *state, struct op_train_piece step, bool stop,
 const struct op_train_sum_ops op_train_fast_ops = {
     .create = fast_create,
     .destroy = fast_destroy,
+    .share = fast_share,
     .run = fast_run,
 };

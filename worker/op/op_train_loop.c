@@ -14,14 +14,19 @@
 #include "lib/sys/mem.h"
 #include "worker/ml/loss.h"
 #include "worker/ml/net.h"
-#include "worker/ml/order.h"
+#include "worker/op/op_memory.h"
 #include "worker/op/op_train_step.h"
+
+/* Rows that are on disk get 1 / this of the memory, */
+#define LOADER_SHARE     8u
+#define LOADER_BYTES_MAX (UINT64_C(512) << 20) /* and no more than this. */
+#define AWAIT_NS         MLQ_NS_PER_S /* between two words of the ranks that wait for them */
 
 struct loop {
     struct op_train *train;
     const struct model *model;
     uint32_t steps; /* per epoch */
-    uint32_t *order;
+    const uint32_t *order; /* the loader's, of the running epoch */
     const struct op_train_sum_ops *sum;
     void *sum_state;
     struct net *validation_net;
@@ -43,7 +48,24 @@ static struct schedule schedule_of(const struct op_train_config *config, uint64_
     return schedule;
 }
 
-static void loop_init(struct loop *loop, struct op_train *train)
+static int open_loader(const struct loop *loop, struct mlq_err *err)
+{
+    struct op_train *train = loop->train;
+    const struct op_train_config *config = &train->config;
+    uint32_t rows = train->data.train.rows, last = rows - (loop->steps - 1) * config->batch;
+    struct op_train_loader_plan plan = {.config = config,
+                                        .set = &train->data.train,
+                                        .model = loop->model,
+                                        .whole = loop->sum->share(train, config->batch),
+                                        .last = loop->sum->share(train, last),
+                                        .memory_bytes = op_memory_bytes() / LOADER_SHARE};
+    if (plan.memory_bytes > LOADER_BYTES_MAX) {
+        plan.memory_bytes = LOADER_BYTES_MAX;
+    }
+    return op_train_loader_create(&plan, &train->loader, err);
+}
+
+static int loop_init(struct loop *loop, struct op_train *train, struct mlq_err *err)
 {
     const struct op_train_config *config = &train->config;
     const struct op_train_data *data = &train->data;
@@ -56,15 +78,15 @@ static void loop_init(struct loop *loop, struct op_train *train)
     loop->train_weight = loss_weight(&data->loss, data->train.rows, data->train.labels);
     loop->validation_weight =
         loss_weight(&data->loss, data->validation.rows, data->validation.labels);
-    loop->order = mlq_alloc_array(data->train.rows, sizeof(uint32_t));
     loop->sum_state = loop->sum->create(train);
     loop->validation_net = op_train_validate_net(train);
+    return open_loader(loop, err);
 }
 
 static void loop_fini(struct loop *loop)
 {
     loop->sum->destroy(loop->sum_state);
-    mlq_free(loop->order);
+    op_train_loader_destroy(&loop->train->loader);
     net_destroy(&loop->validation_net);
 }
 
@@ -119,6 +141,14 @@ static void apply_gradient(struct loop *loop, uint32_t count, float *gradient)
     net_move_state(model, count, gradient);
 }
 
+/* Rows in memory are not waited for. */
+static void note_wait(struct op_train *train, int64_t start_ns)
+{
+    if (train->data.train.table != NULL) {
+        op_train_time_wait(&train->time, mlq_clock_boot_ns() - start_ns);
+    }
+}
+
 static int run_step(struct loop *loop, struct mlq_err *err)
 {
     struct op_train *train = loop->train;
@@ -129,7 +159,10 @@ static int run_step(struct loop *loop, struct mlq_err *err)
     struct op_train_total *total = &loop->total;
     step.scale = 1.0f / (float)step_weight(loop, begin, step.count);
     loop->stop = op_should_stop(train->ctx);
-    int rc = loop->sum->run(loop->sum_state, step, loop->stop, total, err);
+    int64_t start_ns = mlq_clock_boot_ns();
+    int rc = op_train_loader_step(train->loader, (uint32_t)train->cursor.step, err);
+    note_wait(train, start_ns);
+    rc = rc != 0 ? rc : loop->sum->run(loop->sum_state, step, loop->stop, total, err);
     if (rc != 0) {
         return rc;
     }
@@ -144,6 +177,89 @@ static int run_step(struct loop *loop, struct mlq_err *err)
 }
 
 /* ---- Epochs ---- */
+
+/* What this rank does behind the step, as all see it alike: 0 goes on. With the last of a gang goes its
+ * state, which is saved; the others of an elastic gang go on without who leaves. */
+static int decide_next(struct loop *loop, struct mlq_err *err)
+{
+    struct op_train *train = loop->train;
+    bool is_elastic = op_train_gang_is_elastic(train->gang);
+    uint32_t leaving = loop->total.leaving;
+    if (leaving > 0 && (!is_elastic || leaving == coll_size(train->coll))) {
+        int rc = coll_rank(train->coll) == 0 ? op_train_checkpoint_save(train, err) : 0;
+        return rc == 0 ? OP_STOPPED : rc;
+    }
+    if (loop->stop) {
+        return OP_STOPPED;
+    }
+    bool is_changing = leaving > 0 || loop->total.newest > op_train_gang_generation(train->gang);
+    return is_elastic && is_changing ? OP_TRAIN_CHANGED : 0;
+}
+
+/* What the ranks tell each other while they wait for the first rows of an epoch. */
+struct waiter {
+    uint64_t is_ready;
+    uint64_t stop;
+    uint64_t newest;
+};
+
+static int gather_waiters(struct loop *loop, struct waiter own, bool *are_ready,
+                          struct mlq_err *err)
+{
+    struct op_train *train = loop->train;
+    struct waiter all[COLL_RANKS_MAX];
+    uint64_t bytes[COLL_RANKS_MAX];
+    uint32_t ranks = coll_size(train->coll);
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        bytes[rank] = sizeof(own);
+    }
+    if (ranks > 1) {
+        op_train_note(train, TASK_FLIGHT_EXCHANGE);
+    }
+    int rc = coll_allgather(train->coll, &own, all, bytes, OP_TRAIN_TIMEOUT_NS, err);
+    loop->total = (struct op_train_total){.gradient = NULL};
+    *are_ready = true;
+    for (uint32_t rank = 0; rank < ranks && rc == 0; rank++) {
+        *are_ready = *are_ready && all[rank].is_ready != 0;
+        if (all[rank].stop != 0) {
+            loop->total.leaving++;
+            op_train_gang_leaves(train->gang, rank);
+        }
+        if (all[rank].newest > loop->total.newest) {
+            loop->total.newest = all[rank].newest;
+        }
+    }
+    return rc;
+}
+
+/* Until all ranks have the first rows of the epoch. To bring a large table into the order of an epoch
+ * takes longer than a call between ranks may, and one rank longer than another. */
+static int await_rows(struct loop *loop, struct mlq_err *err)
+{
+    struct op_train *train = loop->train;
+    bool are_ready = false;
+    int rc = 0;
+    while (rc == 0 && !are_ready) {
+        bool is_ready = false;
+        int64_t start_ns = mlq_clock_boot_ns();
+        if (train->data.train.table != NULL) {
+            op_train_note(train, TASK_FLIGHT_LOAD);
+        }
+        rc = op_train_loader_await(train->loader, AWAIT_NS, &is_ready, err);
+        note_wait(train, start_ns);
+        if (rc != 0) {
+            return rc;
+        }
+        loop->stop = op_should_stop(train->ctx);
+        struct waiter own = {.is_ready = is_ready,
+                             .stop = loop->stop,
+                             .newest = op_train_gang_newest(train->gang)};
+        rc = gather_waiters(loop, own, &are_ready, err);
+        rc = rc != 0 ? rc : decide_next(loop, err);
+    }
+    loop->order = op_train_loader_order(train->loader);
+    return rc;
+}
 
 /* A line per epoch: the log of a training is read by people. */
 static void log_epoch(const struct op_train *train, json_t *row)
@@ -244,24 +360,6 @@ static int look_after_checkpoints(struct op_train *train, bool is_wanted, struct
     return rc == 0 && is_mine ? op_train_checkpoint_ask(train, err) : rc;
 }
 
-/* What this rank does behind the step, as all see it alike: 0 goes on. With the last of a gang goes its
- * state, which is saved; the others of an elastic gang go on without who leaves. */
-static int decide_next(struct loop *loop, struct mlq_err *err)
-{
-    struct op_train *train = loop->train;
-    bool is_elastic = op_train_gang_is_elastic(train->gang);
-    uint32_t leaving = loop->total.leaving;
-    if (leaving > 0 && (!is_elastic || leaving == coll_size(train->coll))) {
-        int rc = coll_rank(train->coll) == 0 ? op_train_checkpoint_save(train, err) : 0;
-        return rc == 0 ? OP_STOPPED : rc;
-    }
-    if (loop->stop) {
-        return OP_STOPPED;
-    }
-    bool is_changing = leaving > 0 || loop->total.newest > op_train_gang_generation(train->gang);
-    return is_elastic && is_changing ? OP_TRAIN_CHANGED : 0;
-}
-
 static void report_progress(const struct loop *loop)
 {
     const struct op_train *train = loop->train;
@@ -279,9 +377,13 @@ static int run_epoch(struct loop *loop, struct mlq_err *err)
     struct op_train *train = loop->train;
     int64_t start_ns = mlq_clock_boot_ns();
     uint64_t samples = train->samples;
-    order_shuffle(loop->order, train->data.train.rows, train->config.seed, train->cursor.epoch);
+    op_train_loader_begin(train->loader, train->cursor.epoch, (uint32_t)train->cursor.step);
+    int rc = await_rows(loop, err);
+    if (rc != 0) {
+        return rc;
+    }
     while (train->cursor.step < loop->steps) {
-        int rc = run_step(loop, err);
+        rc = run_step(loop, err);
         if (rc != 0) {
             return rc;
         }
@@ -310,8 +412,7 @@ static bool is_done(const struct op_train *train)
 int op_train_loop_run(struct op_train *train, struct mlq_err *err)
 {
     struct loop loop;
-    int rc = 0;
-    loop_init(&loop, train);
+    int rc = loop_init(&loop, train, err);
     while (rc == 0 && !is_done(train)) {
         rc = run_epoch(&loop, err);
         if (rc == 0 && !is_done(train)) {

@@ -12,6 +12,7 @@
 #include "lib/base/err.h"
 #include "lib/base/ownership.h"
 #include "worker/op/op_train.h"
+#include "worker/op/op_train_loader.h"
 
 /* ---- Rows through the network (op_train_batch.c) ---- */
 
@@ -23,7 +24,7 @@ void op_train_batch_destroy(struct op_train_batch **batch); /* takes NULL, frees
 
 /* Part of a step: samples of the training rows, and what a sample's loss is multiplied by. */
 struct op_train_piece {
-    const uint32_t *samples;
+    const uint32_t *samples; /* in the loader's order */
     uint32_t count; /* at most the batch's rows; 0: the gradient is zero */
     float scale;
 };
@@ -48,6 +49,8 @@ struct op_train_total {
 struct op_train_sum_ops {
     void *(*create)(struct op_train *train);
     void (*destroy)(void *state);
+    /* Which of a step's samples this rank computes. */
+    struct op_train_span (*share)(const struct op_train *train, uint32_t count);
     int (*run)(void *state, struct op_train_piece step, bool stop, struct op_train_total *total,
                struct mlq_err *err);
 };
@@ -67,7 +70,7 @@ struct op_train_score {
 struct net;
 MLQ_OWNED_RETURN struct net *op_train_validate_net(const struct op_train *train);
 
-/* Summed over all validation rows: the same bits on each rank and for any number of them. */
+/* Rows that are on disk are read on the way. Summed over all validation rows: the same bits on each rank and for any number of them. */
 int op_train_validate(struct op_train *train, struct net *net, struct op_train_score *total,
                       struct mlq_err *err);
 

@@ -17,6 +17,12 @@ void op_train_time_enter(struct op_train_time *time, enum task_flight_phase phas
     time->since_ns = now_ns;
 }
 
+void op_train_time_wait(struct op_train_time *time, int64_t ns)
+{
+    time->wait_ns += ns;
+    time->spent_ns[time->phase] -= ns;
+}
+
 json_t *op_train_time_tell(struct op_train_time *time, struct op_context *ctx)
 {
     op_train_time_enter(time, time->phase);
@@ -27,6 +33,7 @@ json_t *op_train_time_tell(struct op_train_time *time, struct op_context *ctx)
     } phases[] = {
         {"load", spent[TASK_FLIGHT_LOAD]},
         {"gang", spent[TASK_FLIGHT_WAIT] + spent[TASK_FLIGHT_MEET] + spent[TASK_FLIGHT_SHARE]},
+        {"wait", time->wait_ns},
         {"data", time->gather_ns},
         {"compute", spent[TASK_FLIGHT_COMPUTE] - time->gather_ns},
         {"exchange", spent[TASK_FLIGHT_EXCHANGE]},

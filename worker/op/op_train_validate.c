@@ -17,8 +17,8 @@ struct net *op_train_validate_net(const struct op_train *train)
                                             : net_create(train->data.model, CHUNK_ROWS, false);
 }
 
-static struct op_train_score
-score_chunk(const struct op_train *train, struct net *net, uint32_t begin)
+static int score_chunk(const struct op_train *train, struct net *net, uint32_t begin,
+                       struct op_train_score *score, struct mlq_err *err)
 {
     const struct op_train_set *set = &train->data.validation;
     const struct model *model = train->data.model;
@@ -26,24 +26,26 @@ score_chunk(const struct op_train *train, struct net *net, uint32_t begin)
     uint32_t rows = set->rows - begin < CHUNK_ROWS ? set->rows - begin : CHUNK_ROWS;
     uint32_t outputs = model_output_count(model);
     float *inputs = net_inputs(net);
-    memcpy(inputs, set->inputs + begin * width, rows * width * sizeof(float));
+    int rc = op_train_data_read(set, model, begin, rows, inputs, err);
+    if (rc != 0) {
+        return rc;
+    }
     memset(inputs + rows * width, 0, (CHUNK_ROWS - rows) * width * sizeof(float));
     const float *z = net_forward(net, rows);
     struct loss_shape shape = {.rows = rows, .rows_padded = CHUNK_ROWS, .outputs = outputs};
-    struct op_train_score score = {.loss = 0};
     struct loss_truth truth = {.labels = set->labels == NULL ? NULL : set->labels + begin,
                                .targets = set->targets == NULL ? NULL : set->targets + begin};
-    score.loss = loss_compute(&train->data.loss, shape, z, truth, 1, NULL);
+    score->loss = loss_compute(&train->data.loss, shape, z, truth, 1, NULL);
     if (model->task == MODEL_REGRESSION) {
         const struct loss squared = {.kind = LOSS_SQUARED};
-        score.squared = loss_compute(&squared, shape, z, truth, 1, NULL);
-        return score;
+        score->squared = loss_compute(&squared, shape, z, truth, 1, NULL);
+        return 0;
     }
     for (size_t row = 0; row < rows; row++) {
         uint32_t guess = outputs == 1 ? z[row] > 0 : loss_argmax(z + row * outputs, outputs);
-        score.correct += guess == truth.labels[row];
+        score->correct += guess == truth.labels[row];
     }
-    return score;
+    return 0;
 }
 
 /* Chunks are dealt to the ranks; their scores are added in the order of chunks by everyone. */
@@ -60,10 +62,11 @@ int op_train_validate(struct op_train *train, struct net *net, struct op_train_s
     for (uint32_t rank = 0; rank < ranks; rank++) {
         bytes[rank] = (chunks * (rank + 1) / ranks - chunks * rank / ranks) * sizeof(*own);
     }
-    for (uint64_t i = first; i < end; i++) {
-        own[i - first] = score_chunk(train, net, (uint32_t)i * CHUNK_ROWS);
+    int rc = 0;
+    for (uint64_t i = first; i < end && rc == 0; i++) {
+        rc = score_chunk(train, net, (uint32_t)i * CHUNK_ROWS, &own[i - first], err);
     }
-    int rc = coll_allgather(coll, own, all, bytes, OP_TRAIN_TIMEOUT_NS, err);
+    rc = rc != 0 ? rc : coll_allgather(coll, own, all, bytes, OP_TRAIN_TIMEOUT_NS, err);
     *total = (struct op_train_score){.loss = 0};
     for (uint64_t i = 0; i < chunks && rc == 0; i++) {
         total->loss += all[i].loss;

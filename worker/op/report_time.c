@@ -18,6 +18,7 @@ static const char *explain(const char *name)
     static const char *const words[][2] = {
         {"load", "reading and preparing the tables"},
         {"gang", "waiting for the ranks to meet, and sharing the state"},
+        {"wait", "waiting for rows that come from disk"},
         {"data", "gathering and changing the rows of each step"},
         {"compute", "forward and backward"},
         {"exchange", "gradients between ranks, waiting for the slowest"},

@@ -23,6 +23,7 @@
 #define CHUNK_ROWS        8192u
 #define NEAR_DISTANCE_MAX 3u
 #define WALK_ROWS         (1u << 20) /* checked at a time */
+#define EXPECT_BYTES      (UINT64_C(8) << 20) /* read ahead, of all columns together */
 
 struct table {
     struct safetensors *file;
@@ -34,6 +35,9 @@ struct table {
     size_t count;
     const int64_t *source_rows; /* or NULL */
     char *source;               /* jansson's, or NULL */
+    bool is_scattered;
+    uint64_t expected_begin; /* rows that were read ahead */
+    uint64_t expected_end;
 };
 
 struct table_writer {
@@ -361,6 +365,45 @@ void table_walked(const struct table *table, uint64_t bytes)
     safetensors_walked(table->file, bytes);
 }
 
+static void expect(struct table *table, uint64_t begin, uint64_t end)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct table_column *column = &table->columns[i];
+        if (column->role != TABLE_FEATURE) {
+            continue;
+        }
+        if (column->kind == TABLE_NUMBER) {
+            safetensors_expect(table->file, column->numbers + begin,
+                               (end - begin) * sizeof(double));
+        } else {
+            safetensors_expect(table->file, column->codes + begin, (end - begin) * sizeof(int32_t));
+        }
+    }
+}
+
+/* A piece is asked for when the one before it begins to be used. */
+void table_expect(struct table *table, uint64_t row, uint64_t count)
+{
+    MLQ_ASSERT(row <= table->rows && count <= table->rows - row);
+    uint64_t piece = EXPECT_BYTES / (table->count * sizeof(double));
+    piece = piece < count ? count : piece;
+    if (!table->is_scattered) {
+        table->is_scattered = true;
+        safetensors_scatter(table->file);
+    }
+    if (row < table->expected_begin || row > table->expected_end) {
+        table->expected_begin = row;
+        table->expected_end = row;
+    }
+    while (table->expected_end < table->rows && table->expected_end < row + count + piece) {
+        uint64_t end = table->expected_end + piece;
+        end = end < table->rows ? end : table->rows;
+        expect(table, table->expected_end, end);
+        table->expected_begin = row;
+        table->expected_end = end;
+    }
+}
+
 int64_t table_source_row(const struct table *table, uint64_t i)
 {
     MLQ_ASSERT(i < table->rows);
@@ -565,71 +608,51 @@ struct gather {
     } chunk;
 };
 
-static int gather_numbers(struct gather *gather, size_t column, struct mlq_err *err)
+#define SOURCE_ROWS SIZE_MAX /* in place of a column */
+
+static void take_value(struct gather *gather, size_t column, uint64_t row, size_t used)
 {
-    const double *numbers = gather->table->columns[column].numbers;
-    size_t used = 0;
-    for (uint64_t i = 0; i < gather->table->rows; i++) {
-        if (gather->subset->part[i] != gather->subset->wanted) {
-            continue;
-        }
-        gather->chunk.numbers[used++] = numbers[i];
-        if (used == CHUNK_ROWS) {
-            int rc = table_write_numbers(gather->writer, column, gather->chunk.numbers, used, err);
-            if (rc != MLQ_OK) {
-                return rc;
-            }
-            used = 0;
-        }
+    if (column == SOURCE_ROWS) {
+        gather->chunk.rows[used] = table_source_row(gather->table, row);
+    } else if (gather->table->columns[column].kind == TABLE_NUMBER) {
+        gather->chunk.numbers[used] = gather->table->columns[column].numbers[row];
+    } else {
+        gather->chunk.codes[used] = gather->table->columns[column].codes[row];
     }
-    return table_write_numbers(gather->writer, column, gather->chunk.numbers, used, err);
 }
 
-static int gather_codes(struct gather *gather, size_t column, struct mlq_err *err)
+static int write_chunk(struct gather *gather, size_t column, size_t used, struct mlq_err *err)
 {
-    const int32_t *codes = gather->table->columns[column].codes;
-    size_t used = 0;
-    for (uint64_t i = 0; i < gather->table->rows; i++) {
-        if (gather->subset->part[i] != gather->subset->wanted) {
-            continue;
-        }
-        gather->chunk.codes[used++] = codes[i];
-        if (used == CHUNK_ROWS) {
-            int rc = table_write_codes(gather->writer, column, gather->chunk.codes, used, err);
-            if (rc != MLQ_OK) {
-                return rc;
-            }
-            used = 0;
-        }
+    if (column == SOURCE_ROWS) {
+        return table_write_source_rows(gather->writer, gather->chunk.rows, used, err);
     }
-    return table_write_codes(gather->writer, column, gather->chunk.codes, used, err);
+    return gather->table->columns[column].kind == TABLE_NUMBER
+               ? table_write_numbers(gather->writer, column, gather->chunk.numbers, used, err)
+               : table_write_codes(gather->writer, column, gather->chunk.codes, used, err);
 }
 
-static int gather_rows(struct gather *gather, struct mlq_err *err)
+static int gather_column(struct gather *gather, size_t column, struct mlq_err *err)
 {
     size_t used = 0;
-    for (uint64_t i = 0; i < gather->table->rows; i++) {
-        if (gather->subset->part[i] != gather->subset->wanted) {
+    int rc = MLQ_OK;
+    for (uint64_t row = 0; rc == MLQ_OK && row < gather->table->rows; row++) {
+        if (gather->subset->part[row] != gather->subset->wanted) {
             continue;
         }
-        gather->chunk.rows[used++] = table_source_row(gather->table, i);
+        take_value(gather, column, row, used++);
         if (used == CHUNK_ROWS) {
-            int rc = table_write_source_rows(gather->writer, gather->chunk.rows, used, err);
-            if (rc != MLQ_OK) {
-                return rc;
-            }
+            rc = write_chunk(gather, column, used, err);
             used = 0;
         }
     }
-    return table_write_source_rows(gather->writer, gather->chunk.rows, used, err);
+    return rc == MLQ_OK ? write_chunk(gather, column, used, err) : rc;
 }
 
 static int gather_all(struct gather *gather, struct mlq_err *err)
 {
-    int rc = gather_rows(gather, err);
+    int rc = gather_column(gather, SOURCE_ROWS, err);
     for (size_t i = 0; rc == MLQ_OK && i < gather->table->count; i++) {
-        rc = gather->table->columns[i].kind == TABLE_NUMBER ? gather_numbers(gather, i, err)
-                                                            : gather_codes(gather, i, err);
+        rc = gather_column(gather, i, err);
     }
     return rc;
 }

@@ -85,6 +85,11 @@ int64_t table_source_row(const struct table *table, uint64_t i);
 /* Of who walks over columns once: keeps few of the file's pages in memory (safetensors_walked). */
 void table_walked(const struct table *table, uint64_t bytes);
 
+/* Of who walks over rows, all feature columns together: rows [row, row + count) come next. They are
+ * read ahead, with some that follow, and nothing else is: of a table larger than memory a plain walk
+ * would read each byte many times (safetensors_scatter). */
+void table_expect(struct table *table, uint64_t row, uint64_t count);
+
 /* The name of the file that the rows came from, for messages; "the source" when nobody knows. */
 const char *table_source_file(const struct table *table);
 
