@@ -6,7 +6,7 @@
 #
 #   tests/bench/run.sh [--quick] [--repeats N] [--out DIR] [start|jobs|array|spawn|csv|memory|train ...]
 #
-# train is all of mlp, cnn28, cnn32, kill, logistic and fashion, which can be named, too (train/train.py).
+# train is all of mlp, cnn28, cnn32, levels, kill, logistic and fashion, which can be named, too (train/train.py).
 # Five repeats (N) in turns; --quick measures less in each; DIR (default: build/bench/report) takes results.json and table.md.
 # Rivals that are not installed are skipped, with a word on how to get them. Everything listens on
 # loopback or a Unix socket, in a folder of its own that is gone afterwards.
@@ -26,7 +26,7 @@ while [ $# -gt 0 ]; do
     --repeats) repeats=$2; shift ;;
     --out) out=$2; shift ;;
     start | jobs | array | spawn | csv | memory | train) wanted+=("$1") ;;
-    mlp | cnn28 | cnn32 | kill | logistic | fashion) wanted+=(train) trainings+=("$1") ;;
+    mlp | cnn28 | cnn32 | levels | kill | logistic | fashion) wanted+=(train) trainings+=("$1") ;;
     *) sed -n '5,12p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
     esac
     shift

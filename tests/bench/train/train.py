@@ -20,9 +20,10 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-sys.path.insert(0, os.path.join(ROOT, "tests", "elastic"))
+sys.path[:0] = [os.path.join(ROOT, "tests", "elastic"), os.path.dirname(HERE)]
 
 import elastic
+import train_levels
 from gang import Failure, Gang
 from networks import CLASSES, NETWORKS, flop_per_sample
 
@@ -123,6 +124,8 @@ def train(bench, name, table, ranks, parameters):
     os.makedirs(gang.checkpoints, exist_ok=True)
     gang.start(ranks)
     gang.run(limit_s=600)
+    if any(member.status for member in gang.members):
+        raise Failure(f"{name}: {[member.status for member in gang.members]}\n{gang.log(0)[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     with open(os.path.join(gang.result(), "history.json")) as file:
         speeds = [epoch["samples_per_second"] for epoch in json.load(file)["epochs"]][1:]
@@ -173,19 +176,18 @@ def section_networks(bench, name):
         bench.record(f"{name}-ranks", "mlq", "2 ranks : 1 rank", {
             "speedup": at_default[2]["samples_per_s"] / at_default[1]["samples_per_s"],
             "cpu": at_default[2]["cpu_us"] / at_default[1]["cpu_us"]})
-        section_levels(bench, name, table)
 
 
-def section_levels(bench, name, table):
-    """What being elastic costs, where there is a level without."""
-    manual = subprocess.run(["mlq", "explain", "train.native"], env=bench.env, capture_output=True, text=True, check=True)
-    if not re.search(r"choice: .*\bfast\b", manual.stdout):
-        return
-    for ranks in (1, 2):
-        fast = train(bench, name, table, ranks, {"level": "fast"})
-        mine = train(bench, name, table, ranks, {"level": "elastic"})
-        bench.record(f"{name}-levels-{ranks}", "mlq", "elastic : fast",
-                     {"time": fast["samples_per_s"] / mine["samples_per_s"], "cpu": mine["cpu_us"] / fast["cpu_us"]})
+def section_levels(bench):
+    """What being elastic costs: processor time of a step beside level fast (tests/bench/train_levels.py)."""
+    for model in train_levels.MODELS:
+        work = f"{bench.folder}/levels-{model}"
+        os.makedirs(work)
+        pair = train_levels.Bench(argparse.Namespace(bin=bench.bin, model=model, shard_rows=64), work)
+        for _ in range(bench.repeats):
+            for ranks in (1, 2):
+                fast, mine = (pair.step_seconds(level, ranks) for level in ("fast", "elastic"))
+                bench.record(f"levels-{model}-{ranks}", "mlq", "elastic : fast", {"cpu": mine / fast})
 
 
 # ---- What happens on the way ----
@@ -252,7 +254,7 @@ def section_logistic(bench):
 
 SECTIONS = {
     **{name: lambda bench, network=name: section_networks(bench, network) for name in NETWORKS},
-    "kill": section_kill, "logistic": section_logistic, "fashion": section_fashion,
+    "levels": section_levels, "kill": section_kill, "logistic": section_logistic, "fashion": section_fashion,
 }
 
 
