@@ -3,7 +3,8 @@
 """torch.distributed as it is used anywhere: DistributedDataParallel, rendezvous from the environment.
 
 mlq sets what torchrun sets, so a script that runs under torchrun runs here unchanged, without torchrun.
-Rank 0 writes the model and a checkpoint per epoch; a new attempt goes on from the checkpoint.
+Rank 0 writes the model and a checkpoint per epoch; a new attempt goes on from the checkpoint, on as many ranks as
+there are then. The batch is that of all ranks together, so that a step means the same however many there are.
 
 By hand:   torchrun --nproc-per-node 2 train.py
 """
@@ -22,6 +23,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 EPOCHS = int(os.environ.get("EPOCHS", "8"))
 CLASSES = 4
+BATCH = 128  # of all ranks
 REQUEUE = 75  # "saved, run me again": not a failure
 
 stop_asked = False
@@ -80,13 +82,13 @@ def leave(status):
 def main():
     signal.signal(signal.SIGTERM, ask_stop)
     dist.init_process_group("gloo")  # MASTER_ADDR, MASTER_PORT, RANK and WORLD_SIZE
-    rank = dist.get_rank()
+    rank, ranks = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(1)
     model = DistributedDataParallel(nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, CLASSES)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     train = make_data(4096, seed=1)
     sampler = DistributedSampler(train, seed=1)
-    loader = DataLoader(train, batch_size=64, sampler=sampler)
+    loader = DataLoader(train, batch_size=max(1, BATCH // ranks), sampler=sampler)
     checkpoint = os.path.join(os.environ.get("MLQ_CHECKPOINT", "."), "ddp.pt")
     first = 0
     if os.path.exists(checkpoint):
@@ -94,8 +96,8 @@ def main():
         model.module.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["epoch"] + 1
-        restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        print("rank %d goes on at epoch %d, restart %s" % (rank, first, restarts), flush=True)
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    print("rank %d of %d begins at epoch %d, restart %s" % (rank, ranks, first, restarts), flush=True)
     dist.barrier()  # before rank 0 writes the next one
     for epoch in range(first, EPOCHS):
         sampler.set_epoch(epoch)
@@ -115,8 +117,8 @@ def main():
         out = os.environ.get("MLQ_OUTPUT", ".")
         torch.save(model.module.state_dict(), os.path.join(out, "model.pt"))
         with open(os.path.join(out, "metrics.json"), "w", encoding="utf-8") as file:
-            json.dump({"accuracy": score, "ranks": dist.get_world_size()}, file)
-        print("accuracy %.4f on %d ranks" % (score, dist.get_world_size()))
+            json.dump({"accuracy": score, "ranks": ranks}, file)
+        print("accuracy %.4f on %d ranks" % (score, ranks))
     leave(0)
 
 
