@@ -21,7 +21,7 @@ static uint32_t entry_count(uint32_t capacity)
 
 static uint32_t home(const struct mlq_map *map, uint64_t key)
 {
-    return (uint32_t)mlq_hash_u64(key) & map->mask;
+    return (uint32_t)mlq_hash_in_runs(key) & map->mask;
 }
 
 size_t mlq_map_footprint(uint32_t capacity)

@@ -16,6 +16,11 @@ uint64_t mlq_hash_u64(uint64_t value)
     return value ^ (value >> 31);
 }
 
+uint64_t mlq_hash_in_runs(uint64_t value)
+{
+    return mlq_hash_u64(value >> 3) << 3 | (value & 7);
+}
+
 uint64_t mlq_hash_keyed(uint64_t seed, uint64_t a, uint64_t b)
 {
     uint64_t mixed = mlq_hash_u64(seed + SPLITMIX_STEP);

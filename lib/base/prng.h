@@ -23,6 +23,10 @@ uint64_t mlq_prng_below(struct mlq_prng *prng, uint64_t bound);
 /* The finaliser of splitmix64: a bijection whose output bits all depend on all input bits. */
 uint64_t mlq_hash_u64(uint64_t value);
 
+/* The same for the places of a table whose keys are numbered in order: of eight that follow each other the places do,
+ * too, so that what is used together is found in the same lines of the cache. */
+uint64_t mlq_hash_in_runs(uint64_t value);
+
 /* A counter generator: the same (seed, a, b) always gives the same number, whatever came before. */
 uint64_t mlq_hash_keyed(uint64_t seed, uint64_t a, uint64_t b);
 

@@ -74,7 +74,7 @@ struct ledger {
 
 static struct node **place_of(const struct table *table, uint64_t key)
 {
-    return &table->places[mlq_hash_u64(key) & (table->room - 1)];
+    return &table->places[mlq_hash_in_runs(key) & (table->room - 1)];
 }
 
 static void *find(const struct table *table, uint64_t key)

@@ -41,7 +41,7 @@ static uint64_t colliding_key(uint64_t *from, uint32_t mask, uint32_t home)
 {
     do {
         (*from)++;
-    } while (((uint32_t)mlq_hash_u64(*from) & mask) != home);
+    } while (((uint32_t)mlq_hash_in_runs(*from) & mask) != home);
     return *from;
 }
 
