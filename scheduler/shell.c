@@ -111,8 +111,8 @@ static struct turn *close_open(struct shell *shell)
 {
     struct turn *turn = shell->open;
     watch_answer(shell->watch, shell);
-    shell->open = shell->spare;
-    shell->spare = NULL;
+    MLQ_ASSERT(shell->spare_count > 0);
+    shell->open = shell->spares[--shell->spare_count];
     return turn;
 }
 
@@ -127,7 +127,17 @@ static void release(struct shell *shell, struct turn *turn)
         watch_answer(shell->watch, shell); /* who watches a job that is gone is told so, by the next turn */
     }
     turn_reset(turn);
-    shell->spare = turn;
+    shell->spares[shell->spare_count++] = turn;
+}
+
+static void on_committed(void *context, int rc, const struct mlq_err *err);
+
+static void commit_open(struct shell *shell)
+{
+    struct turn *turn = close_open(shell);
+    struct store_batch batch = turn_batch(turn);
+    shell->committing = turn;
+    shell->store->ops->commit(shell->store, &batch, on_committed, shell);
 }
 
 static void on_tick(uv_timer_t *timer);
@@ -180,6 +190,9 @@ static void on_committed(void *context, int rc, const struct mlq_err *err)
         log_error("turn.full", "metric_points_lost=%llu", (unsigned long long)shell->notes_lost);
         shell->notes_lost = 0;
     }
+    if (shell->phase == SHELL_SERVING && turn_needs_commit(shell->open)) {
+        commit_open(shell); /* the database works while we send */
+    }
     release(shell, turn);
     shell_turn_end(shell);
 }
@@ -190,13 +203,10 @@ void shell_turn_end(struct shell *shell)
         return;
     }
     while (shell->committing == NULL && (!turn_is_empty(shell->open) || watch_is_behind(shell->watch))) {
-        struct turn *turn = close_open(shell);
-        if (turn_needs_commit(turn)) {
-            struct store_batch batch = turn_batch(turn);
-            shell->committing = turn;
-            shell->store->ops->commit(shell->store, &batch, on_committed, shell);
+        if (turn_needs_commit(shell->open)) {
+            commit_open(shell);
         } else {
-            release(shell, turn);
+            release(shell, close_open(shell));
         }
     }
     arm_tick(shell);
@@ -227,7 +237,9 @@ static void state_create(struct shell *shell)
     shell->watch = watch_create();
     shell->relay = relay_create();
     shell->open = turn_create();
-    shell->spare = turn_create();
+    for (shell->spare_count = 0; shell->spare_count < SHELL_SPARES; shell->spare_count++) {
+        shell->spares[shell->spare_count] = turn_create();
+    }
     shell->core_memory = mlq_alloc(core_memory_need(&shell->options.limits));
 }
 
@@ -240,7 +252,9 @@ static void state_drop(struct shell *shell)
     relay_destroy(&shell->relay);
     turn_destroy(&shell->open);
     turn_destroy(&shell->committing);
-    turn_destroy(&shell->spare);
+    while (shell->spare_count > 0) {
+        turn_destroy(&shell->spares[--shell->spare_count]);
+    }
     mlq_free(shell->core_memory);
     shell->core_memory = NULL;
     shell->core = NULL;

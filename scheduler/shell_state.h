@@ -34,6 +34,8 @@
 #include "scheduler/turn.h"
 #include "scheduler/watch.h"
 
+#define SHELL_SPARES 2 /* turns: one is open, one commits while another is being released */
+
 enum shell_phase {
     SHELL_STANDBY,  /* campaigning */
     SHELL_LOADING,  /* elected, reading the record */
@@ -80,7 +82,8 @@ struct shell {
     struct relay *relay;
     struct turn *open;       /* collects */
     struct turn *committing; /* on its way to the disk, or NULL */
-    struct turn *spare;
+    struct turn *spares[SHELL_SPARES];
+    unsigned spare_count;
     struct catalog_job *submitting;  /* the job of the EV_SUBMIT being stepped */
     const struct msg_request *request; /* and the request that brought it */
     struct mlq_str submitter;
