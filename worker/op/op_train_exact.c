@@ -3,102 +3,147 @@
  *
  * Levels elastic and repeat: the same bits for any number of ranks. Each rank computes the
  * gradients of its shards, by kernel calls that depend on nothing but the shapes, and adds what its
- * range allows (worker/ml/tree.h); the partial sums and the shards' losses go to all ranks, and
- * each finishes the same sums.
+ * range allows (worker/ml/tree.h). The vectors are cut into a slice for each rank, which gets that
+ * slice of all partial sums, finishes the tree over it, and gives the result to all: each moves and
+ * adds about what it would in an all-reduce, but in an order that is ours. With the last slice goes
+ * what the ranks have to say, and what follows from it comes back with the sum. Two ranks move no
+ * more when each gets all of the other's, so they do, and nothing has to come back.
  */
 #include <string.h>
 
 #include "lib/base/panic.h"
+#include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
 #include "worker/ml/tree.h"
 #include "worker/op/op_train_step.h"
 
-/* What a rank sends: this, then a double per shard of its range (the losses), then its partial
- * sums. */
-struct block_head {
+/* Behind a rank's first partial sum: this, then a double per shard of its range, the losses. */
+struct said {
     uint64_t stop;   /* it was asked to stop, and leaves behind this step */
     uint64_t newest; /* generation that it has heard of */
 };
 
+/* Behind the whole sum. No longer than what one shard's rank has said, in whose place it is made. */
+struct heard {
+    uint64_t leaving; /* bit r: rank r */
+    uint64_t newest;
+    double loss; /* of all shards */
+};
+_Static_assert(sizeof(struct heard) <= sizeof(struct said) + sizeof(double), "made in its place");
+_Static_assert(COLL_RANKS_MAX <= 64, "a bit for each rank");
+
 struct exact {
     struct op_train *train;
-    uint32_t shard_rows;
-    struct tree_range range; /* this rank's shards */
+    uint32_t ranks;
+    uint32_t rank;
+    bool is_whole;                     /* each rank owns the whole vector */
+    uint32_t rounds;                   /* the most partial sums that a rank has, one at least */
+    uint32_t partials[COLL_RANKS_MAX]; /* how many each has */
+    uint64_t width;                    /* of a vector: the arena, made even by a zero */
     struct op_train_batch *batch;
-    uint8_t *send;    /* a block; its partial sums are the tree's memory */
-    uint8_t *receive; /* all blocks; equal to `send` for one rank */
-    uint64_t block_bytes[COLL_RANKS_MAX];
+    float *sums;       /* the tree's memory: in the end the partial sums */
+    uint8_t *received; /* pieces: of rank 0, 1, ... for the first round, for the second, ... */
+    float *gradient;   /* and struct heard; NULL where the whole is received */
     double losses[TREE_SHARDS_MAX];
 };
+
+/* ---- Who has what ---- */
 
 static uint32_t shard_rows(const struct op_train_config *config)
 {
     return (config->batch + config->shards - 1) / config->shards;
 }
 
+static struct tree_range range_of(const struct exact *exact, uint32_t rank)
+{
+    return tree_deal(exact->train->config.shards, exact->ranks, rank);
+}
+
+static uint64_t slice_floats(const struct exact *exact, uint32_t rank)
+{
+    uint64_t begin = exact->width * rank / exact->ranks;
+    return exact->is_whole ? exact->width : exact->width * (rank + 1) / exact->ranks - begin;
+}
+
+/* The owner of the last slice is told what the ranks have to say. */
+static bool is_told(const struct exact *exact, uint32_t rank)
+{
+    return exact->is_whole || rank + 1 == exact->ranks;
+}
+
+static uint64_t said_bytes(const struct exact *exact, uint32_t rank)
+{
+    struct tree_range range = range_of(exact, rank);
+    return sizeof(struct said) + (range.end - range.begin) * sizeof(double);
+}
+
+/* What one rank has for another in a round: the slice of a partial sum, where it has one, and in the
+ * first round what it says. */
+static uint64_t piece_bytes(const struct exact *exact, uint32_t from, uint32_t to, uint32_t round)
+{
+    uint64_t sum = round < exact->partials[from] ? slice_floats(exact, to) * sizeof(float) : 0;
+    return sum + (round == 0 && is_told(exact, to) ? said_bytes(exact, from) : 0);
+}
+
+/* Node i of the tree's memory. What is said lies behind the first. */
+static float *node_at(const struct exact *exact, uint32_t i)
+{
+    uint64_t said_floats = said_bytes(exact, exact->rank) / sizeof(float);
+    return exact->sums + i * exact->width + (i > 0 ? said_floats : 0);
+}
+
 /* ---- Memory ---- */
-
-static uint64_t block_bytes(const struct op_train *train, uint32_t rank, uint32_t nodes_min)
-{
-    struct tree_node nodes[TREE_NODES_MAX];
-    struct tree_range range = tree_deal(train->config.shards, coll_size(train->coll), rank);
-    uint64_t partials = tree_partials(range, nodes);
-    partials = partials < nodes_min ? nodes_min : partials;
-    return sizeof(struct block_head) + (range.end - range.begin) * sizeof(double) +
-           partials * train->data.model->arena_count * sizeof(float);
-}
-
-static double *block_losses(uint8_t *block)
-{
-    return (double *)(void *)(block + sizeof(struct block_head));
-}
-
-/* The sums after the losses. Doubles before floats: both are aligned. */
-static float *block_sums(uint8_t *block, uint32_t shards)
-{
-    return (float *)(void *)(block + sizeof(struct block_head) + shards * sizeof(double));
-}
 
 static void *exact_create(struct op_train *train)
 {
-    const struct op_train_config *config = &train->config;
-    uint32_t ranks = coll_size(train->coll), rank = coll_rank(train->coll);
     struct exact *exact = mlq_alloc(sizeof(*exact));
-    exact->train = train;
-    exact->shard_rows = shard_rows(config);
-    exact->range = tree_deal(config->shards, ranks, rank);
-    exact->batch = op_train_batch_create(train, exact->shard_rows);
+    *exact = (struct exact){.train = train,
+                            .ranks = coll_size(train->coll),
+                            .rank = coll_rank(train->coll),
+                            .is_whole = coll_size(train->coll) == 2,
+                            .rounds = 1,
+                            .width = (train->data.model->arena_count + 1) / 2 * 2};
+    exact->batch = op_train_batch_create(train, shard_rows(&train->config));
     /* While sums are made, the tree holds more nodes than in the end. */
-    exact->send = mlq_alloc(block_bytes(train, rank, TREE_NODES_MAX + 1));
-    uint64_t total = 0;
-    for (uint32_t r = 0; r < ranks; r++) {
-        exact->block_bytes[r] = block_bytes(train, r, 0);
-        /* Blocks lie one behind the other: each must keep the next one's doubles aligned. */
-        exact->block_bytes[r] = (exact->block_bytes[r] + 7) / 8 * 8;
-        total += exact->block_bytes[r];
+    uint64_t vectors = TREE_NODES_MAX + 1, received = 0;
+    exact->sums =
+        mlq_alloc(vectors * exact->width * sizeof(float) + said_bytes(exact, exact->rank));
+    for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+        struct tree_node nodes[TREE_NODES_MAX];
+        uint32_t partials = tree_partials(range_of(exact, rank), nodes);
+        exact->partials[rank] = partials;
+        exact->rounds = partials > exact->rounds ? partials : exact->rounds;
+        for (uint32_t round = 0; round == 0 || round < partials; round++) {
+            received += piece_bytes(exact, rank, exact->rank, round);
+        }
     }
-    exact->receive = ranks == 1 ? exact->send : mlq_alloc(total);
+    if (exact->ranks > 1) {
+        exact->received = mlq_alloc(received);
+    }
+    if (exact->ranks > 1 && !exact->is_whole) {
+        exact->gradient = mlq_alloc(exact->width * sizeof(float) + sizeof(struct heard));
+    }
     return exact;
 }
 
 static void exact_destroy(void *state)
 {
     struct exact *exact = state;
-    if (exact->receive != exact->send) {
-        mlq_free(exact->receive);
-    }
-    mlq_free(exact->send);
+    mlq_free(exact->sums);
+    mlq_free(exact->received);
+    mlq_free(exact->gradient);
     op_train_batch_destroy(&exact->batch);
     mlq_free(exact);
 }
 
-/* ---- Sums ---- */
+/* ---- This rank's shards ---- */
 
 /* What of the step is the shard's: nothing for the last ones of a short step. */
-static struct op_train_piece piece_of(const struct exact *exact, struct op_train_piece step,
-                                      uint32_t shard)
+static struct op_train_piece piece_of(const struct op_train_config *config,
+                                      struct op_train_piece step, uint32_t shard)
 {
-    uint32_t from = shard * exact->shard_rows, to = from + exact->shard_rows;
+    uint32_t rows = shard_rows(config);
+    uint32_t from = shard * rows, to = from + rows;
     to = to < step.count ? to : step.count;
     from = from < to ? from : to;
     return (struct op_train_piece){
@@ -108,49 +153,124 @@ static struct op_train_piece piece_of(const struct exact *exact, struct op_train
 static void sum_range(struct exact *exact, struct op_train_piece step)
 {
     struct tree tree;
-    uint32_t shards = exact->range.end - exact->range.begin;
-    float *sums = block_sums(exact->send, shards);
-    tree_init(&tree, exact->train->data.model->arena_count);
-    for (uint32_t i = 0; i < shards; i++) {
-        /* The stack's nodes lie one behind the other, so that they can be sent as one block. */
-        float *gradient = sums + tree.count * tree.width;
-        uint32_t shard = exact->range.begin + i;
-        block_losses(exact->send)[i] =
-            op_train_batch_run(exact->batch, piece_of(exact, step, shard), gradient);
+    struct tree_range range = range_of(exact, exact->rank);
+    tree_init(&tree, exact->width);
+    for (uint32_t shard = range.begin; shard < range.end; shard++) {
+        float *gradient = node_at(exact, tree.count);
+        struct op_train_piece piece = piece_of(&exact->train->config, step, shard);
+        exact->losses[shard] = op_train_batch_run(exact->batch, piece, gradient);
         tree_push(&tree, (struct tree_node){.level = 0, .index = shard, .values = gradient});
     }
 }
 
-/* All blocks into the step's gradient (in `receive`), the shards' losses, and what comes next. */
-static void finish_sums(struct exact *exact, struct op_train_total *total)
+/* ---- Over all ranks ---- */
+
+static void say(struct exact *exact, bool stop)
+{
+    struct said said = {.stop = stop, .newest = op_train_gang_newest(exact->train->gang)};
+    struct tree_range range = range_of(exact, exact->rank);
+    uint8_t *to = (uint8_t *)(exact->sums + exact->width);
+    memcpy(to, &said, sizeof(said));
+    memcpy(to + sizeof(said), &exact->losses[range.begin],
+           (range.end - range.begin) * sizeof(double));
+}
+
+/* The slices of all partial sums to their owners, a round for the first ones, the second ones, ... */
+static int send_pieces(struct exact *exact, int64_t deadline_ns, struct mlq_err *err)
+{
+    uint8_t *to = exact->received;
+    for (uint32_t round = 0; round < exact->rounds; round++) {
+        uint64_t out[COLL_RANKS_MAX], in[COLL_RANKS_MAX], received = 0;
+        for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+            out[rank] = piece_bytes(exact, exact->rank, rank, round);
+            in[rank] = piece_bytes(exact, rank, exact->rank, round);
+            received += in[rank];
+        }
+        bool has_none = exact->partials[exact->rank] == 0; /* but something to say */
+        const float *from = has_none ? exact->sums + exact->width : node_at(exact, round);
+        int64_t left_ns = deadline_ns - mlq_clock_boot_ns();
+        struct coll *coll = exact->train->coll;
+        int rc = exact->is_whole ? coll_allgather(coll, from, to, in, left_ns, err)
+                                 : coll_alltoall(coll, from, out, to, in, left_ns, err);
+        if (rc != 0) {
+            return rc;
+        }
+        to += received;
+    }
+    return 0;
+}
+
+/* What `rank` has said stands at `from`, as bytes: alignment is not promised. */
+static void hear(struct exact *exact, uint32_t rank, const uint8_t *from, struct heard *heard)
+{
+    struct said said;
+    struct tree_range range = range_of(exact, rank);
+    memcpy(&said, from, sizeof(said));
+    memcpy(&exact->losses[range.begin], from + sizeof(said),
+           (range.end - range.begin) * sizeof(double));
+    heard->leaving |= (uint64_t)(said.stop != 0) << rank;
+    heard->newest = said.newest > heard->newest ? said.newest : heard->newest;
+}
+
+/* Finishes the tree over this rank's slice, in the memory of the pieces, and behind the last slice
+ * what was heard. */
+static float *finish_slice(struct exact *exact)
 {
     struct tree tree;
-    struct op_train *train = exact->train;
-    uint32_t shards = train->config.shards, ranks = coll_size(train->coll);
-    uint8_t *block = exact->receive;
-    tree_init(&tree, train->data.model->arena_count);
-    for (uint32_t rank = 0; rank < ranks; rank++) {
-        struct block_head head;
-        struct tree_node nodes[TREE_NODES_MAX];
-        struct tree_range range = tree_deal(shards, ranks, rank);
-        uint32_t own = range.end - range.begin;
-        memcpy(&head, block, sizeof(head));
-        if (head.stop != 0) {
-            total->leaving++;
-            op_train_gang_leaves(train->gang, rank);
+    struct heard heard = {.leaving = 0};
+    uint64_t bytes = slice_floats(exact, exact->rank) * sizeof(float);
+    bool hears = is_told(exact, exact->rank);
+    uint8_t *pieces[TREE_NODES_MAX] = {exact->received}; /* of each round: the next rank's */
+    for (uint32_t round = 1; round < exact->rounds; round++) {
+        pieces[round] = pieces[round - 1];
+        for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+            pieces[round] += piece_bytes(exact, rank, exact->rank, round - 1);
         }
-        total->newest = head.newest > total->newest ? head.newest : total->newest;
-        memcpy(&exact->losses[range.begin], block_losses(block), own * sizeof(double));
-        uint32_t count = tree_partials(range, nodes);
+    }
+    tree_init(&tree, slice_floats(exact, exact->rank));
+    for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+        struct tree_node nodes[TREE_NODES_MAX];
+        uint32_t count = tree_partials(range_of(exact, rank), nodes);
+        if (hears) {
+            hear(exact, rank, pieces[0] + (count > 0 ? bytes : 0), &heard);
+        }
         for (uint32_t i = 0; i < count; i++) {
-            nodes[i].values = block_sums(block, own) + i * tree.width;
+            nodes[i].values = (float *)(void *)pieces[i];
             tree_push(&tree, nodes[i]);
         }
-        block += exact->block_bytes[rank];
+        for (uint32_t round = 0; round < exact->rounds; round++) {
+            pieces[round] += piece_bytes(exact, rank, exact->rank, round);
+        }
     }
     MLQ_ASSERT(tree.count == 1 && tree.nodes[0].index == 0);
-    total->gradient = tree.nodes[0].values;
-    total->loss = tree_sum_doubles(exact->losses, shards);
+    if (hears) {
+        heard.loss = tree_sum_doubles(exact->losses, exact->train->config.shards);
+        memcpy(tree.nodes[0].values + tree.width, &heard, sizeof(heard));
+    }
+    return tree.nodes[0].values;
+}
+
+/* *sum becomes the whole sum, with what was heard behind it. */
+static int exchange(struct exact *exact, float **sum, struct mlq_err *err)
+{
+    int64_t deadline_ns = mlq_clock_boot_ns() + OP_TRAIN_TIMEOUT_NS;
+    uint64_t bytes[COLL_RANKS_MAX];
+    op_train_note(exact->train, TASK_FLIGHT_EXCHANGE);
+    int rc = send_pieces(exact, deadline_ns, err);
+    if (rc != 0) {
+        return rc;
+    }
+    const float *slice = *sum = finish_slice(exact);
+    if (exact->is_whole) {
+        return 0;
+    }
+    for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+        bytes[rank] = slice_floats(exact, rank) * sizeof(float);
+    }
+    bytes[exact->ranks - 1] += sizeof(struct heard);
+    *sum = exact->gradient;
+    return coll_allgather(exact->train->coll, slice, exact->gradient, bytes,
+                          deadline_ns - mlq_clock_boot_ns(), err);
 }
 
 static int exact_run(void *state, struct op_train_piece step, bool stop,
@@ -158,21 +278,29 @@ static int exact_run(void *state, struct op_train_piece step, bool stop,
 {
     struct exact *exact = state;
     struct op_train *train = exact->train;
-    struct block_head head = {.stop = stop, .newest = op_train_gang_newest(train->gang)};
-    *total = (struct op_train_total){.gradient = NULL};
-    memcpy(exact->send, &head, sizeof(head));
+    struct heard heard = {.leaving = stop, .newest = op_train_gang_newest(train->gang)};
+    *total = (struct op_train_total){.gradient = exact->sums};
     op_train_note(train, TASK_FLIGHT_COMPUTE);
     sum_range(exact, step);
-    if (exact->receive != exact->send) {
-        op_train_note(train, TASK_FLIGHT_EXCHANGE);
-        int rc = coll_allgather(train->coll, exact->send, exact->receive, exact->block_bytes,
-                                OP_TRAIN_TIMEOUT_NS, err);
+    if (exact->ranks > 1) {
+        say(exact, stop);
+        int rc = exchange(exact, &total->gradient, err);
         if (rc != 0) {
             return rc;
         }
+        memcpy(&heard, total->gradient + exact->width, sizeof(heard));
+    } else {
+        heard.loss = tree_sum_doubles(exact->losses, train->config.shards);
     }
     op_train_note(train, TASK_FLIGHT_APPLY);
-    finish_sums(exact, total);
+    total->loss = heard.loss;
+    total->newest = heard.newest;
+    for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+        if ((heard.leaving >> rank & 1) != 0) {
+            total->leaving++;
+            op_train_gang_leaves(train->gang, rank);
+        }
+    }
     return 0;
 }
 
