@@ -104,5 +104,9 @@ struct mlq_str spec_explain_op(const struct op_schema *op, struct mlq_region *re
     for (size_t i = 0; i < op->output_count; i++) {
         text = mlq_region_format(region, "%s  %-24s %s\n", text, op->outputs[i].file, op->outputs[i].help);
     }
+    for (size_t i = 0; i < op->mode_output_count; i++) {
+        text = mlq_region_format(region, "%s  %-24s %s (with %s, in place of the others)\n", text,
+                                 op->mode_outputs[i].file, op->mode_outputs[i].help, op->mode);
+    }
     return mlq_str_from(text);
 }

@@ -208,6 +208,16 @@ static const struct op_param train_params[] = {
     {.path = "early_stop", .type = PARAM_GROUP, .help = "stop when validation does not get better"},
     {.path = "early_stop.patience", .type = PARAM_INTEGER, .standard = "5", .min = 1, .max = 1000000,
      .help = "epochs without a better val_loss"},
+    {.path = "range_test", .type = PARAM_GROUP,
+     .help = "in place of a training: steps with a growing learning rate until the loss rises (Smith 2015), which show the "
+             "rates to try. Writes range_test.json and no model; epochs and the optimizer's lr do not count. Not with "
+             "early_stop, schedule or warmup"},
+    {.path = "range_test.from", .type = PARAM_NUMBER, .standard = "0.00001", .min = 0, .above_min = true, .max = 100,
+     .help = "learning rate of the first step"},
+    {.path = "range_test.to", .type = PARAM_NUMBER, .standard = "10", .min = 0, .above_min = true, .max = 1000,
+     .help = "of the last step; each is the same factor above the one before"},
+    {.path = "range_test.steps", .type = PARAM_INTEGER, .standard = "200", .min = 20, .max = 10000,
+     .help = "at most; the test ends when the loss is over four times its least, or no number"},
     {.path = "seed", .type = PARAM_INTEGER, .standard = "0", .min = 0, .max = 9007199254740992.0,
      .help = "of the weights and of the order of rows"},
     {.path = "rows", .type = PARAM_CHOICE, .standard = "\"auto\"", .choices = FILES("auto", "memory", "disk"),
@@ -226,6 +236,9 @@ static const struct op_input train_inputs[] = {
 static const struct op_output train_outputs[] = {
     {"model.safetensors", "the model with its preprocessing"},
     {"history.json", "metrics of each epoch"},
+};
+static const struct op_output range_outputs[] = {
+    {"range_test.json", "rates and losses of a range test"},
 };
 
 /* ---- train.xgboost ---- */
@@ -324,6 +337,7 @@ static const struct op_input report_inputs[] = {
     {"validation", false, FILES("validation.json"), "expectations to list"},
     {"profile", false, FILES("profile.json"), "data to describe"},
     {"verdict", false, FILES("verdict.json"), "gate to show"},
+    {"range_test", false, FILES("range_test.json"), "learning rates to compare"},
 };
 static const struct op_output report_outputs[] = {
     {"report.html", "one self-contained page"},
@@ -349,7 +363,8 @@ static const struct op_schema schemas[] = {
     {.name = "train.native", .help = "fits a model, data-parallel over its ranks",
      .params = train_params, .param_count = MLQ_COUNT_OF(train_params),
      .inputs = train_inputs, .input_count = MLQ_COUNT_OF(train_inputs),
-     .outputs = train_outputs, .output_count = MLQ_COUNT_OF(train_outputs), .gang = true},
+     .outputs = train_outputs, .output_count = MLQ_COUNT_OF(train_outputs), .mode = "range_test",
+     .mode_outputs = range_outputs, .mode_output_count = MLQ_COUNT_OF(range_outputs), .gang = true},
     {.name = "train.xgboost", .help = "fits boosted trees with XGBoost, on one rank and all its CPUs",
      .params = xgboost_params, .param_count = MLQ_COUNT_OF(xgboost_params),
      .inputs = train_inputs, .input_count = MLQ_COUNT_OF(train_inputs),
@@ -427,14 +442,4 @@ bool op_schema_is_child(const struct op_param *param, const char *parent, const 
     }
     *leaf = rest;
     return strchr(rest, '.') == NULL;
-}
-
-bool op_schema_has_output(const struct op_schema *schema, struct mlq_str file)
-{
-    for (size_t i = 0; i < schema->output_count; i++) {
-        if (mlq_str_eq_c(file, schema->outputs[i].file)) {
-            return true;
-        }
-    }
-    return false;
 }

@@ -62,6 +62,10 @@ struct op_schema {
     size_t input_count;
     const struct op_output *outputs;
     size_t output_count;
+    /* With this parameter a stage makes these outputs instead; NULL: there is no such parameter. */
+    const char *mode;
+    const struct op_output *mode_outputs;
+    size_t mode_output_count;
     bool gang; /* may run with ranks > 1 */
     bool in_agent; /* the worker completes it itself: no process, no CPU, no outputs, no log */
 };
@@ -76,7 +80,5 @@ const struct op_param *op_schema_param(const struct op_schema *schema, const cha
 
 /* True when `param` lies directly below `parent` ("" is the top); *leaf is its last part. */
 bool op_schema_is_child(const struct op_param *param, const char *parent, const char **leaf);
-
-bool op_schema_has_output(const struct op_schema *schema, struct mlq_str file);
 
 #endif

@@ -11,6 +11,8 @@
  */
 #include <string.h>
 
+#include <jansson.h>
+
 #include "lib/base/ownership.h"
 #include "lib/spec/field.h"
 #include "lib/spec/parse.h"
@@ -147,6 +149,28 @@ static uint16_t *distances(struct parse *parse, uint16_t number)
     }
 }
 
+struct outputs {
+    const struct op_output *list;
+    size_t count;
+};
+
+/* What a stage makes: with the parameter of another mode, that mode's outputs. */
+static struct outputs outputs_of(const struct spec_stage *stage)
+{
+    const struct op_schema *op = stage->op;
+    struct outputs outputs = {.list = op->outputs, .count = op->output_count};
+    if (op->mode == NULL || stage->with.len == 0) {
+        return outputs;
+    }
+    json_t *with = json_loadb(stage->with.ptr, stage->with.len, 0, NULL);
+    const json_t *mode = json_object_get(with, op->mode);
+    if (mode != NULL && !json_is_null(mode)) {
+        outputs = (struct outputs){.list = op->mode_outputs, .count = op->mode_output_count};
+    }
+    json_decref(with);
+    return outputs;
+}
+
 /* "test" and "test.safetensors" both name the output test.safetensors. */
 static bool names_output(struct mlq_str text, const char *file)
 {
@@ -162,9 +186,10 @@ static struct mlq_str resolve_output(const struct spec_stage *stage, struct mlq_
     if (stage->op == NULL || mlq_str_eq_c(text, "*")) {
         return text;
     }
-    for (size_t i = 0; i < stage->op->output_count; i++) {
-        if (names_output(text, stage->op->outputs[i].file)) {
-            return mlq_str_from(stage->op->outputs[i].file);
+    struct outputs outputs = outputs_of(stage);
+    for (size_t i = 0; i < outputs.count; i++) {
+        if (names_output(text, outputs.list[i].file)) {
+            return mlq_str_from(outputs.list[i].file);
         }
     }
     return (struct mlq_str){0};
@@ -175,9 +200,10 @@ static const char *const *output_names(struct parse *parse, const struct spec_st
     if (stage->op == NULL) {
         return no_names;
     }
-    const char **names = mlq_region_array(parse->region, stage->op->output_count + 1, sizeof *names);
-    for (size_t i = 0; i < stage->op->output_count; i++) {
-        names[i] = stage->op->outputs[i].file;
+    struct outputs outputs = outputs_of(stage);
+    const char **names = mlq_region_array(parse->region, outputs.count + 1, sizeof *names);
+    for (size_t i = 0; i < outputs.count; i++) {
+        names[i] = outputs.list[i].file;
     }
     return names;
 }
@@ -242,6 +268,16 @@ static void read_input(struct parse *parse, struct spec_stage *stage, struct spe
     add_input(stage, inputs, (struct spec_input){.name = node->key, .stage = source, .output = file});
 }
 
+static bool has_file(struct outputs outputs, const char *file)
+{
+    for (size_t i = 0; i < outputs.count; i++) {
+        if (strcmp(outputs.list[i].file, file) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct candidate {
     uint16_t stage;
     const char *file;
@@ -260,8 +296,9 @@ static bool find_candidate(const struct spec *spec, const uint16_t *distance, co
         if (distance[i] == 0 || distance[i] > nearest || spec->stages[i].op == NULL) {
             continue;
         }
+        struct outputs outputs = outputs_of(&spec->stages[i]);
         for (size_t k = 0; input->files[k] != NULL; k++) {
-            if (!op_schema_has_output(spec->stages[i].op, mlq_str_from(input->files[k]))) {
+            if (!has_file(outputs, input->files[k])) {
                 continue;
             }
             if (!found || distance[i] < nearest || k < best->rank) {

@@ -321,6 +321,41 @@ static void test_levels(void **state)
     }
 }
 
+/* A range test is drawn over the logarithm of its rates; what is no point is passed over. */
+static void test_learning_rates(void **state)
+{
+    (void)state;
+    static const char *const hostile[] = {
+        "7", "{}", "{\"points\": 1}", "{\"points\": [{\"rate\": -1, \"loss\": 1, \"smoothed\": 1}]}",
+        "{\"points\": [{\"rate\": 1, \"loss\": 1, \"smoothed\": 1}]}",
+        "{\"points\": [{\"rate\": 1, \"loss\": \"nan\", \"smoothed\": 1}, [], null]}"};
+    json_t *points = json_array();
+    for (int i = 0; i <= 60; i++) {
+        json_array_append_new(points, json_pack("{s:f, s:f, s:f}", "rate", pow(10, i / 10.0 - 5),
+                                                "loss", i == 30 ? 1e9 : 1.0, "smoothed",
+                                                2.0 - i / 60.0));
+    }
+    json_array_append_new(points, json_pack("{s:s, s:i, s:i}", "rate", "inf", "loss", 1, "smoothed", 1));
+    json_t *test = json_pack("{s:s, s:o, s:{s:{s:f}, s:{s:s}}}", "end", "rose", "points", points,
+                             "suggestions", "steepest", "rate", 1e-3, "minimum_10", "rate", "<b>");
+    struct page page = write_page(&(struct report_inputs){.range_test = test});
+    assert_true(has(&page, "Learning-rate range test") && has(&page, "61 steps in which"));
+    assert_true(has(&page, "over four times its least"));
+    assert_true(has(&page, ">1e-5</text>") && has(&page, ">1e1</text>"));
+    assert_true(has(&page, ">steepest: 0.001</text>"));
+    assert_false(has(&page, ">minimum / 10"));
+    html_fini(&page.html);
+    json_decref(test);
+    for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
+        test = json_loads(hostile[i], JSON_DECODE_ANY, NULL);
+        assert_non_null(test);
+        page = write_page(&(struct report_inputs){.range_test = test});
+        assert_false(has(&page, "range test"));
+        html_fini(&page.html);
+        json_decref(test);
+    }
+}
+
 /* What a training tells of itself beside its curves; and the same, hostile. */
 static void test_gap_time_and_gains(void **state)
 {
@@ -433,6 +468,7 @@ int main(void)
         cmocka_unit_test(test_many_stages),
         cmocka_unit_test(test_many_epochs),
         cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_learning_rates),
         cmocka_unit_test(test_gap_time_and_gains),
         cmocka_unit_test(test_many_classes),
         cmocka_unit_test(test_two_classes),

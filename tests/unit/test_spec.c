@@ -109,6 +109,32 @@ static void the_design_example_is_wired(void **state)
     assert_int_equal(spec->file_count, 2);
 }
 
+/* A range test makes no model, and a training no rates: neither feeds what wants the other. */
+static void a_mode_changes_what_a_stage_makes(void **state)
+{
+    (void)state;
+    static const char stages[] =
+        "apiVersion: mlq/v1\nkind: Pipeline\nmetadata: {name: rates}\nspec:\n  stages:\n"
+        "    data: {uses: data.import, with: {path: digits.csv, target: label}}\n"
+        "    split: {uses: data.split, needs: [data]}\n"
+        "    rates: {uses: train.native, needs: [split], with: {range_test: {}}}\n"
+        "    train: {uses: train.native, needs: [split]}\n"
+        "    eval: {uses: eval.metrics, needs: [rates, train, split]}\n"
+        "    report: {uses: report, needs: [eval, rates]}\n"
+        "    other: {uses: report, needs: [train]}\n";
+    struct spec *spec = parse(stages);
+    assert_non_null(spec);
+    assert_wired(spec, "eval", "model", "train", "model.safetensors");
+    assert_wired(spec, "report", "range_test", "rates", "range_test.json");
+    assert_wired(spec, "report", "history", "train", "history.json");
+    for (uint16_t i = 0; i < spec->stage_count; i++) {
+        const struct spec_stage *stage = &spec->stages[i];
+        for (uint16_t k = 0; mlq_str_eq_c(stage->name, "other") && k < stage->input_count; k++) {
+            assert_false(mlq_str_eq_c(stage->inputs[k].name, "range_test"));
+        }
+    }
+}
+
 static void defaults_are_filled_in(void **state)
 {
     (void)state;
@@ -401,6 +427,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_design_example_is_wired, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_mode_changes_what_a_stage_makes, setup, teardown),
         cmocka_unit_test_setup_teardown(defaults_are_filled_in, setup, teardown),
         cmocka_unit_test_setup_teardown(canonical_form_is_a_fixed_point, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_submitted_must_be_json, setup, teardown),

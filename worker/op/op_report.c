@@ -40,6 +40,7 @@ int op_report_run(struct op_context *ctx, struct mlq_err *err)
     json_t *validation = op_facts_input(ctx, "validation");
     json_t *profile = op_facts_input(ctx, "profile");
     json_t *verdict = op_facts_input(ctx, "verdict");
+    json_t *range_test = op_facts_input(ctx, "range_test");
     rc = write_page(ctx,
                     &(struct report_inputs){.title = title,
                                             .own_stage = task_env("STAGE"),
@@ -48,7 +49,8 @@ int op_report_run(struct op_context *ctx, struct mlq_err *err)
                                             .history = history,
                                             .validation = validation,
                                             .profile = profile,
-                                            .verdict = verdict},
+                                            .verdict = verdict,
+                                            .range_test = range_test},
                     err);
     json_decref(record);
     json_decref(metrics);
@@ -56,5 +58,6 @@ int op_report_run(struct op_context *ctx, struct mlq_err *err)
     json_decref(validation);
     json_decref(profile);
     json_decref(verdict);
+    json_decref(range_test);
     return rc;
 }

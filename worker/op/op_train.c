@@ -10,6 +10,7 @@
  *                          "level": "elastic" | "repeat" | "fast", "same_bits" (for any
  *                          number of ranks), "generations", "ranks" (in the end), "shards" (null:
  *                          of level fast), ...}
+ * or, of a range test, range_test.json alone (op_train_range.h).
  */
 #include "worker/op/op_train.h"
 
@@ -23,6 +24,7 @@
 #include "lib/sys/mem.h"
 #include "worker/ml/net.h"
 #include "worker/op/op_table.h"
+#include "worker/op/op_train_range.h"
 
 void op_train_note(struct op_train *train, enum task_flight_phase phase)
 {
@@ -80,6 +82,9 @@ static int prepare(struct op_train *train, struct mlq_err *err)
     train->best =
         train->config.early_stop ? mlq_alloc_array(model->arena_count, sizeof(float)) : NULL;
     train->history = json_array();
+    if (op_train_range_is_on(&train->config)) {
+        op_train_range_fit(train);
+    }
     net_init_parameters(train->data.model, train->config.seed);
     log_info("train.start",
              "task=%s level=%s rows=%u validation=%u inputs=%u parameters=%" PRIu64
@@ -180,7 +185,8 @@ static int finish(struct op_train *train, struct mlq_err *err)
 {
     if (coll_rank(train->coll) == 0) {
         op_train_note(train, TASK_FLIGHT_OUTPUT);
-        int rc = write_outputs(train, err);
+        int rc = op_train_range_is_on(&train->config) ? op_train_range_write(train, err)
+                                                      : write_outputs(train, err);
         if (rc != 0) {
             return rc;
         }

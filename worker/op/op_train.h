@@ -32,6 +32,7 @@
 #include "worker/ml/model.h"
 #include "worker/ml/optim.h"
 #include "worker/ml/preprocess.h"
+#include "worker/ml/rate_range.h"
 #include "worker/ml/schedule.h"
 #include "worker/op/op.h"
 #include "worker/op/op_columns.h"
@@ -84,6 +85,7 @@ struct op_train_config {
     struct optim_options optim;
     struct schedule schedule; /* but for its steps and warm-up, and `every` in epochs */
     double warmup_epochs;
+    struct rate_range range; /* a range test in place of a training (op_train_range.h) */
     double clip_norm; /* 0: none */
     bool early_stop;
     uint64_t patience;
@@ -172,6 +174,7 @@ struct op_train_cursor {
     double best_score;    /* val_loss of best_epoch */
     uint64_t stale;       /* epochs since best_epoch */
     double rate;          /* of the last step */
+    uint64_t range_end;   /* of a range test: enum op_train_range_end */
     double gradient_norm; /* of the epoch's last step, or of each when it is clipped */
 };
 

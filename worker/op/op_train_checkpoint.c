@@ -27,7 +27,7 @@
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
 #include "worker/op/op_background.h"
-#include "worker/op/op_train.h"
+#include "worker/op/op_train_range.h"
 
 #define NAME_BYTES      48
 #define KEPT            2  /* the newest, and the one before in case the disk damaged it */
@@ -48,6 +48,12 @@ struct op_train_checkpoints {
     /* Not the writer's: */
     bool is_asked; /* for another one, once the writer is free */
 };
+
+/* A range test has none. */
+static const char *checkpoint_dir(const struct op_train *train)
+{
+    return op_train_range_is_on(&train->config) ? NULL : op_checkpoint_dir(train->ctx);
+}
 
 /* ---- What is in one ---- */
 
@@ -237,7 +243,7 @@ void op_train_checkpoint_fini(struct op_train *train)
 /* The state as it is, to the writer, who is free. */
 static int begin(struct op_train *train, struct mlq_err *err)
 {
-    const char *dir = op_checkpoint_dir(train->ctx);
+    const char *dir = checkpoint_dir(train);
     int64_t start_ns = mlq_clock_boot_ns();
     op_train_note(train, TASK_FLIGHT_CHECKPOINT);
     int rc = train->checkpoints == NULL ? create(train, dir, err) : 0;
@@ -297,7 +303,7 @@ bool op_train_checkpoint_is_due(const struct op_train *train)
 
 int op_train_checkpoint_ask(struct op_train *train, struct mlq_err *err)
 {
-    if (op_checkpoint_dir(train->ctx) == NULL) {
+    if (checkpoint_dir(train) == NULL) {
         return 0;
     }
     if (is_busy(train)) {
@@ -451,7 +457,7 @@ static int load_one(struct op_train *train, const char *path, struct mlq_err *er
 
 int op_train_checkpoint_load(struct op_train *train, bool *found, struct mlq_err *err)
 {
-    const char *dir = op_checkpoint_dir(train->ctx);
+    const char *dir = checkpoint_dir(train);
     struct names names;
     *found = false;
     if (dir == NULL) {

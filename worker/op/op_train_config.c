@@ -8,7 +8,7 @@
 
 #include "lib/base/ownership.h"
 #include "worker/ml/tree.h"
-#include "worker/op/op_train.h"
+#include "worker/op/op_train_range.h"
 
 #define SEED_MAX (INT64_C(1) << 53) /* what JSON keeps exactly */
 
@@ -235,6 +235,9 @@ int op_train_config_read(const struct op_context *ctx,
     }
     if (rc == 0) {
         rc = read_counts(ctx, config, err);
+    }
+    if (rc == 0) {
+        rc = op_train_range_read(ctx, config, err);
     }
     return rc == 0 ? check_ranks(ctx, config, err) : rc;
 }

@@ -15,6 +15,7 @@
 #include "worker/ml/loss.h"
 #include "worker/ml/net.h"
 #include "worker/op/op_memory.h"
+#include "worker/op/op_train_range.h"
 #include "worker/op/op_train_step.h"
 
 /* Rows that are on disk get 1 / this of the memory, */
@@ -136,7 +137,9 @@ static void apply_gradient(struct loop *loop, uint32_t count, float *gradient)
         optim_clip(gradient, model->parameter_count, train->cursor.gradient_norm,
                    train->config.clip_norm);
     }
-    train->cursor.rate = schedule_rate(&loop->schedule, train->optim->steps);
+    train->cursor.rate = op_train_range_is_on(&train->config)
+                             ? rate_range_rate(&train->config.range, train->optim->steps)
+                             : schedule_rate(&loop->schedule, train->optim->steps);
     optim_step(train->optim, model, train->cursor.rate, gradient);
     net_move_state(model, count, gradient);
 }
@@ -166,6 +169,10 @@ static int run_step(struct loop *loop, struct mlq_err *err)
     if (rc != 0) {
         return rc;
     }
+    if (!isfinite(total->loss) && op_train_range_is_on(&train->config)) {
+        train->cursor.range_end = OP_TRAIN_RANGE_NOT_FINITE;
+        return 0;
+    }
     if (!isfinite(total->loss)) {
         return refuse_not_finite(loop, total->gradient, err);
     }
@@ -173,6 +180,9 @@ static int run_step(struct loop *loop, struct mlq_err *err)
     train->cursor.epoch_loss += total->loss;
     train->cursor.step++;
     train->samples += step.count;
+    if (op_train_range_is_on(&train->config)) {
+        op_train_range_note(train, total->loss * (double)step.scale);
+    }
     return 0;
 }
 
@@ -371,6 +381,15 @@ static void report_progress(const struct loop *loop)
     op_progress(train->ctx, (epoch + part) / epochs, text);
 }
 
+static bool is_done(const struct op_train *train)
+{
+    if (op_train_range_is_on(&train->config)) {
+        return train->cursor.range_end != OP_TRAIN_RANGE_RUNS;
+    }
+    return train->cursor.epoch >= train->config.epochs ||
+           (train->config.early_stop && train->cursor.stale >= train->config.patience);
+}
+
 /* From the cursor's step to the end of its epoch, or until somebody leaves or comes. */
 static int run_epoch(struct loop *loop, struct mlq_err *err)
 {
@@ -382,7 +401,7 @@ static int run_epoch(struct loop *loop, struct mlq_err *err)
     if (rc != 0) {
         return rc;
     }
-    while (train->cursor.step < loop->steps) {
+    while (train->cursor.step < loop->steps && !is_done(train)) {
         rc = run_step(loop, err);
         if (rc != 0) {
             return rc;
@@ -398,15 +417,14 @@ static int run_epoch(struct loop *loop, struct mlq_err *err)
             return rc;
         }
     }
+    if (op_train_range_is_on(&train->config)) {
+        train->cursor.epoch++;
+        train->cursor.step = 0;
+        return 0;
+    }
     int64_t epoch_ns = mlq_clock_boot_ns() - start_ns;
     train->busy_ns += epoch_ns;
     return end_epoch(loop, epoch_ns, train->samples - samples, err);
-}
-
-static bool is_done(const struct op_train *train)
-{
-    return train->cursor.epoch >= train->config.epochs ||
-           (train->config.early_stop && train->cursor.stale >= train->config.patience);
 }
 
 int op_train_loop_run(struct op_train *train, struct mlq_err *err)

@@ -199,6 +199,7 @@ bool report_write(const struct report_inputs *inputs, struct html *out)
         {.id = "evaluation", .title = "Evaluation", .write = report_eval_write},
         {.id = "gate", .title = "Gate", .write = report_gate_write},
         {.id = "learning", .title = "Learning curves", .write = report_curves_write},
+        {.id = "rates", .title = "Learning-rate range test", .write = report_range_write},
         {.id = "time", .title = "Where the time went", .write = report_time_write},
         {.id = "importance", .title = "What the trees look at", .write = report_importance_write},
         {.id = "data", .title = "Data", .write = report_data_write},

@@ -40,6 +40,7 @@ struct report_inputs {
     const json_t *validation; /* validation.json of data.validate */
     const json_t *profile;    /* profile.json of data.import */
     const json_t *verdict;    /* verdict.json of gate */
+    const json_t *range_test; /* range_test.json of train.native */
 };
 
 /* Adds the page to `out`. False when it grew over HTML_BYTES_MAX. */
@@ -86,6 +87,7 @@ const char *report_model_pretty(const char *metric, char *text, size_t bytes); /
 bool report_graph_write(const struct report *report, struct html *h);
 bool report_stages_write(const struct report *report, struct html *h);
 bool report_curves_write(const struct report *report, struct html *h);
+bool report_range_write(const struct report *report, struct html *h);
 bool report_time_write(const struct report *report, struct html *h);
 bool report_importance_write(const struct report *report, struct html *h);
 bool report_binary_write(const struct report *report, struct html *h); /* part of the evaluation */

@@ -132,6 +132,7 @@ static const char drawing_css[] =
     "svg .legend{font-size:12px;fill:var(--quiet)}\nsvg .note{font-size:11.5px;fill:var(--quiet)}\n"
     ".gap{fill:var(--c1);opacity:.1}\nfigcaption{font-size:13px;margin:2px 0 0 54px}\n"
     ".curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}\n"
+    ".curve.faint{stroke-width:1;opacity:.4}\n"
     ".curve.c0{stroke:var(--c0)}\n.curve.c1{stroke:var(--c1)}\n.curve.c2{stroke:var(--c2)}\n.curve."
     "c3{stroke:var(--c3)}\n"
     ".guide{stroke:var(--edge);stroke-dasharray:4 4}\n.bubble{fill:var(--c1);fill-opacity:.85}\n"
