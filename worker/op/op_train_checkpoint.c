@@ -194,6 +194,7 @@ static int write_snapshot(void *work, struct mlq_err *err)
     const char *metadata[] = {"mlq.checkpoint", snapshot->state, "mlq.hash", hash_text, NULL};
     int rc = mlq_fs_make_dirs(snapshot->dir, 0755, err);
     if (rc == 0) {
+        remove_old(snapshot->dir); /* now, too: who is killed behind each save would leave one more each time */
         rc = safetensors_save(snapshot->path, tensors, snapshot->part_count, metadata, err);
     }
     if (rc == 0) {
