@@ -180,6 +180,7 @@ struct sim_message {
     int32_t exit_code;
     int32_t signal;
     uint32_t note; /* SIM_NOTE: from 1, of each rank of an attempt */
+    bool is_late;           /* of an earlier connection: only the fault "late" brings it */
     uint16_t port;          /* SIM_READY */
     uint64_t fingerprint;   /* SIM_READY */
     uint64_t generation;    /* SIM_READY, SIM_MEMBERSHIP */

@@ -185,6 +185,9 @@ void sim_member_told(struct sim *sim, uint32_t index, struct sim_folder *folder,
         membership->generation == folder->generation) {
         return;
     }
+    if (membership->generation < folder->generation && membership->is_late) {
+        return; /* told by an agent that was restarted: the rank asks for newer ones than its own */
+    }
     if (membership->generation < folder->generation) {
         sim_fail("attempt %lx rank %u is told of generation %lx after %lx",
                  (unsigned long)folder->fact.attempt, folder->fact.rank,

@@ -205,7 +205,9 @@ void sim_net_late(struct sim *sim, uint32_t worker, enum sim_way way)
     struct sim_link *link = &sim->workers[worker].link;
     for (uint32_t i = 0; i < link->past_count[way] && link->is_up; i++) {
         if (sim_buggify(sim, SIM_FAULT_LATE, 300)) {
-            post_message(sim, worker, way, &link->past[way][i]);
+            struct sim_message old = link->past[way][i];
+            old.is_late = true;
+            post_message(sim, worker, way, &old);
         }
     }
     link->past_count[way] = 0;
