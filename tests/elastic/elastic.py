@@ -32,6 +32,8 @@ TRAININGS = {
                   "early_stop": {"patience": 100000}},
     "mlp+best": {"model": {"mlp": {"hidden": [32, 16]}}, "batch": 64, "epochs": 60,  # the best epoch is an early one
                  "optimizer": {"adamw": {"lr": 0.03}}, "early_stop": {"patience": 100000}},
+    "mlp+few": {"model": {"mlp": {"hidden": [12]}}, "batch": 64, "epochs": 120, "shards": 2,  # most ranks have none
+                "optimizer": {"sgd": {"lr": 0.02}}},
     "cnn+bn": {"model": {"cnn": {"image": [7, 1, 1], "channels": [6], "depth": 2, "residual": True, "head": "mean",
                                  "hidden": [8], "dropout": 0.2, "crop": 1}}, "batch": 50, "epochs": 40,
                "early_stop": {"patience": 100000}},
