@@ -24,7 +24,7 @@ static void print_probe(struct mlq_region *region)
     probe_machine(&probe, region);
     probe_gpus(&probe, region);
     cgroup_probe(&host);
-    cgroup_describe(&host, limits, sizeof limits);
+    cgroup_probe_describe(&host, limits, sizeof limits);
     printf("cpu_milli %" PRId64 "\nmem_bytes %" PRId64 "\ngpus %u\ngpu_source %s\nlimits %s\n", probe.cpu_milli,
            probe.mem_bytes, probe.gpu_count, probe.gpu_source, limits);
 }

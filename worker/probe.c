@@ -16,50 +16,10 @@
 
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "worker/exec/cgroup.h"
 
 #define TEXT_BYTES_MAX (256u << 10)
 #define GPU_FOLDER     "/proc/driver/nvidia/gpus"
-
-static bool read_line(const char *path, char *line, size_t room)
-{
-    char *data = NULL;
-    size_t len;
-    if (mlq_fs_read(path, TEXT_BYTES_MAX, &data, &len, NULL) != MLQ_OK) {
-        return false;
-    }
-    (void)snprintf(line, room, "%.*s", (int)strcspn(data, "\n"), data);
-    mlq_free(data);
-    return true;
-}
-
-/* A container shows its own group at the mount point; that is where its limits are read. */
-static int64_t cgroup_number(const char *v2, const char *v1)
-{
-    char line[64];
-    int64_t number;
-    if ((read_line(v2, line, sizeof line) || read_line(v1, line, sizeof line)) &&
-        mlq_str_i64(mlq_str_from(line), &number) && number > 0) {
-        return number;
-    }
-    return INT64_MAX;
-}
-
-static int64_t quota_milli(void)
-{
-    char line[64];
-    long long quota;
-    long long period;
-    if (read_line("/sys/fs/cgroup/cpu.max", line, sizeof line) &&
-        sscanf(line, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0) {
-        return quota * 1000 / period;
-    }
-    int64_t v1_quota = cgroup_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/dev/null");
-    int64_t v1_period = cgroup_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "/dev/null");
-    if (v1_quota != INT64_MAX && v1_period != INT64_MAX) {
-        return v1_quota * 1000 / v1_period;
-    }
-    return INT64_MAX;
-}
 
 void probe_machine(struct probe *probe, struct mlq_region *region)
 {
@@ -68,11 +28,10 @@ void probe_machine(struct probe *probe, struct mlq_region *region)
     cpu_set_t set;
     int64_t cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
                                                                : sysconf(_SC_NPROCESSORS_ONLN);
-    int64_t quota = quota_milli();
+    int64_t quota = cgroup_probe_cpu_milli();
     probe->cpu_milli = cpus * 1000 < quota ? cpus * 1000 : quota;
     int64_t physical = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
-    int64_t limit =
-        cgroup_number("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes");
+    int64_t limit = cgroup_probe_mem_bytes();
     probe->mem_bytes = physical < limit ? physical : limit;
     if (gethostname(probe->host, sizeof probe->host - 1) != 0) {
         (void)snprintf(probe->host, sizeof probe->host, "localhost");

@@ -267,7 +267,7 @@ static void probe_all(struct worker *worker)
         worker->probe.mem_bytes = config->mem_bytes;
     }
     cgroup_probe(&worker->cgroups);
-    cgroup_describe(&worker->cgroups, limits, sizeof limits);
+    cgroup_probe_describe(&worker->cgroups, limits, sizeof limits);
     (void)snprintf(worker->software, sizeof worker->software, "mlq " MLQ_VERSION " (limits: %s)",
                    limits);
     log_info("worker.limits", "how=\"%s\"", limits);

@@ -99,6 +99,15 @@ static const char *probe_line(struct doctor *doctor, const char *probe, const ch
     return "";
 }
 
+/* How the kernel's limits come into reach. With control groups of version 2 a user's own systemd gives
+ * a part of the tree away; else only root may make groups. */
+static const char *limits_remedy(void)
+{
+    return geteuid() != 0 && access("/sys/fs/cgroup/cgroup.controllers", R_OK) == 0
+               ? "mlq down; systemd-run --user --scope mlq up"
+               : "run workers as root, where /sys/fs/cgroup is writable";
+}
+
 static void check_limits(struct doctor *doctor, const char *probe)
 {
     char memory[TEXT_BYTES];
@@ -111,9 +120,7 @@ static void check_limits(struct doctor *doctor, const char *probe)
         doctor_add(doctor, DOCTOR_OK, "cgroup", NULL, "%s: the kernel holds tasks to their limits",
                    limits);
     } else {
-        doctor_add(doctor, DOCTOR_NOTE, "cgroup",
-                   "systemctl edit mlq-worker   # Delegate=yes under [Service]; or run workers as root",
-                   "%s: %s", limits,
+        doctor_add(doctor, DOCTOR_NOTE, "cgroup", limits_remedy(), "%s: %s", limits,
                    strstr(limits, "memory is watched") != NULL
                        ? "what has no control group is not held by the kernel; memory is measured, and a task over its "
                          "limit is killed a moment later"

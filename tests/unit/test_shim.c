@@ -662,7 +662,7 @@ static int setup(void **state)
     (void)state;
     cgroup_probe(&host);
     char text[128];
-    cgroup_describe(&host, text, sizeof text);
+    cgroup_probe_describe(&host, text, sizeof text);
     (void)printf("limits: %s\n", text);
     (void)snprintf(mark, sizeof mark, "MLQ_MARK=shim-test-%d", (int)getpid());
     return prctl(PR_SET_CHILD_SUBREAPER, 1); /* for test_shim_killed */

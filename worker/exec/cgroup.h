@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Control groups, version 2 or else 1, below the group that the worker itself is in. Each
- * controller (memory, cpu, pids) is used where it is writable and left out where not; what is left
- * out is said.
+ * Control groups, version 2 or else 1. Each controller (memory, cpu, pids) is used where it is
+ * writable and left out where not; what is left out is said.
+ *
+ * In version 1 the groups of tasks are made below the worker's own. In version 2 a group with
+ * processes cannot limit its children, so a group "mlq" is made for them, as far up as this user may:
+ * root's in the mount, beside systemd's slices; a user's in his own manager (user@UID.service), when
+ * the worker is in one of its units; else in the worker's own group, if that was given to this user
+ * (Delegate=yes) or root is alone in it (a container), once its processes are moved into a leaf
+ * "mlq-programs".
  *
  * Where there is no memory group the shim watches instead (shim.c). RLIMIT_AS is not used in its
  * place: it counts address space, so programs that reserve much and touch little (CUDA, Java, Go,
@@ -28,12 +34,17 @@ struct cgroup_host {
     char parents[CGROUP_CONTROLLERS][PATH_MAX];
 };
 
-/* What is writable here. It tries by making (and removing) a group; in version 2 it may move this
- * process into a group "mlq-worker", because a group with processes cannot limit its children. */
+/* What is writable here. It tries by making (and removing) a group, and in version 2 leaves behind
+ * "mlq", and the leaf. */
 void cgroup_probe(struct cgroup_host *host);
 
 /* "memory,cpu,pids by cgroup v1", "none (memory is watched)" ... for logs and the hello. */
-void cgroup_describe(const struct cgroup_host *host, char *text, size_t room);
+void cgroup_probe_describe(const struct cgroup_host *host, char *text, size_t room);
+
+/* What this process and all beside it may use: the least limit from its group up to the mount, in
+ * bytes and in thousandths of a CPU; INT64_MAX where nothing is limited. */
+int64_t cgroup_probe_mem_bytes(void);
+int64_t cgroup_probe_cpu_milli(void);
 
 struct cgroup_bounds {
     int64_t mem_bytes; /* 0: no limit */
