@@ -61,9 +61,9 @@ expect() { # JOB EXPRESSION WANTED
     return 1
 }
 
-# Wait until a command succeeds: a condition, not a time.
+# Wait until a command succeeds: a condition, not a time. MLQ_PATIENCE times as long on a slow machine.
 await() { # SECONDS COMMAND...
-    local deadline=$(($(date +%s) + $1))
+    local deadline=$(($(date +%s) + $1 * ${MLQ_PATIENCE:-1}))
     shift
     until "$@" >/dev/null 2>&1; do
         if [ "$(date +%s)" -gt "$deadline" ]; then

@@ -24,9 +24,10 @@
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 #include "lib/sys/region.h"
+#include "tests/support/patience.h"
 #include "worker/agent/cause.h"
 
-#define PATIENCE_NS  (60 * MLQ_NS_PER_S)
+#define PATIENCE_NS patience(60 * MLQ_NS_PER_S)
 #define ENDS_MAX     64
 #define NOTES_MAX    256
 #define HEARTBEAT_NS (100 * MLQ_NS_PER_MS)

@@ -27,8 +27,9 @@
 #include "lib/net/net.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
+#include "tests/support/patience.h"
 
-#define PATIENCE_NS (30 * MLQ_NS_PER_S) /* after that a test fails; none waits so long */
+#define PATIENCE_NS patience(30 * MLQ_NS_PER_S) /* after that a test fails; none waits so long */
 
 struct fixture {
     uv_loop_t *loop;

@@ -21,10 +21,11 @@
 #include "lib/sys/mem.h"
 #include "scheduler/shell.h"
 #include "scheduler/shell_state.h"
+#include "tests/support/patience.h"
 #include "tests/support/pg_cluster.h"
 #include "tests/unit/spec_text.h"
 
-#define PATIENCE_NS (60 * MLQ_NS_PER_S) /* after that a test fails; none waits so long */
+#define PATIENCE_NS patience(60 * MLQ_NS_PER_S) /* after that a test fails; none waits so long */
 #define SEEN_MAX    256
 
 struct rig;

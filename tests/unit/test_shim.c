@@ -27,13 +27,14 @@
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "tests/support/patience.h"
 #include "worker/exec/cgroup.h"
 #include "worker/exec/joblog.h"
 #include "worker/exec/shimfile.h"
 #include "worker/exec/tree.h"
 
 #define DIR_NAME   "attempt"
-#define WAIT_MS    60000
+#define WAIT_MS    ((int)patience(60000))
 #define LEASE_LONG (600 * MLQ_NS_PER_S)
 
 static struct cgroup_host host;
