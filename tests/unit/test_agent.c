@@ -234,7 +234,7 @@ static void test_silence(void **state)
         rotations += has(AGENT_ACT_ROTATE) != NULL;
     }
     assert_int_equal(beats, 3);
-    assert_int_equal(hellos, 2);
+    assert_int_equal(hellos, 1); /* another would lose what a slow leader has assigned after the first */
     assert_int_equal(rotations, 1);
     /* And on through the endpoints for as long as nobody is there. */
     now = agent_next_deadline_ns(&agent);

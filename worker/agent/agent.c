@@ -10,9 +10,8 @@
 
 #define NEVER             INT64_MAX
 #define SECOND_NS         INT64_C(1000000000)
-#define HELLO_WAIT_NS     (2 * SECOND_NS) /* for a welcome, before another hello */
+#define HELLO_WAIT_NS     (4 * SECOND_NS) /* for a welcome, before the next endpoint */
 #define CONNECT_WAIT_NS   (3 * SECOND_NS) /* for a connection, before the next endpoint */
-#define HELLOS_MAX        2               /* unanswered ones, before the next endpoint */
 #define SILENT_HEARTBEATS 3               /* without acknowledgement: the leader may have changed */
 #define LEAVE_MARGIN_NS                                                                            \
     (5 * SECOND_NS) /* beyond the grace, for ends to be collected and recorded */
@@ -154,11 +153,12 @@ int64_t agent_lease_deadline_ns(const struct agent *agent)
     return agent->acked_sent_ns + agent->lease_ns;
 }
 
+/* Not again when a welcome is late: what a slow leader assigned meanwhile would be of another session,
+ * and lost. A connection loses no hello. */
 static void say_hello(struct agent *agent, int64_t now_ns, struct agent_actions *actions)
 {
     agent->link = AGENT_LINK_HELLO;
     agent->session++;
-    agent->hellos++;
     agent->hello_sent_ns = now_ns;
     agent->link_deadline_ns = now_ns + HELLO_WAIT_NS;
     agent->heartbeat_deadline_ns = NEVER;
@@ -168,16 +168,9 @@ static void say_hello(struct agent *agent, int64_t now_ns, struct agent_actions 
 static void rotate(struct agent *agent, int64_t now_ns, struct agent_actions *actions)
 {
     agent->link = AGENT_LINK_DOWN;
-    agent->hellos = 0;
     agent->link_deadline_ns = now_ns + CONNECT_WAIT_NS;
     agent->heartbeat_deadline_ns = NEVER;
     (void)emit(actions, AGENT_ACT_ROTATE);
-}
-
-static void connected(struct agent *agent, int64_t now_ns, struct agent_actions *actions)
-{
-    agent->hellos = 0;
-    say_hello(agent, now_ns, actions);
 }
 
 static void disconnected(struct agent *agent, int64_t now_ns)
@@ -198,7 +191,6 @@ static void welcomed(struct agent *agent, const struct agent_event *event,
      * after this welcome: what is not started yet must not be. (Shims see to the rest.) */
     bool has_lapsed = agent_lease_deadline_ns(agent) <= event->now_ns;
     agent->link = AGENT_LINK_WELCOMED;
-    agent->hellos = 0;
     agent->epoch_welcomed = agent->epoch;
     agent->lease_ns = event->lease_ns;
     agent->heartbeat_ns = event->heartbeat_ns;
@@ -255,12 +247,7 @@ static void tick(struct agent *agent, int64_t now_ns, struct agent_actions *acti
     if (now_ns >= agent->heartbeat_deadline_ns) {
         beat(agent, now_ns, actions);
     }
-    if (now_ns < agent->link_deadline_ns) {
-        return;
-    }
-    if (agent->link == AGENT_LINK_HELLO && agent->hellos < HELLOS_MAX) {
-        say_hello(agent, now_ns, actions);
-    } else {
+    if (now_ns >= agent->link_deadline_ns) {
         rotate(agent, now_ns, actions);
     }
 }
@@ -509,7 +496,7 @@ static void step(struct agent *agent, const struct agent_event *event,
         found(agent, event, actions);
         break;
     case AGENT_EV_CONNECTED:
-        connected(agent, event->now_ns, actions);
+        say_hello(agent, event->now_ns, actions);
         break;
     case AGENT_EV_DISCONNECTED:
         disconnected(agent, event->now_ns);

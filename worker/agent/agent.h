@@ -181,7 +181,6 @@ struct agent {
     struct agent_name forgotten[AGENT_FORGOTTEN_MAX]; /* a ring */
     uint32_t forgotten_next;
     enum agent_link link;
-    uint32_t hellos; /* unanswered ones on this connection */
     uint32_t epoch;  /* the highest heard of */
     uint32_t epoch_welcomed;
     uint64_t session;
@@ -190,7 +189,7 @@ struct agent {
     int64_t acked_ns;      /* when that acknowledgement came */
     int64_t lease_ns;
     int64_t heartbeat_ns;
-    int64_t link_deadline_ns;      /* next hello or rotation; INT64_MAX: none */
+    int64_t link_deadline_ns;      /* rotation; INT64_MAX: none */
     int64_t heartbeat_deadline_ns; /* INT64_MAX: none */
     int64_t leave_deadline_ns;     /* INT64_MAX: stays */
 };
