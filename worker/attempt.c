@@ -457,6 +457,10 @@ static void collected(uv_work_t *work, int status)
         (void)cgpool_give(&attempt->worker->cgpool, attempt->prepare.group,
                           &attempt->prepare.bounds);
     }
+    if (job->was_silent && !attempt->worker->has_silence) {
+        attempt->worker->silence = job->log;
+        attempt->worker->has_silence = true;
+    }
     if (job->cause != WORKER_CAUSE_NONE) {
         log_warn("attempt.outputs", "attempt=%llu rank=%u error=\"%s\"",
                  (unsigned long long)attempt->attempt, attempt->rank, job->err.text);
@@ -479,6 +483,7 @@ void attempt_collect(struct worker *worker, const struct agent_action *action)
         .store = worker->config->store,
         .groups = attempt->groups,
         .may_keep_groups = attempt->prepare.group != NULL, /* else it was found */
+        .silence = worker->has_silence ? &worker->silence : NULL,
         .region = attempt->region,
     };
     attempt->work.data = attempt;

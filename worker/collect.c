@@ -13,7 +13,6 @@
 
 #include <jansson.h>
 
-#include "lib/artifact/cas.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
@@ -65,7 +64,13 @@ static int resolve(const char *out, const char *path, char *real, struct mlq_err
     return MLQ_OK;
 }
 
-static int store_entry(struct collect_job *job, struct cas *cas, const char *out, const char *name,
+/* Opened when there is something to put: mostly there is only a log, and that is empty. */
+static int open_store(const struct collect_job *job, struct cas **cas, struct mlq_err *err)
+{
+    return *cas == NULL ? cas_open(job->store, cas, err) : MLQ_OK;
+}
+
+static int store_entry(struct collect_job *job, struct cas **cas, const char *out, const char *name,
                        struct mlq_err *err)
 {
     struct stat status;
@@ -79,6 +84,7 @@ static int store_entry(struct collect_job *job, struct cas *cas, const char *out
                         name);
     }
     int rc = resolve(out, path, real, err);
+    rc = rc == MLQ_OK ? open_store(job, cas, err) : rc;
     if (rc != MLQ_OK) {
         return rc;
     }
@@ -86,8 +92,8 @@ static int store_entry(struct collect_job *job, struct cas *cas, const char *out
         return mlq_fail(err, MLQ_EINVAL, "output %s is neither a file nor a folder", name);
     }
     bool is_tree = S_ISDIR(status.st_mode);
-    rc = is_tree ? cas_put_tree(cas, real, NULL, NULL, &digest, &bytes, err)
-                 : cas_put_file(cas, real, &digest, &bytes, NULL, NULL, err);
+    rc = is_tree ? cas_put_tree(*cas, real, NULL, NULL, &digest, &bytes, err)
+                 : cas_put_file(*cas, real, &digest, &bytes, NULL, NULL, err);
     if (rc != MLQ_OK) {
         return mlq_wrap(err, rc, "output %s", name);
     }
@@ -136,7 +142,7 @@ static int list_names(struct collect_job *job, const char *out, const char ***na
 }
 
 /* Leaves room for the log, too. */
-static void store_outputs(struct collect_job *job, struct cas *cas, const char *out)
+static void store_outputs(struct collect_job *job, struct cas **cas, const char *out)
 {
     const char **names;
     size_t count;
@@ -153,34 +159,38 @@ static void store_outputs(struct collect_job *job, struct cas *cas, const char *
     mlq_free(names);
 }
 
-static int put_log(struct collect_job *job, struct cas *cas, struct cas_digest *digest,
-                   uint64_t *bytes, struct mlq_err *err)
+static int put_log(struct collect_job *job, struct cas **cas, uint64_t *bytes, struct mlq_err *err)
 {
     uint64_t offset = 0;
     size_t len;
     char small[LOG_SMALL_BYTES];
     int rc = joblog_read(job->dir, &offset, small, sizeof small, &len, bytes, err);
-    bool is_whole = rc == MLQ_OK && len == *bytes;
-    if (is_whole) {
-        rc = cas_put_bytes(cas, (struct mlq_str){.ptr = small, .len = len}, digest, err);
+    job->was_silent = rc == MLQ_OK && *bytes == 0;
+    if (job->was_silent && job->silence != NULL) {
+        job->log = *job->silence;
+        return MLQ_OK;
     }
-    if (rc != MLQ_OK || is_whole) {
+    rc = rc == MLQ_OK ? open_store(job, cas, err) : rc;
+    if (rc != MLQ_OK) {
         return rc;
+    }
+    if (len == *bytes) {
+        return cas_put_bytes(*cas, (struct mlq_str){.ptr = small, .len = len}, &job->log, err);
     }
     const char *flat = mlq_region_format(job->region, "%s/log.flat", job->dir);
     rc = joblog_flatten(job->dir, flat, err);
-    return rc == MLQ_OK ? cas_put_file(cas, flat, digest, bytes, NULL, NULL, err) : rc;
+    return rc == MLQ_OK ? cas_put_file(*cas, flat, &job->log, bytes, NULL, NULL, err) : rc;
 }
 
-static void store_log(struct collect_job *job, struct cas *cas)
+static void store_log(struct collect_job *job, struct cas **cas)
 {
     struct mlq_err err = MLQ_ERR_INIT;
-    struct cas_digest digest;
     uint64_t bytes;
-    int rc = put_log(job, cas, &digest, &bytes, &err);
+    int rc = put_log(job, cas, &bytes, &err);
     if (rc == MLQ_OK) {
-        add(job, LOG_NAME, &digest, bytes, false);
+        add(job, LOG_NAME, &job->log, bytes, false);
     } else {
+        job->was_silent = false;
         (void)mlq_wrap(&err, rc, "log");
         fail(job, &err);
     }
@@ -249,18 +259,13 @@ void collect_run(struct collect_job *job)
 {
     leave_groups(job);
     struct cas *cas = NULL;
-    struct mlq_err err = MLQ_ERR_INIT;
     const char *out = mlq_region_format(job->region, "%s/out", job->dir);
     job->cause = WORKER_CAUSE_NONE;
     clear_inner(job, "tmp"); /* room for what is kept: the task may have filled the disk */
-    if (cas_open(job->store, &cas, &err) != MLQ_OK) {
-        fail(job, &err);
-        return;
-    }
-    store_outputs(job, cas, out);
+    store_outputs(job, &cas, out);
     clear_inner(job, "work");
     clear_inner(job, "in");
-    store_log(job, cas);
+    store_log(job, &cas);
     read_metrics(job, out);
     cas_close(&cas);
 }

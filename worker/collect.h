@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/artifact/cas.h"
 #include "lib/base/err.h"
 #include "lib/net/msg.h"
 #include "lib/sys/region.h"
@@ -26,6 +27,7 @@ struct collect_job {
     const char *store;
     const char *const *groups; /* its control groups, ended by NULL; nothing runs in them any more */
     bool may_keep_groups;
+    const struct cas_digest *silence; /* the log of a task that wrote nothing, when the store has it; NULL: it may not */
     struct mlq_region *region; /* used by this job alone until it is done */
     /* Results. What could be kept is there also when something else could not. */
     enum worker_cause cause; /* NONE or OUTPUT */
@@ -33,6 +35,8 @@ struct collect_job {
     size_t artifact_count;
     struct msg_metric *metrics; /* of metrics.json */
     size_t metric_count;
+    bool was_silent;       /* its log is empty, and in the store */
+    struct cas_digest log;
     bool has_fresh_groups; /* kept, to serve again; else they are gone */
     struct mlq_err err;    /* the first failure */
 };

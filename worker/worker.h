@@ -98,6 +98,8 @@ struct worker {
     struct cgpool cgpool;
     struct folder_spares spares;
     struct nursery *nursery;
+    struct cas_digest silence; /* the log of a task that writes nothing */
+    bool has_silence;          /* it was put into the store: once is enough */
     char software[160];
     struct agent agent;
     struct agent_actions actions;

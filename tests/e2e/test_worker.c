@@ -160,6 +160,24 @@ static void test_command(void **state)
     fake_close(&fake);
 }
 
+/* The empty log is put into the store once; all that write nothing have it, and who writes has his own. */
+static void test_silence(void **state)
+{
+    (void)state;
+    begin();
+    assign_shell(105, "true");
+    expect_artifact(wait_end(105), ".log", "");
+    assign_shell(106, "echo > $MLQ_OUTPUT/a.txt");
+    expect_artifact(wait_end(106), ".log", "");
+    expect_artifact(fake_end(&fake, 106, 0), "a.txt", "\n");
+    assign_shell(107, "echo said");
+    expect_artifact(wait_end(107), ".log", "said\n");
+    assign_shell(108, "true");
+    expect_artifact(wait_end(108), ".log", "");
+    assert_int_equal(fake_end(&fake, 108, 0)->cause, WORKER_CAUSE_NONE);
+    fake_close(&fake);
+}
+
 /* Started, ended and acknowledged as any other, and nothing of it on the disk; what one message brings
  * is answered by one. */
 static void test_noop(void **state)
@@ -734,6 +752,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_command, clean),
+        cmocka_unit_test_teardown(test_silence, clean),
         cmocka_unit_test_teardown(test_noop, clean),
         cmocka_unit_test_teardown(test_failures, clean),
         cmocka_unit_test_teardown(test_inputs_and_code, clean),
