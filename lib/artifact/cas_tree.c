@@ -383,8 +383,8 @@ static int open_parent(int top_fd, const char *path, int *fd, const char **name,
 static int fetch_entry(const struct cas_tree_store *store, int top_fd, const struct entry *entry,
                        bool writable, struct mlq_err *err)
 {
-    int dir_fd;
-    const char *name;
+    int dir_fd = -1;
+    const char *name = NULL;
     int rc = open_parent(top_fd, entry->path, &dir_fd, &name, err);
     if (rc != MLQ_OK) {
         return rc;
