@@ -124,7 +124,7 @@ static void ranks_get_their_own_rows(void **state)
 /* ---- Stops ---- */
 
 #define LONG                                                                                       \
-    "\"model\": {\"mlp\": {\"hidden\": [16, 8]}}, \"batch\": 8, \"seed\": 3, \"epochs\": 150, "    \
+    "\"model\": {\"mlp\": {\"hidden\": [16, 8]}}, \"batch\": 8, \"seed\": 3, \"epochs\": 400, "    \
     "\"mixup\": 0.2"
 
 static int stop_after_checkpoint(const struct op_run *run, const char *before)
