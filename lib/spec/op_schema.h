@@ -39,6 +39,13 @@ struct op_param {
     double max; /* min == max == 0: no bounds */
     const char *const *choices;
     const char *help;
+    /* A parameter beside this one that takes it away: with that value of it this one may not be
+     * given and has no default. All NULL: none does. */
+    struct {
+        const char *leaf;
+        const char *value;
+        const char *way_out; /* for who gave it all the same */
+    } gone_with;
 };
 
 struct op_input {

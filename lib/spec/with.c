@@ -302,6 +302,30 @@ static bool is_wired(struct walk *walk, const struct op_param *param, const stru
     return true;
 }
 
+/* True when a parameter beside it leaves this one no meaning. What that one will be is not known while
+ * it is an expression: then a default would say too much, and the operator judges what was given. */
+static bool is_gone(struct walk *walk, const struct op_param *param, const struct yaml_node *node,
+                    const struct yaml_node *group)
+{
+    const char *leaf = param->gone_with.leaf;
+    const struct yaml_node *other = leaf == NULL ? NULL : yaml_get(group, leaf);
+    bool is_given = node != NULL && !yaml_is_null(node);
+    if (other == NULL || other->kind != YAML_SCALAR) {
+        return false;
+    }
+    if (has_expression(other->text)) {
+        return !is_given;
+    }
+    if (!mlq_str_eq_c(other->text, param->gone_with.value)) {
+        return false;
+    }
+    if (is_given) {
+        diag_add(walk->diags, node->line, node->column, "%s: means nothing with %s: %s: %s", param->path, leaf,
+                 param->gone_with.value, param->gone_with.way_out);
+    }
+    return true;
+}
+
 static void set_param(struct walk *walk, const struct op_param *param, const char *leaf,
                       const struct yaml_node *node, json_t *target)
 {
@@ -347,7 +371,10 @@ static void read_group(struct walk *walk, const struct group *group)
         const struct op_param *param = &walk->op->params[i];
         const char *leaf;
         if (op_schema_is_child(param, group->path, &leaf)) {
-            set_param(walk, param, leaf, yaml_get(group->node, leaf), group->target);
+            const struct yaml_node *node = yaml_get(group->node, leaf);
+            if (!is_gone(walk, param, node, group->node)) {
+                set_param(walk, param, leaf, node, group->target);
+            }
         }
     }
 }

@@ -40,3 +40,47 @@ teardown_file() { cluster_down; }
     done
     mlq logs "$job" --rank 1 | grep -qx RANK=1
 }
+
+# Level fast is a gang of a fixed size: a lost rank ends it, and it goes on from its checkpoint as a whole.
+@test "train.native at level fast: all ranks or none, and it says which promise it gives up" {
+    cat >fast.yaml <<Y
+apiVersion: mlq/v1
+kind: Pipeline
+metadata: {name: fast}
+spec:
+  stages:
+    data:   {uses: data.import, with: {path: $MLQ_SOURCE_DIR/examples/digits/digits.csv, target: label}}
+    split:  {uses: data.split, needs: [data], with: {test: 0.2, stratify: label, seed: 7}}
+    train:
+      uses: train.native
+      needs: [split]
+      ranks: 2
+      retry: {limit: 1, on: [signal]}
+      with: {level: fast, shards: 8, epochs: 200, batch: 32, model: {mlp: {hidden: [256, 128]}}, seed: 1}
+    eval:   {uses: eval.metrics, needs: [train, split]}
+    report: {uses: report, needs: [eval]}
+Y
+    run mlq submit fast.yaml
+    [ "$status" = 5 ]
+    [[ "$output" == *"fast.yaml:13:35: shards: means nothing with level: fast: leave it out, or use level: elastic or repeat"* ]]
+    sed -i 's/ shards: 8,//' fast.yaml
+    [ "$(mlq explain fast.yaml | grep -c shards)" = 0 ]
+    job=$(mlq submit fast.yaml -q)
+    await 60 has_metric "$job" val_loss # its first checkpoint is on the way
+    kill -9 "$(task_pid "$job" 1)"
+    mlq wait "$job"
+    expect "$job" "[sorted((a['rank'], a['cause']) for a in stages['train']['attempts'] if a['attempt'] == id)
+        for id in sorted({a['attempt'] for a in stages['train']['attempts']}, key=int)]" \
+        "[[(0, 'peer'), (1, 'signal')], [(0, None), (1, None)]]"
+    expect "$job" "stages['eval']['metrics']['accuracy'] > 0.9" True
+    mlq logs "$job" --stage train --rank 1 | grep 'train.start' | grep -q 'level=fast'
+    mlq artifacts get "$job" train/history.json -o history.json
+    python3 - <<'P'
+import json
+told = json.load(open("history.json"))
+found = [told[key] for key in ("level", "same_bits", "shards", "ranks", "resumed")]
+assert found == ["fast", False, None, 2, True], found
+P
+    mlq artifacts get "$job" report/report.html -o report.html
+    grep -q 'Trained at level <bdi>fast</bdi>: gradients were added in no fixed order' report.html
+}

@@ -116,6 +116,8 @@ static void accumulated_batches_are_one_step(void **state)
         3);
     assert_near("train_loss", parts.train_loss, whole.train_loss, 1e-4);
     assert_near("val_loss", parts.val_loss, whole.val_loss, 1e-4);
+    /* More parts than a step of the exact levels may have shards. */
+    (void)train("{\"model\": \"softmax\", \"batch\": 1, \"accumulate\": 256" FAST "}", 1);
 }
 
 /* A step of fewer rows than ranks, and fewer rows than shards. */
@@ -217,6 +219,8 @@ static void what_cannot_be_is_refused(void **state)
     (void)state;
     struct op_run run = op_training("train.native", "{\"level\": \"loose\"}", "out-refused");
     op_run_expect(&run, 1, "'loose' is not one of elastic, repeat, fast");
+    run.with = "{\"shards\": 8" FAST "}";
+    op_run_expect(&run, 1, "shards: means nothing with level: fast");
     run.with = "{\"batch\": 3" FAST "}";
     run.ranks = 4;
     run.port = 1;
@@ -240,7 +244,7 @@ static void a_level_does_not_go_on_with_the_others_checkpoint(void **state)
     op_run_expect(&run, 0, NULL);
     run.with = "{" MLP ", \"epochs\": 3}";
     op_run_expect(&run, 1, "other parameters");
-    run.with = "{" MLP FAST ", \"epochs\": 3, \"shards\": 16}"; /* it has none */
+    run.with = "{" MLP FAST ", \"epochs\": 3}";
     op_run_expect(&run, 0, "train.resume");
 }
 

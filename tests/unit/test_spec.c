@@ -175,6 +175,37 @@ static void canonical_form_is_a_fixed_point(void **state)
     assert_int_equal(again->file_count, 2);
 }
 
+/* Or the canonical form, which has every default, would say what may not be said. */
+static void what_a_parameter_takes_away_has_no_default(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"level: fast", NULL},
+        {"level: fast, shards: null", NULL},
+        {"level: repeat", "\"shards\":8"},
+        {"level: '${{ params.level }}'", NULL},
+        {"level: '${{ stages.data.metrics.x }}'", NULL},
+        {"level: '${{ stages.data.metrics.x }}', shards: 4", "\"shards\":4"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *text = mlq_region_format(region,
+                                       HEAD "  params: {level: fast}\n  stages:\n"
+                                            "    data: {run: [x]}\n"
+                                            "    train: {uses: train.native, needs: data, with: {%s}, "
+                                            "inputs: {train: data.x}}\n",
+                                       cases[i][0]);
+        const struct spec *spec = parse(text);
+        assert_non_null(spec);
+        struct mlq_str first = spec_canonical(spec, region);
+        const char *found = strstr(first.ptr, "\"shards\"");
+        assert_true((found == NULL) == (cases[i][1] == NULL));
+        assert_true(found == NULL || mlq_str_starts(mlq_str_from(found), cases[i][1]));
+        spec = parse_with(first.ptr, &(struct spec_options){.canonical = true});
+        assert_non_null(spec);
+        assert_true(mlq_str_eq(spec_canonical(spec, region), first));
+    }
+}
+
 static void what_is_submitted_must_be_json(void **state)
 {
     (void)state;
@@ -430,6 +461,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_mode_changes_what_a_stage_makes, setup, teardown),
         cmocka_unit_test_setup_teardown(defaults_are_filled_in, setup, teardown),
         cmocka_unit_test_setup_teardown(canonical_form_is_a_fixed_point, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_parameter_takes_away_has_no_default, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_submitted_must_be_json, setup, teardown),
         cmocka_unit_test_setup_teardown(both_readers_give_the_same_tree, setup, teardown),
         cmocka_unit_test_setup_teardown(params_are_typed_and_set, setup, teardown),

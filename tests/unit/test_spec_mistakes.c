@@ -151,6 +151,8 @@ static void parameters_of_operators_have_ranges(void **state)
         {"l2: .inf", "l2: expected a finite number, found '.inf'"},
         {"l2: 1e999", "l2: expected a finite number, found '1e999'"},
         {"batch: 1.5", "batch: expected a whole number, found '1.5'"},
+        {"shards: 8, level: fast",
+         "shards: means nothing with level: fast: leave it out, or use level: elastic or repeat"},
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(cases); i++) {
         unsigned column = (unsigned)(strlen(TRAIN) + strcspn(cases[i].with, ":") + 3);

@@ -126,13 +126,37 @@ read_optimizer(const struct op_context *ctx, struct op_train_config *config, str
     return rc;
 }
 
+/* Level fast has none, and what means nothing is refused rather than ignored. */
+static int
+read_shards(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
+{
+    if (config->level == OP_TRAIN_FAST) {
+        return op_with(ctx, "shards") == NULL
+                   ? 0
+                   : mlq_fail(err, MLQ_EINVAL,
+                              "shards: means nothing with level: fast: leave it out, or use "
+                              "level: elastic or repeat");
+    }
+    int64_t shards = 8;
+    int rc = op_get_int(ctx, "shards", (struct op_int_range){8, 1, TREE_SHARDS_MAX}, &shards, err);
+    if (rc == 0 && (shards & (shards - 1)) != 0) {
+        rc = mlq_fail(err, MLQ_EINVAL, "shards: %d is not a power of two (1, 2, 4, 8, ...)",
+                      (int)shards);
+    }
+    if (rc == 0 && shards * config->accumulate > TREE_SHARDS_MAX) {
+        rc = mlq_fail(err, MLQ_EINVAL, "accumulate: %u times %d shards is over %u shards",
+                      config->accumulate, (int)shards, TREE_SHARDS_MAX);
+    }
+    config->shards = (uint32_t)shards * config->accumulate;
+    return rc;
+}
+
 static int
 read_counts(const struct op_context *ctx, struct op_train_config *config, struct mlq_err *err)
 {
-    static const char *const names[] = {"epochs", "batch", "shards", "seed", "early_stop.patience"};
+    static const char *const names[] = {"epochs", "batch", "seed", "early_stop.patience"};
     static const struct op_int_range ranges[] = {{20, 1, 1000000},
                                                  {64, 1, BATCH_MAX},
-                                                 {8, 1, TREE_SHARDS_MAX},
                                                  {0, 0, SEED_MAX},
                                                  {5, 1, 1000000}};
     int64_t values[MLQ_COUNT_OF(names)] = {0};
@@ -144,23 +168,15 @@ read_counts(const struct op_context *ctx, struct op_train_config *config, struct
     }
     config->epochs = (uint64_t)values[0];
     uint64_t batch = (uint64_t)values[1] * config->accumulate;
-    uint64_t shards = (uint64_t)values[2] * config->accumulate;
-    config->seed = (uint64_t)values[3];
-    config->patience = (uint64_t)values[4];
+    config->seed = (uint64_t)values[2];
+    config->patience = (uint64_t)values[3];
     config->early_stop = op_with(ctx, "early_stop") != NULL;
-    if ((values[2] & (values[2] - 1)) != 0) {
-        return mlq_fail(err, MLQ_EINVAL, "shards: %d is not a power of two (1, 2, 4, 8, ...)",
-                        (int)values[2]);
-    }
-    if (shards > TREE_SHARDS_MAX || batch > BATCH_MAX) {
-        return mlq_fail(err, MLQ_EINVAL,
-                        "accumulate: %u times %d shards or %d rows is over %u shards or %u rows",
-                        config->accumulate, (int)values[2], (int)values[1], TREE_SHARDS_MAX,
-                        BATCH_MAX);
+    if (batch > BATCH_MAX) {
+        return mlq_fail(err, MLQ_EINVAL, "accumulate: %u times %d rows is over %u rows",
+                        config->accumulate, (int)values[1], BATCH_MAX);
     }
     config->batch = (uint32_t)batch;
-    config->shards = (uint32_t)shards;
-    return 0;
+    return read_shards(ctx, config, err);
 }
 
 /* Each rank of a fixed gang has something to do. */
