@@ -46,8 +46,8 @@ teardown_file() { cluster_down; }
 @test "the report is one page without scripts" {
     mlq artifacts get "$job" report/report.html -o report.html
     grep -q '<svg' report.html
-    ! grep -qi '<script' report.html
-    ! grep -q 'http://\|https://' report.html
+    refute grep -qi '<script' report.html
+    refute grep -q 'http://\|https://' report.html
 }
 
 @test "the same seed gives the same model, bit for bit" {

@@ -60,7 +60,7 @@ Y
     run mlq submit --wait --timeout 1s -- sh -c 'sleep 1000.017 & sleep 1000.017'
     [ "$status" = 1 ]
     expect last "stages['main']['attempts'][0]['cause']" timeout
-    ! pgrep -f 'sleep 1000.017'
+    refute pgrep -f 'sleep 1000.017'
 }
 
 @test "logs hold both streams, and follow to the end" {
@@ -186,7 +186,7 @@ Y
     run mlq wait "$job"
     [ "$status" = 1 ]
     [ "$(state_of "$job")" = cancelled ]
-    ! pgrep -f 'sleep 2000.017'
+    refute pgrep -f 'sleep 2000.017'
 }
 
 @test "wait gives up in time" {

@@ -58,7 +58,7 @@ seconds_since() { echo $(($(date +%s) - $1)); }
     [ "$status" = 1 ]
     ended "timeout None 9"
     [ "$(seconds_since "$begun")" -lt 15 ]
-    ! pgrep -f 'sleep 5000.021'
+    refute pgrep -f 'sleep 5000.021'
     job 'run: "trap \"\" TERM; while :; do sleep 5000.021; done", grace: 1s'
     id=$(mlq submit job.yaml -q)
     await 20 pgrep -f 'sleep 5000.021'
@@ -68,13 +68,13 @@ seconds_since() { echo $(($(date +%s) - $1)); }
     [ "$status" = 1 ]
     [ "$(state_of "$id")" = cancelled ]
     [ "$(seconds_since "$begun")" -lt 10 ]
-    ! pgrep -f 'sleep 5000.021'
+    refute pgrep -f 'sleep 5000.021'
 }
 
 @test "1,000 children: all are gone with the command, whether it ends or is stopped" {
     many='i=0; while [ $i -lt 1000 ]; do sleep 6000.021 & i=$((i + 1)); done; '
     mlq submit --wait -- sh -c "$many"
-    ! pgrep -f 'sleep 6000.021'
+    refute pgrep -f 'sleep 6000.021'
     job 'run: "'"${many}"'echo all there; wait", grace: 2s'
     id=$(mlq submit job.yaml -q)
     await 60 sh -c "mlq logs $id | grep -q 'all there'"
@@ -84,18 +84,18 @@ seconds_since() { echo $(($(date +%s) - $1)); }
     run mlq wait "$id" --timeout 30s
     [ "$(state_of "$id")" = cancelled ]
     [ "$(seconds_since "$begun")" -lt 15 ]
-    ! pgrep -f 'sleep 6000.021'
+    refute pgrep -f 'sleep 6000.021'
 }
 
 @test "what forks away twice, in a session of its own, belongs to the tree" {
     job 'run: "setsid sh -c \"trap : TERM; sleep 7000.021 & sleep 7000.021\" </dev/null >/dev/null 2>&1 & sleep 0.2; exit 0", grace: 1s'
     mlq submit job.yaml --wait
-    ! pgrep -f 'sleep 7000.021'
+    refute pgrep -f 'sleep 7000.021'
     job 'run: "(setsid setsid sleep 7000.021 &) ; sleep 7000.021", timeout: 1s, grace: 1s'
     run mlq submit job.yaml --wait
     [ "$status" = 1 ]
     ended "timeout None 15"
-    ! pgrep -f 'sleep 7000.021'
+    refute pgrep -f 'sleep 7000.021'
 }
 
 @test "1 GB of log: bounded, both ends kept, and said what is missing" {

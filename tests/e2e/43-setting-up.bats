@@ -115,7 +115,7 @@ times_deposed() { grep -c ' leader.deposed ' "$MLQ_HOME/logs/scheduler.log" || t
     umount fixed
     [ "$status" = 4 ] || { echo "$status: $output"; false; }
     [[ "$output" == *"$PWD/fixed/h: Read-only file system"* ]] || { echo "$output"; false; }
-    ! pgrep -f "$PWD/fixed/h"
+    refute pgrep -f "$PWD/fixed/h"
     echo x >file
     says 4 "$PWD/file" mlq up --home "$PWD/file"
 }

@@ -35,7 +35,7 @@ epoch() { mlq status --json | python3 -c 'import json,sys; print(json.load(sys.s
     job=$(mlq submit -q -- sh -c "echo start >> $gate.starts; until [ -e $gate ]; do sleep 0.1; done")
     await 30 test -s "$gate.starts"
     before=$(epoch)
-    ! grep -q leader.elected "$MLQ_SCRATCH_DIR/standby-a.log"
+    refute grep -q leader.elected "$MLQ_SCRATCH_DIR/standby-a.log"
     kill_daemons scheduler
     await 30 grep -q leader.serving "$MLQ_SCRATCH_DIR/standby-a.log"
     touch "$gate"

@@ -141,5 +141,5 @@ END
     run mlq submit refused.yaml --wait
     [ "$status" = 1 ]
     mlq logs last train | grep 'no GPU can be used here'
-    ! mlq logs last train | grep -q train.epoch
+    [ "$(mlq logs last train | grep -c train.epoch)" = 0 ]
 }

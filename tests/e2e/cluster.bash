@@ -61,6 +61,14 @@ expect() { # JOB EXPRESSION WANTED
     return 1
 }
 
+# A command that shall fail. A line that begins with "!" ends no test, whatever it gives.
+refute() { # COMMAND...
+    if "$@"; then
+        echo "succeeds: $*"
+        return 1
+    fi
+}
+
 # Wait until a command succeeds: a condition, not a time. MLQ_PATIENCE times as long on a slow machine.
 await() { # SECONDS COMMAND...
     local deadline=$(($(date +%s) + $1 * ${MLQ_PATIENCE:-1}))

@@ -276,17 +276,21 @@ def calls(tree):
 
 
 LATER = re.compile(r"\b(TO" r"DO|FIX" r"ME|HA" r"CK)\b")
+NEGATED = re.compile(r"^[ \t]+! \S+", re.MULTILINE)
 MACHINE = re.compile(r"""(?:^|(?<=[\s"'`=(:,\[]))/(?:work|root|home/\w+)/""")
 
 
 def text(tree):
-    """No place of one machine, no promise to come back later, a licence on each file, a change log."""
+    """No place of one machine, no promise to come back later, no test that cannot fail, a licence, a change log."""
     for file in tree.files:
         for pattern, why in ((LATER, "do it, or open an issue"),
                              (MACHINE, "a path of one machine")):
             for match in pattern.finditer(file.text):
                 line = file.line_of(match.start())
                 yield f"{file.path}:{match[0]}", f"{file.path}:{line}: {match[0]}: {why}"
+        for match in NEGATED.finditer(file.text) if file.suffix == ".bats" else ():
+            yield (f"{file.path}:{match[0].strip()}",
+                   f"{file.path}:{file.line_of(match.start())}: {match[0].strip()}: a failed `!` ends no test: refute")
         if file.suffix in {".c", ".h", ".cc", ".py", ".sh"}:
             head = "\n".join(file.text.splitlines()[:4])
             if "SPDX-License-Identifier: Apache-2.0" not in head or "SPDX-FileCopyrightText: " not in head:

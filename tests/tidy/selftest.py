@@ -310,6 +310,12 @@ class Bites(unittest.TestCase):
         self.append("worker/main.c", '/* "%s/wo' 'rk/%s" and build/ro' 'ot/x and example.org/wo' 'rk/ */\n')
         self.assertEqual(self.complaints("text"), [])
 
+    def test_text_a_negated_line_of_bats(self):
+        self.write("tests/e2e/a.bats", "@test a {\n    if ! false; then\n        refute false\n    fi\n}\n")
+        self.assertEqual(self.complaints("text"), [])
+        self.append("tests/e2e/a.bats", "@test b {\n    ! true\n    true\n}\n")
+        self.bites("text", "tests/e2e/a.bats:7", "! true")
+
     def test_text_licence_and_change_log(self):
         self.write("worker/main.c", "int main(void)\n{\n    return 0;\n}\n")
         self.write("CHANGELOG.md", "# Change log\n")
