@@ -3,8 +3,9 @@
  *
  * Takes what an ended task left behind: each entry of its output folder becomes an artifact, the
  * numbers of metrics.json become metrics, the log becomes the artifact ".log". Also after a failure,
- * since a report of why it failed is an output. Blocks on disks; runs on libuv's pool and touches
- * nothing but its job. Doing it again gives the same.
+ * since a report of why it failed is an output. A file moves into the store where it can and is copied
+ * where it cannot (cas_take_file); its name stays until the folder is removed. Blocks on disks; runs on
+ * libuv's pool and touches nothing but its job. Doing it again gives the same.
  */
 #ifndef MLQ_WORKER_COLLECT_H
 #define MLQ_WORKER_COLLECT_H

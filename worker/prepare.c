@@ -35,15 +35,34 @@ static int make_dirs(struct prepare_job *job, struct taskenv_paths *paths)
 
 /* ---- Inputs ---- */
 
-static int fetch(struct prepare_job *job, struct cas *cas, struct mlq_str text, bool is_tree,
-                 bool is_writable, const char *path)
+static int parse(struct prepare_job *job, struct mlq_str text, struct cas_digest *digest)
+{
+    return cas_digest_parse(text, digest) ? MLQ_OK
+                                          : mlq_fail(&job->err, MLQ_EINVAL, "'%.*s' is not a digest",
+                                                     MLQ_STR_ARG(text));
+}
+
+/* Our own operators only read what they are given. A command may do anything to it. */
+static int fetch_input(struct prepare_job *job, struct cas *cas, const struct msg_input *input,
+                       const char *path)
 {
     struct cas_digest digest;
-    if (!cas_digest_parse(text, &digest)) {
-        return mlq_fail(&job->err, MLQ_EINVAL, "'%.*s' is not a digest", MLQ_STR_ARG(text));
+    int rc = parse(job, input->digest, &digest);
+    if (rc != MLQ_OK) {
+        return rc;
     }
-    return is_tree ? cas_fetch_tree(cas, &digest, path, is_writable, &job->err)
-                   : cas_fetch(cas, &digest, path, &job->err);
+    if (input->is_tree) {
+        return cas_fetch_tree(cas, &digest, path, false, &job->err);
+    }
+    return job->assignment->uses.len > 0 ? cas_lend_file(cas, &digest, path, &job->err)
+                                         : cas_fetch(cas, &digest, path, &job->err);
+}
+
+static int fetch_code(struct prepare_job *job, struct cas *cas, const char *path)
+{
+    struct cas_digest digest;
+    int rc = parse(job, job->assignment->code, &digest);
+    return rc == MLQ_OK ? cas_fetch_tree(cas, &digest, path, true, &job->err) : rc;
 }
 
 static int make_parent(struct prepare_job *job, const char *path)
@@ -60,14 +79,14 @@ static int fetch_all(struct prepare_job *job, struct cas *cas, const struct task
     const struct msg_assignment *a = job->assignment;
     int rc = MLQ_OK;
     if (a->code.len > 0) {
-        rc = fetch(job, cas, a->code, true, true, paths->work);
+        rc = fetch_code(job, cas, paths->work);
         rc = rc == MLQ_OK ? rc : mlq_wrap(&job->err, rc, "code");
     }
     for (size_t i = 0; rc == MLQ_OK && i < a->input_count; i++) {
         const struct msg_input *input = &a->inputs[i];
         const char *path = taskenv_input_path(paths->in, input, job->region);
         rc = make_parent(job, path);
-        rc = rc == MLQ_OK ? fetch(job, cas, input->digest, input->is_tree, false, path) : rc;
+        rc = rc == MLQ_OK ? fetch_input(job, cas, input, path) : rc;
         rc = rc == MLQ_OK ? rc : mlq_wrap(&job->err, rc, "input '%.*s'", MLQ_STR_ARG(input->name));
     }
     return rc;

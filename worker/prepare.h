@@ -6,7 +6,8 @@
  * nothing but its job.
  *
  *     work/        the task starts here; holds the code
- *     in/<name>/   each input, read-only; only where there are inputs
+ *     in/<name>/   each input, read-only; only where there are inputs. A copy for a command, and for an
+ *                  operator a link to the object, if the store lies on this file system
  *     out/         MLQ_OUTPUT
  *     tmp/         TMPDIR
  */

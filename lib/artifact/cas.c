@@ -5,6 +5,10 @@
  * while it is open leads nowhere. A put is: hash the source; if the object is there and intact,
  * make its name durable and stop; else copy into tmp, hashing what was written, fsync, rename,
  * fsync the folder. Two processes that put the same bytes rename equal files onto each other.
+ *
+ * A file that is taken goes the same way, but what is renamed is a second name of it and no copy. Until
+ * that name is durable nothing has changed but its mode, and its first name stays: who dies in between
+ * starts again, finds a file with two names, and copies it if the object is not there.
  */
 #include "lib/artifact/cas.h"
 
@@ -12,8 +16,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
@@ -22,6 +28,7 @@
 
 #include "lib/artifact/cas_tree.h"
 #include "lib/artifact/io.h"
+#include "lib/artifact/lease.h"
 #include "lib/base/panic.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
@@ -32,6 +39,7 @@
 #define TEMP_PREFIX       "put-"
 #define TEMP_NAME_BYTES   48u
 #define OBJECT_NAME_BYTES (HEX_DIGITS + 2) /* "ab/cdef..." and NUL */
+#define FD_PATH_BYTES     32u
 #define LEFTOVER_AGE_S    INT64_C(86400)
 #define US_PER_S          INT64_C(1000000)
 
@@ -239,13 +247,22 @@ bool cas_has(struct cas *cas, const struct cas_digest *digest, uint64_t *bytes)
     return true;
 }
 
-static int create_temp(struct cas *cas, char name[TEMP_NAME_BYTES], int *fd, struct mlq_err *err)
+static int name_temp(struct cas *cas, char name[TEMP_NAME_BYTES], struct mlq_err *err)
 {
     uint64_t chance = 0;
     if (getrandom(&chance, sizeof chance, 0) != (ssize_t)sizeof chance) {
         return io_fail(err, "random bytes for", cas->root);
     }
     (void)snprintf(name, TEMP_NAME_BYTES, TEMP_PREFIX "%ld-%016" PRIx64, (long)getpid(), chance);
+    return MLQ_OK;
+}
+
+static int create_temp(struct cas *cas, char name[TEMP_NAME_BYTES], int *fd, struct mlq_err *err)
+{
+    int rc = name_temp(cas, name, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
     *fd = openat(cas->temp_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     return *fd < 0 ? io_fail(err, "create a temporary file in", cas->root) : MLQ_OK;
 }
@@ -319,9 +336,41 @@ static int store_copy(struct cas *cas, int fd, const char *path, struct cas_dige
     return rc;
 }
 
-static int put_fd(struct cas *cas, struct io_copy source, struct cas_digest *digest,
+/* Ours, and without a name beyond these. That somebody may execute it would be lost with its mode, and
+ * whoever took it again would find another file. */
+static bool is_sole(int fd, nlink_t names)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && status.st_uid == geteuid() && status.st_nlink == names &&
+           (status.st_mode & S_IXUSR) == 0;
+}
+
+/* The file itself becomes the object. MLQ_ENOTSUP: it cannot, so copy it. */
+static int store_itself(struct cas *cas, int fd, const struct cas_digest *digest,
+                        struct mlq_err *err)
+{
+    char temp[TEMP_NAME_BYTES];
+    char self[FD_PATH_BYTES];
+    int rc = name_temp(cas, temp, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    (void)snprintf(self, sizeof self, "/proc/self/fd/%d", fd); /* whatever its name is by now */
+    if (linkat(AT_FDCWD, self, cas->temp_fd, temp, AT_SYMLINK_FOLLOW) != 0) {
+        return MLQ_ENOTSUP; /* on another file system, above all */
+    }
+    rc = publish(cas, fd, temp, digest, err);
+    if (rc != MLQ_OK) {
+        (void)unlinkat(cas->temp_fd, temp, 0);
+        return rc;
+    }
+    return is_sole(fd, 2) && lease_holds(fd) ? MLQ_OK : MLQ_ENOTSUP; /* a copy replaces it */
+}
+
+static int put_fd(struct cas *cas, struct io_copy source, bool may_take, struct cas_digest *digest,
                   uint64_t *bytes, struct mlq_err *err)
 {
+    may_take = may_take && is_sole(source.from, 1) && lease_take(source.from);
     int rc = io_copy_hashed(&source, digest, bytes, err);
     if (rc != MLQ_OK) {
         return rc;
@@ -331,29 +380,33 @@ static int put_fd(struct cas *cas, struct io_copy source, struct cas_digest *dig
         object_name(digest, name);
         return sync_bucket(cas, name, err); /* its writer may not have come to this yet */
     }
-    return store_copy(cas, source.from, source.path, digest, bytes, err);
+    rc = may_take ? store_itself(cas, source.from, digest, err) : MLQ_ENOTSUP;
+    return rc == MLQ_ENOTSUP ? store_copy(cas, source.from, source.path, digest, bytes, err) : rc;
+}
+
+static int put_path(struct cas *cas, struct io_copy source, bool may_take,
+                    struct cas_digest *digest, uint64_t *bytes, struct mlq_err *err)
+{
+    uint64_t copied;
+    int rc = io_open_regular(AT_FDCWD, source.path, false, &source.from, &source.total_bytes, err);
+    if (rc == MLQ_OK) {
+        rc = put_fd(cas, source, may_take, digest, bytes == NULL ? &copied : bytes, err);
+        close(source.from);
+    }
+    return rc;
 }
 
 int cas_put_file(struct cas *cas, const char *path, struct cas_digest *digest, uint64_t *bytes,
                  cas_progress_fn progress, void *context, struct mlq_err *err)
 {
-    int fd;
-    uint64_t total;
-    uint64_t copied;
-    int rc = io_open_regular(AT_FDCWD, path, false, &fd, &total, err);
-    if (rc != MLQ_OK) {
-        return rc;
-    }
-    rc = put_fd(cas,
-                (struct io_copy){.from = fd,
-                                 .to = -1,
-                                 .path = path,
-                                 .total_bytes = total,
-                                 .progress = progress,
-                                 .context = context},
-                digest, bytes == NULL ? &copied : bytes, err);
-    close(fd);
-    return rc;
+    struct io_copy source = {.to = -1, .path = path, .progress = progress, .context = context};
+    return put_path(cas, source, false, digest, bytes, err);
+}
+
+int cas_take_file(struct cas *cas, const char *path, struct cas_digest *digest, uint64_t *bytes,
+                  struct mlq_err *err)
+{
+    return put_path(cas, (struct io_copy){.to = -1, .path = path}, true, digest, bytes, err);
 }
 
 int cas_put_bytes(struct cas *cas, struct mlq_str bytes, struct cas_digest *digest,
@@ -384,7 +437,8 @@ int cas_put_bytes(struct cas *cas, struct mlq_str bytes, struct cas_digest *dige
 
 /* ---- Reading ---- */
 
-/* Fills `to` with the object's bytes, by cloning or copying, and verifies what `to` then holds. */
+/* Fills `to` with the object's bytes, by cloning or copying, and verifies what `to` then holds; or only
+ * verifies the object where that is -1. */
 static int copy_verified(struct cas *cas, const struct cas_digest *digest, int to, const char *name,
                          struct mlq_err *err)
 {
@@ -394,7 +448,7 @@ static int copy_verified(struct cas *cas, const struct cas_digest *digest, int t
     if (rc != MLQ_OK) {
         return rc;
     }
-    bool cloned = ioctl(to, FICLONE, from) == 0;
+    bool cloned = to >= 0 && ioctl(to, FICLONE, from) == 0;
     struct cas_digest found;
     rc = io_copy_hashed(&(struct io_copy){.from = cloned ? to : from,
                                           .to = cloned ? -1 : to,
@@ -454,20 +508,70 @@ static int fetch_at(struct cas *cas, const struct cas_digest *digest, int dir_fd
     return rc;
 }
 
+/* The folder of `path`, open; *name is the rest of it. */
+static int open_dir_of(const char *path, int *dir_fd, const char **name, struct mlq_err *err)
+{
+    const char *slash = strrchr(path, '/');
+    *name = slash == NULL ? path : slash + 1;
+    char *dir = slash == NULL ? mlq_strdup(".")
+                              : mlq_strndup((struct mlq_str){path, (size_t)(slash - path) + 1});
+    *dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = *dir_fd < 0 ? io_fail(err, "open folder", dir) : MLQ_OK;
+    mlq_free(dir);
+    return rc;
+}
+
 int cas_fetch(struct cas *cas, const struct cas_digest *digest, const char *path,
               struct mlq_err *err)
 {
-    const char *slash = strrchr(path, '/');
-    const char *name = slash == NULL ? path : slash + 1;
-    char *dir = slash == NULL ? mlq_strdup(".")
-                              : mlq_strndup((struct mlq_str){path, (size_t)(slash - path) + 1});
-    int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = dir_fd < 0 ? io_fail(err, "open folder", dir)
-                        : fetch_at(cas, digest, dir_fd, name, 0444, err);
-    if (dir_fd >= 0) {
+    int dir_fd;
+    const char *name;
+    int rc = open_dir_of(path, &dir_fd, &name, err);
+    if (rc == MLQ_OK) {
+        rc = fetch_at(cas, digest, dir_fd, name, 0444, err);
         close(dir_fd);
     }
-    mlq_free(dir);
+    return rc;
+}
+
+static bool is_beside(const struct cas *cas, int dir_fd)
+{
+    struct stat here;
+    struct stat there;
+    return fstat(dir_fd, &here) == 0 && fstat(cas->objects_fd, &there) == 0 &&
+           here.st_dev == there.st_dev;
+}
+
+static int link_verified(struct cas *cas, const struct cas_digest *digest, int dir_fd,
+                         const char *name, struct mlq_err *err)
+{
+    char object[OBJECT_NAME_BYTES];
+    char root[PATH_MAX];
+    object_name(digest, object);
+    int rc = copy_verified(cas, digest, -1, name, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    if (realpath(cas->root, root) == NULL) {
+        return io_fail(err, "find", cas->root);
+    }
+    char *target = mlq_format("%s/objects/%s", root, object);
+    rc = symlinkat(target, dir_fd, name) == 0 ? MLQ_OK : io_fail(err, "make", name);
+    mlq_free(target);
+    return rc;
+}
+
+int cas_lend_file(struct cas *cas, const struct cas_digest *digest, const char *path,
+                  struct mlq_err *err)
+{
+    int dir_fd;
+    const char *name;
+    int rc = open_dir_of(path, &dir_fd, &name, err);
+    if (rc == MLQ_OK) {
+        rc = is_beside(cas, dir_fd) ? link_verified(cas, digest, dir_fd, name, err)
+                                    : fetch_at(cas, digest, dir_fd, name, 0444, err);
+        close(dir_fd);
+    }
     return rc;
 }
 
@@ -527,24 +631,45 @@ int cas_read(struct cas *cas, const struct cas_digest *digest, size_t bytes_max,
 static int tree_put_file(struct cas *cas, int fd, const char *path, struct cas_digest *digest,
                          uint64_t *bytes, struct mlq_err *err)
 {
-    return put_fd(cas, (struct io_copy){.from = fd, .to = -1, .path = path}, digest, bytes, err);
+    struct io_copy source = {.from = fd, .to = -1, .path = path};
+    return put_fd(cas, source, false, digest, bytes, err);
 }
 
-int cas_put_tree(struct cas *cas, const char *dir, cas_skip_fn skip, void *context,
-                 struct cas_digest *digest, uint64_t *bytes, struct mlq_err *err)
+static int tree_take_file(struct cas *cas, int fd, const char *path, struct cas_digest *digest,
+                          uint64_t *bytes, struct mlq_err *err)
+{
+    struct io_copy source = {.from = fd, .to = -1, .path = path};
+    return put_fd(cas, source, true, digest, bytes, err);
+}
+
+static int put_tree(const struct cas_tree_store *store, const char *dir, cas_skip_fn skip,
+                    void *context, struct cas_digest *digest, uint64_t *bytes, struct mlq_err *err)
 {
     char *manifest = NULL;
     uint64_t sum = 0;
-    struct cas_tree_store store = {.cas = cas, .put = tree_put_file, .fetch = fetch_at};
-    int rc = cas_tree_put(&store, dir, skip, context, &manifest, &sum, err);
+    int rc = cas_tree_put(store, dir, skip, context, &manifest, &sum, err);
     if (rc == MLQ_OK) {
-        rc = cas_put_bytes(cas, mlq_str_from(manifest), digest, err);
+        rc = cas_put_bytes(store->cas, mlq_str_from(manifest), digest, err);
     }
     mlq_free(manifest);
     if (rc == MLQ_OK && bytes != NULL) {
         *bytes = sum;
     }
     return rc == MLQ_OK ? rc : mlq_wrap(err, rc, "folder %s", dir);
+}
+
+int cas_put_tree(struct cas *cas, const char *dir, cas_skip_fn skip, void *context,
+                 struct cas_digest *digest, uint64_t *bytes, struct mlq_err *err)
+{
+    struct cas_tree_store store = {.cas = cas, .put = tree_put_file};
+    return put_tree(&store, dir, skip, context, digest, bytes, err);
+}
+
+int cas_take_tree(struct cas *cas, const char *dir, struct cas_digest *digest, uint64_t *bytes,
+                  struct mlq_err *err)
+{
+    struct cas_tree_store store = {.cas = cas, .put = tree_take_file};
+    return put_tree(&store, dir, NULL, NULL, digest, bytes, err);
 }
 
 int cas_fetch_tree(struct cas *cas, const struct cas_digest *digest, const char *dir, bool writable,
@@ -556,7 +681,7 @@ int cas_fetch_tree(struct cas *cas, const struct cas_digest *digest, const char 
     if (rc != MLQ_OK) {
         return rc;
     }
-    struct cas_tree_store store = {.cas = cas, .put = tree_put_file, .fetch = fetch_at};
+    struct cas_tree_store store = {.cas = cas, .fetch = fetch_at};
     rc = cas_tree_fetch(&store, (struct mlq_str){manifest, len}, dir, writable, err);
     mlq_free(manifest);
     return rc == MLQ_OK ? rc : mlq_wrap(err, rc, "folder %s", dir);

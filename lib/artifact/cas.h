@@ -8,13 +8,14 @@
  *     <root>/tmp/                 what is being written; a crash leaves only these
  *
  * An object appears by rename after fsync: it is whole or absent. Many processes on many machines
- * may put and get at the same time. Objects are verified when they are read through cas_fetch and
- * cas_read; a damaged one is refused with MLQ_ECORRUPT, never served, and putting the same bytes
+ * may put and get at the same time. Objects are verified when they are read through cas_fetch, cas_lend_file
+ * and cas_read; a damaged one is refused with MLQ_ECORRUPT, never served, and putting the same bytes
  * again replaces it.
  *
  * What is fetched never shares its inode with the store: a task may run as root, to whom a read-only
  * hard link is writable, and would change the object for everybody. A copy on a file system that can
- * clone (btrfs, xfs) costs no space; elsewhere it is written while it is verified, in one pass.
+ * clone (btrfs, xfs) costs no space; elsewhere it is written while it is verified, in one pass. Only
+ * who is known to write to nothing is lent the object itself.
  */
 #ifndef MLQ_ARTIFACT_CAS_H
 #define MLQ_ARTIFACT_CAS_H
@@ -57,6 +58,17 @@ int cas_put_file(struct cas *cas,
                  cas_progress_fn progress,
                  void *context,
                  struct mlq_err *err);
+
+/* The same of a file that the caller owns and will only read and remove from now on: if possible the
+ * file itself becomes the object, read-only and under a second name, and no byte is copied. Possible it
+ * is on the store's own file system, for a file of our user that has one name, that nobody has open to
+ * write (lease.h), and that is not executable. What is not possible is copied. Doing it again gives the same. */
+int cas_take_file(struct cas *cas,
+                  const char *path,
+                  struct cas_digest *digest,
+                  uint64_t *bytes,
+                  struct mlq_err *err);
+
 int cas_put_bytes(struct cas *cas,
                   struct mlq_str bytes,
                   struct cas_digest *digest,
@@ -68,6 +80,14 @@ int cas_fetch(struct cas *cas,
               const struct cas_digest *digest,
               const char *path,
               struct mlq_err *err);
+
+/* The same for a reader that is known to only read, and so gets the object itself: `path` becomes a
+ * symbolic link to it, once it is verified, and no byte is copied. On another file system than the
+ * store's it is copied nonetheless: that may be far away, and who reads does so more than once. */
+int cas_lend_file(struct cas *cas,
+                  const struct cas_digest *digest,
+                  const char *path,
+                  struct mlq_err *err);
 
 /* The whole object, verified; over bytes_max is MLQ_EFULL. */
 int cas_read(struct cas *cas,
@@ -109,6 +129,13 @@ int cas_put_tree(struct cas *cas,
                  struct cas_digest *digest,
                  uint64_t *bytes,
                  struct mlq_err *err);
+
+/* The same of a folder that the caller owns, as cas_take_file has its files. */
+int cas_take_tree(struct cas *cas,
+                  const char *dir,
+                  struct cas_digest *digest,
+                  uint64_t *bytes,
+                  struct mlq_err *err);
 
 /* Materialise a tree below `dir` (made when missing). Every path is checked to stay inside, no symlink is
  * walked through, nothing that exists is replaced. Files are 0444 or 0555, with `writable` 0644 or

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SPDX-FileCopyrightText: mlq authors
+ *
+ * What a task is given (prepare.h) and what it leaves (collect.h), on the same file system as the
+ * store: who gets copies, what is moved, and what a task can do about it.
+ */
+#include "tests/unit/cm.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/artifact/cas.h"
+#include "lib/base/ownership.h"
+#include "lib/sys/fs.h"
+#include "lib/sys/mem.h"
+#include "worker/collect.h"
+#include "worker/prepare.h"
+
+#define DIR "attempt"
+
+static struct mlq_region *region;
+static struct cas *cas;
+
+static int setup(void **state)
+{
+    (void)state;
+    (void)mlq_fs_remove_tree("store", NULL);
+    (void)mlq_fs_remove_tree(DIR, NULL);
+    (void)mlq_fs_remove_tree("elsewhere", NULL);
+    assert_int_equal(cas_open("store", &cas, NULL), MLQ_OK);
+    region = mlq_region_create();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    cas_close(&cas);
+    mlq_region_destroy(&region);
+    return 0;
+}
+
+static void put(const char *path, const char *text)
+{
+    assert_int_equal(mlq_fs_write_whole(path, mlq_str_from(text), 0644, NULL), MLQ_OK);
+}
+
+static void assert_file(const char *path, const char *text)
+{
+    char *data = NULL;
+    size_t len = 0;
+    assert_int_equal(mlq_fs_read(path, 1 << 20, &data, &len, NULL), MLQ_OK);
+    assert_string_equal(data, text);
+    mlq_free(data);
+}
+
+static const char *object_of(const char *digest)
+{
+    const char *hex = strchr(digest, ':') + 1;
+    return mlq_region_format(region, "store/objects/%.2s/%s", hex, hex + 2);
+}
+
+static struct stat look(const char *path)
+{
+    struct stat status;
+    assert_int_equal(stat(path, &status), 0);
+    return status;
+}
+
+static bool is_same(const char *a, const char *b)
+{
+    return look(a).st_ino == look(b).st_ino;
+}
+
+/* ---- Inputs ---- */
+
+static const char *store_text(const char *text)
+{
+    struct cas_digest digest;
+    char digest_text[CAS_DIGEST_TEXT_BYTES];
+    assert_int_equal(cas_put_bytes(cas, mlq_str_from(text), &digest, NULL), MLQ_OK);
+    cas_digest_format(&digest, digest_text);
+    return mlq_region_strdup(region, digest_text);
+}
+
+static struct prepare_job prepare(const char *uses, const char *digest)
+{
+    static struct probe probe;
+    static struct cgroup_host cgroups;
+    const struct mlq_str argv[] = {MLQ_STR("true")};
+    struct msg_input input = {
+        .name = MLQ_STR("data"), .file = MLQ_STR("table"), .digest = mlq_str_from(digest)};
+    struct msg_assignment assignment = {.member = {.attempt = 7},
+                                        .uses = mlq_str_from(uses),
+                                        .argv = argv,
+                                        .argc = uses[0] == '\0' ? 1 : 0,
+                                        .inputs = &input,
+                                        .input_count = 1};
+    struct prepare_job job = {.dir = DIR,
+                              .store = "store",
+                              .bin_dir = "/bin",
+                              .control = "control.sock",
+                              .assignment = &assignment,
+                              .probe = &probe,
+                              .cgroups = &cgroups,
+                              .group = "group",
+                              .region = region};
+    prepare_run(&job);
+    job.assignment = NULL;
+    return job;
+}
+
+static void an_operator_reads_the_object_itself(void **state)
+{
+    (void)state;
+    const char *digest = store_text("rows");
+    assert_int_equal(prepare("data.split", digest).cause, WORKER_CAUSE_NONE);
+    assert_file(DIR "/in/data/table", "rows");
+    assert_true(is_same(DIR "/in/data/table", object_of(digest)));
+}
+
+static void a_command_gets_a_copy(void **state)
+{
+    (void)state;
+    const char *digest = store_text("rows");
+    assert_int_equal(prepare("", digest).cause, WORKER_CAUSE_NONE);
+    assert_file(DIR "/in/data/table", "rows");
+    assert_false(is_same(DIR "/in/data/table", object_of(digest)));
+}
+
+static void neither_gets_a_damaged_object(void **state)
+{
+    (void)state;
+    static const char *const uses[] = {"data.split", ""};
+    for (size_t i = 0; i < MLQ_COUNT_OF(uses); i++) {
+        const char *digest = store_text("rows");
+        assert_int_equal(chmod(object_of(digest), 0644), 0);
+        put(object_of(digest), "r0ws");
+        struct prepare_job job = prepare(uses[i], digest);
+        assert_int_equal(job.cause, WORKER_CAUSE_INPUT);
+        assert_non_null(strstr(job.err.text, "input 'data': "));
+        assert_non_null(strstr(job.err.text, "is damaged: its bytes no longer have that digest"));
+        assert_false(mlq_fs_exists(DIR "/in/data/table"));
+        assert_int_equal(mlq_fs_remove_tree(DIR, NULL), MLQ_OK);
+    }
+}
+
+/* ---- Outputs ---- */
+
+static void make_out(void)
+{
+    assert_int_equal(mlq_fs_make_dirs(DIR "/out", 0700, NULL), MLQ_OK);
+    assert_int_equal(mlq_fs_make_dirs("elsewhere", 0700, NULL), MLQ_OK);
+}
+
+static struct collect_job collect(void)
+{
+    static const char *const groups[] = {NULL};
+    struct collect_job job = {.dir = DIR, .store = "store", .groups = groups, .region = region};
+    collect_run(&job);
+    return job;
+}
+
+/* The object that an output became; NULL: it became none. */
+static const char *find(const struct collect_job *job, const char *name)
+{
+    for (size_t i = 0; i < job->artifact_count; i++) {
+        if (mlq_str_eq_c(job->artifacts[i].name, name)) {
+            return object_of(job->artifacts[i].digest.ptr);
+        }
+    }
+    return NULL;
+}
+
+static void outputs_move_and_can_be_collected_again(void **state)
+{
+    (void)state;
+    make_out();
+    put(DIR "/out/model", "weights");
+    put(DIR "/out/metrics.json", "{\"loss\": 0.5}");
+    assert_int_equal(mlq_fs_make_dirs(DIR "/out/tree/in", 0700, NULL), MLQ_OK);
+    put(DIR "/out/tree/in/part", "part");
+    struct collect_job first = collect();
+    assert_int_equal(first.cause, WORKER_CAUSE_NONE);
+    assert_true(is_same(DIR "/out/model", find(&first, "model")));
+    assert_int_equal(look(DIR "/out/tree/in/part").st_nlink, 2);
+    /* A worker that died before it could tell collects again. */
+    struct collect_job again = collect();
+    assert_int_equal(again.cause, WORKER_CAUSE_NONE);
+    assert_int_equal(again.metric_count, 1);
+    assert_int_equal(again.artifact_count, first.artifact_count);
+    for (size_t i = 0; i < first.artifact_count; i++) {
+        assert_string_equal(again.artifacts[i].digest.ptr, first.artifacts[i].digest.ptr);
+        assert_int_equal(again.artifacts[i].bytes, first.artifacts[i].bytes);
+    }
+    assert_int_equal(mlq_fs_remove_tree(DIR, NULL), MLQ_OK);
+    assert_file(find(&first, "model"), "weights");
+}
+
+static void a_file_that_a_task_keeps_a_way_to_is_copied(void **state)
+{
+    (void)state;
+    make_out();
+    put(DIR "/out/linked", "linked");
+    put(DIR "/out/open", "open");
+    put(DIR "/out/twice", "twice");
+    assert_int_equal(link(DIR "/out/linked", "elsewhere/linked"), 0);
+    assert_int_equal(link(DIR "/out/twice", DIR "/out/twice2"), 0);
+    int fd = open(DIR "/out/open", O_RDWR);
+    struct collect_job job = collect();
+    assert_int_equal(job.cause, WORKER_CAUSE_NONE);
+    put("elsewhere/linked", "LINKED");
+    put(DIR "/out/twice", "TWICE");
+    assert_int_equal(pwrite(fd, "OPEN", 4, 0), 4);
+    close(fd);
+    assert_file(find(&job, "linked"), "linked");
+    assert_file(find(&job, "open"), "open");
+    assert_file(find(&job, "twice"), "twice");
+    assert_string_equal(find(&job, "twice"), find(&job, "twice2"));
+}
+
+static void links_are_taken_inside_and_refused_outside(void **state)
+{
+    (void)state;
+    make_out();
+    put(DIR "/out/model", "weights");
+    put("elsewhere/secret", "secret");
+    assert_int_equal(symlink("model", DIR "/out/best"), 0);
+    assert_int_equal(symlink("../../elsewhere/secret", DIR "/out/secret"), 0);
+    struct collect_job job = collect();
+    assert_int_equal(job.cause, WORKER_CAUSE_OUTPUT);
+    assert_non_null(strstr(job.err.text, "leads out of the output folder"));
+    assert_null(find(&job, "secret"));
+    assert_string_equal(find(&job, "best"), find(&job, "model"));
+    assert_file(find(&job, "best"), "weights");
+    assert_int_equal(look("elsewhere/secret").st_mode & 07777, 0644);
+    assert_int_equal(look("elsewhere/secret").st_nlink, 1);
+}
+
+/* An operator's input stays in the store when its task's folder is cleared. */
+static void clearing_inputs_leaves_the_object(void **state)
+{
+    (void)state;
+    const char *digest = store_text("rows");
+    assert_int_equal(prepare("data.split", digest).cause, WORKER_CAUSE_NONE);
+    assert_int_equal(collect().cause, WORKER_CAUSE_NONE);
+    assert_false(mlq_fs_exists(DIR "/in"));
+    assert_file(object_of(digest), "rows");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_operator_reads_the_object_itself),
+        TEST(a_command_gets_a_copy),
+        TEST(neither_gets_a_damaged_object),
+        TEST(outputs_move_and_can_be_collected_again),
+        TEST(a_file_that_a_task_keeps_a_way_to_is_copied),
+        TEST(links_are_taken_inside_and_refused_outside),
+        TEST(clearing_inputs_leaves_the_object),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
