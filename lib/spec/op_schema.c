@@ -228,7 +228,8 @@ static const struct op_param train_params[] = {
              "any number of ranks. fast: all or none, without shards, gradients added in any order: a slightly different "
              "model on another number of ranks, or from run to run"},
     {.path = "collectives", .type = PARAM_CHOICE, .standard = "\"auto\"", .choices = FILES("auto", "gloo", "nccl"),
-     .help = "how bytes move between ranks; nccl: between the GPUs that resources gives to each"},
+     .help = "how bytes move between ranks; auto: by memory that those of one machine share, else by TCP; gloo: all by TCP; "
+             "nccl: between the GPUs that resources gives to each"},
 };
 static const struct op_input train_inputs[] = {
     {"train", true, FILES("train.safetensors", "table.safetensors"), "rows to fit on"},

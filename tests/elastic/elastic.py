@@ -88,11 +88,11 @@ class Place:
             self.references[training] = (digest(output), history(output), time.time() - start)
         return self.references[training]
 
-    def gang(self, training, attempt=1, **options):
+    def gang(self, training, attempt=1, collectives=None, **options):
         if attempt == 1:
             shutil.rmtree(os.path.join(self.folder, "checkpoints"), ignore_errors=True)
         return Gang(self.program, os.path.join(self.folder, f"attempt-{attempt}"), self.inputs,
-                    {**COMMON, **TRAININGS[training]}, attempt=str(attempt), **options)
+                    {**COMMON, **TRAININGS[training], "collectives": collectives or COMMON["collectives"]}, attempt=str(attempt), **options)
 
 
 def digest(output):
@@ -262,7 +262,7 @@ def all_die(place, training, ranks):
 
 
 def a_cut_connection(place, training, ranks):
-    gang = place.gang(training)
+    gang = place.gang(training, collectives="gloo")  # others are not on the network
     gang.start(ranks)
     one, other = place.random.sample(gang.members, 2)
     cuts = []
@@ -403,7 +403,8 @@ def main():
     parser.add_argument("--ranks", default="1,2,3,4,8", type=lambda text: [int(x) for x in text.split(",")])
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--collectives", default="gloo", choices=["gloo", "nccl"], help="nccl: all ranks on one GPU")
+    parser.add_argument("--collectives", default="auto", choices=["auto", "gloo", "nccl"],
+                        help="gloo: by the network alone; nccl: all ranks on one GPU")
     options = parser.parse_args()
     place = Place(options)
     COMMON["collectives"] = options.collectives

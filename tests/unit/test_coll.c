@@ -31,6 +31,12 @@ static void bytes_of_all_ranks_arrive_in_order(void **state)
     check_bytes_of_all_ranks(COLL_AUTO, RANKS_MAX); /* self, then gloo */
 }
 
+static void bytes_arrive_by_the_network_alone(void **state)
+{
+    (void)state;
+    check_bytes_of_all_ranks(COLL_GLOO, RANKS_MAX);
+}
+
 static void bytes_of_all_threads_arrive_in_order(void **state)
 {
     (void)state;
@@ -284,11 +290,11 @@ static void pause_ms(int ms)
 
 /* A killed or a stopped rank: the others fail within the call's limit, or the watchdog ends
  * them. */
-static void lose_rank(int with_signal)
+static void lose_rank(enum coll_kind kind, int with_signal)
 {
     struct ranks ranks;
     assert_int_equal(pipe(rounds_fd), 0);
-    start_ranks(&ranks, COLL_AUTO, 3, go_round);
+    start_ranks(&ranks, kind, 3, go_round);
     for (int running = 0; running < 3; running++) {
         char byte;
         assert_int_equal(read(rounds_fd[0], &byte, 1), 1);
@@ -444,13 +450,15 @@ static void survivors_of_a_killed_rank_go_on_as_a_new_gang(void **state)
 static void a_killed_rank_ends_the_calls_of_the_others(void **state)
 {
     (void)state;
-    lose_rank(SIGKILL);
+    lose_rank(COLL_AUTO, SIGKILL);
+    lose_rank(COLL_GLOO, SIGKILL);
 }
 
 static void a_rank_that_stands_still_does_not_hold_the_others(void **state)
 {
     (void)state;
-    lose_rank(SIGSTOP);
+    lose_rank(COLL_AUTO, SIGSTOP);
+    lose_rank(COLL_GLOO, SIGSTOP);
 }
 
 static void an_aborted_call_ends_soon(void **state)
@@ -460,7 +468,8 @@ static void an_aborted_call_ends_soon(void **state)
     assert_int_equal(abort_rank_0(COLL_LOOP, 3, wait_and_be_aborted, &took_ns), 10);
     assert_in_range(took_ns, 0, COLL_ABORT_NS);
     for (int i = 0; i < 5; i++) {
-        assert_int_equal(abort_rank_0(COLL_AUTO, 3, wait_and_be_aborted, &took_ns), 10);
+        enum coll_kind kind = i % 2 == 0 ? COLL_AUTO : COLL_GLOO;
+        assert_int_equal(abort_rank_0(kind, 3, wait_and_be_aborted, &took_ns), 10);
         assert_in_range(took_ns, 0, COLL_ABORT_NS);
     }
 }
@@ -723,6 +732,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_of_all_ranks_arrive_in_order),
+        cmocka_unit_test(bytes_arrive_by_the_network_alone),
         cmocka_unit_test(bytes_of_all_threads_arrive_in_order),
         cmocka_unit_test(a_missing_rank_is_named_in_time),
         cmocka_unit_test(gangs_that_make_no_sense_are_refused),

@@ -309,7 +309,7 @@ static void orders_are_permutations_keyed_by_seed_and_epoch(void **state)
 
 /* ---- The canonical tree ---- */
 
-#define WIDTH 3u
+#define WIDTH 1031u /* several blocks of tree_finish, and a part of one */
 
 static void fill_shard(uint32_t shard, float values[WIDTH])
 {
@@ -321,9 +321,9 @@ static void fill_shard(uint32_t shard, float values[WIDTH])
 /* As the trainer does it: each rank's range on a carry stack, then the partial sums of all. */
 static void sum_dealt(uint32_t shards, uint32_t ranks, float result[WIDTH])
 {
-    struct tree whole;
+    struct tree_view views[TREE_SHARDS_MAX];
+    uint32_t count = 0;
     float *memory = mlq_alloc_array((size_t)ranks * (TREE_NODES_MAX + 1) * WIDTH, sizeof(float));
-    tree_init(&whole, WIDTH);
     for (uint32_t rank = 0; rank < ranks; rank++) {
         float *own = memory + (size_t)rank * (TREE_NODES_MAX + 1) * WIDTH;
         struct tree tree;
@@ -340,12 +340,11 @@ static void sum_dealt(uint32_t shards, uint32_t ranks, float result[WIDTH])
             assert_ptr_equal(tree.nodes[i].values,
                              own + i * WIDTH); /* they can be sent as one block */
             assert_int_equal(nodes[i].level, tree.nodes[i].level);
-            nodes[i].values = tree.nodes[i].values;
-            tree_push(&whole, nodes[i]);
+            views[count++] = (struct tree_view){
+                .level = nodes[i].level, .index = nodes[i].index, .values = tree.nodes[i].values};
         }
     }
-    assert_int_equal(whole.count, 1);
-    memcpy(result, whole.nodes[0].values, WIDTH * sizeof(float));
+    tree_finish(views, count, WIDTH, result);
     mlq_free(memory);
 }
 

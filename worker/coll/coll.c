@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -14,7 +15,13 @@
 #include "lib/sys/mem.h"
 #include "worker/coll/coll_allreduce.h"
 #include "worker/coll/coll_plugin.h"
+#include "worker/coll/coll_view.h"
 #include "worker/coll/coll_watchdog.h"
+
+struct block {
+    struct block *next;
+    _Alignas(max_align_t) uint8_t bytes[];
+};
 
 struct coll {
     const struct coll_ops *ops;
@@ -22,6 +29,7 @@ struct coll {
     struct coll_watchdog *watchdog; /* NULL where nothing can get stuck */
     struct coll_gang gang;          /* with this gang's cancel_fd */
     struct coll_allreduce allreduce;
+    struct block *blocks; /* coll_memory that the backend had none for */
     /* Read and written by other threads: */
     atomic_bool aborted;
     atomic_bool is_open;
@@ -168,6 +176,10 @@ void coll_close(struct coll **coll)
         (void)close(c->gang.cancel_fd);
     }
     coll_allreduce_fini(&c->allreduce);
+    for (struct block *block = c->blocks; block != NULL; block = c->blocks) {
+        c->blocks = block->next;
+        mlq_free(block);
+    }
     mlq_free(c);
     *coll = NULL;
 }
@@ -246,19 +258,74 @@ int coll_alltoall(struct coll *coll,
     return end_call(coll, "alltoall", rc, err);
 }
 
+static struct coll_opened opened_of(const struct coll *coll)
+{
+    return (struct coll_opened){.ops = coll->ops, .state = coll->state, .gang = &coll->gang};
+}
+
+void *coll_memory(struct coll *coll, uint64_t bytes)
+{
+    const struct coll_ops *ops = coll->ops;
+    void *memory = ops->memory != NULL ? ops->memory(coll->state, bytes) : NULL;
+    if (memory != NULL) {
+        return memory;
+    }
+    struct block *block = mlq_alloc(sizeof(*block) + bytes);
+    block->next = coll->blocks;
+    coll->blocks = block;
+    return block->bytes;
+}
+
+int coll_allgather_view(struct coll *coll,
+                        const void *send,
+                        void *receive,
+                        const uint64_t *bytes,
+                        const void **views,
+                        int64_t timeout_ns,
+                        struct mlq_err *err)
+{
+    struct coll_opened opened = opened_of(coll);
+    atomic_fetch_add(&coll->calls, 1);
+    int rc = begin_call(coll, "allgather", timeout_ns, err);
+    if (rc == 0) {
+        rc = coll_view_allgather(&opened, send, receive, bytes, views, timeout_ns, err);
+    }
+    return end_call(coll, "allgather", rc, err);
+}
+
+int coll_alltoall_view(struct coll *coll,
+                       const void *send,
+                       const uint64_t *send_bytes,
+                       void *receive,
+                       const uint64_t *receive_bytes,
+                       const void **views,
+                       int64_t timeout_ns,
+                       struct mlq_err *err)
+{
+    struct coll_opened opened = opened_of(coll);
+    MLQ_ASSERT(send_bytes[coll->gang.rank] == receive_bytes[coll->gang.rank]);
+    atomic_fetch_add(&coll->calls, 1);
+    int rc = begin_call(coll, "alltoall", timeout_ns, err);
+    if (rc == 0) {
+        rc = coll_view_alltoall(&opened, send, send_bytes, receive, receive_bytes, views,
+                                timeout_ns, err);
+    }
+    return end_call(coll, "alltoall", rc, err);
+}
+
 int coll_allreduce(struct coll *coll,
                    struct coll_floats data,
                    int64_t timeout_ns,
                    struct mlq_err *err)
 {
     const struct coll_ops *ops = coll->ops;
+    struct coll_opened opened = opened_of(coll);
     atomic_fetch_add(&coll->calls, 1);
     int rc = begin_call(coll, "allreduce", timeout_ns, err);
     if (rc == 0 && ops->allreduce != NULL) {
         rc = ops->allreduce(coll->state, data, timeout_ns, err);
     } else if (rc == 0) {
-        rc = coll_allreduce_by_moves(&coll->allreduce, ops, coll->state, &coll->gang, data,
-                                     timeout_ns, err);
+        rc = coll_allreduce_by_moves(&coll->allreduce, &opened, data, timeout_ns, err);
     }
     return end_call(coll, "allreduce", rc, err);
 }

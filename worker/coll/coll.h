@@ -33,7 +33,7 @@ extern "C" {
 
 enum coll_kind {
     COLL_AUTO, /* self for one rank, else gloo */
-    COLL_GLOO,
+    COLL_GLOO, /* by the network alone: ranks of one machine share no memory */
     COLL_LOOP, /* threads of one process */
     COLL_NCCL, /* each rank's first visible GPU */
 };
@@ -103,10 +103,34 @@ int coll_alltoall(struct coll *coll,
                   int64_t timeout_ns,
                   struct mlq_err *err);
 
+/* Zeroed memory, until coll_close, that ranks of the same machine can read where it lies. What was
+ * sent from it stays as it is until a later call has returned: until then others may be reading. */
+void *coll_memory(struct coll *coll, uint64_t bytes);
+
+/* As coll_allgather and coll_alltoall, but a piece that can be read where it lies is not moved:
+ * views[r] becomes the place of rank r's, in its coll_memory or in `receive`. This rank's own is
+ * where it was. A view is good as long as the sender leaves it (above). */
+int coll_allgather_view(struct coll *coll,
+                        const void *send,
+                        void *receive,
+                        const uint64_t *bytes,
+                        const void **views,
+                        int64_t timeout_ns,
+                        struct mlq_err *err);
+int coll_alltoall_view(struct coll *coll,
+                       const void *send,
+                       const uint64_t *send_bytes,
+                       void *receive,
+                       const uint64_t *receive_bytes,
+                       const void **views,
+                       int64_t timeout_ns,
+                       struct mlq_err *err);
+
 /* `values` become, on each rank, the sums over all ranks of what was there: the same bits on all
  * ranks. Which bits depends on the number of ranks and on the backend, and with NCCL on the machine
  * too: training that must not depend on its ranks adds otherwise. A NaN or an infinity of any rank
- * reaches all. `count` is the same everywhere and may be 0. After an error the values are lost. */
+ * reaches all. `count` is the same everywhere and may be 0. After an error the values are lost.
+ * Values in coll_memory are not copied on their way, and may be changed as soon as it returns. */
 struct coll_floats {
     float *values;
     uint64_t count;
@@ -170,6 +194,24 @@ struct coll_ops {
                     const uint64_t *receive_bytes,
                     int64_t timeout_ns,
                     struct mlq_err *err);
+    /* Both or none of: memory that others can read in place, NULL when there is no more; and the
+     * two moves above that leave pieces where they lie. */
+    void *(*memory)(void *state, uint64_t bytes);
+    int (*allgather_view)(void *state,
+                          const void *send,
+                          void *receive,
+                          const uint64_t *bytes,
+                          const void **views,
+                          int64_t timeout_ns,
+                          struct mlq_err *err);
+    int (*alltoall_view)(void *state,
+                         const void *send,
+                         const uint64_t *send_bytes,
+                         void *receive,
+                         const uint64_t *receive_bytes,
+                         const void **views,
+                         int64_t timeout_ns,
+                         struct mlq_err *err);
     /* NULL: made of alltoall and allgather (coll_allreduce.h). */
     int (*allreduce)(void *state,
                      struct coll_floats data,

@@ -11,18 +11,19 @@
 #define MLQ_COLL_COLL_ALLREDUCE_H
 
 #include "worker/coll/coll.h"
+#include "worker/coll/coll_view.h"
 
 /* What the gang keeps for it; zero is right before the first call. */
 struct coll_allreduce {
-    float *pieces; /* of the own slice, from each rank: about as large as the data */
-    uint64_t pieces_floats;
+    float *received; /* pieces of the own slice that were moved: about as large as the data */
+    float *sum;      /* the own slice */
+    bool is_shared;  /* `sum` is the backend's memory, which goes with it */
+    uint64_t floats; /* of a slice, that both have room for */
 };
 
-/* coll_allreduce of coll.h, by the moves of `ops`. */
+/* coll_allreduce of coll.h, by the moves of the backend. */
 int coll_allreduce_by_moves(struct coll_allreduce *memory,
-                            const struct coll_ops *ops,
-                            void *state,
-                            const struct coll_gang *gang,
+                            const struct coll_opened *opened,
                             struct coll_floats data,
                             int64_t timeout_ns,
                             struct mlq_err *err);

@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: mlq authors
 //
 // Gloo (Debian's libgloo-dev, 2022-05-18), the only C++ of mlq: a full mesh of TCP connections that
-// moves bytes. Nothing but the table at the end is visible outside, and no exception leaves this
+// moves bytes between machines; on one machine ranks read each other's memory (coll_local.h). Nothing but the table at the end is visible outside, and no exception leaves this
 // file. Gloo poisons a mesh after the first failure; so does coll.h.
 //
 // Gloo's own rendezvous and collectives cannot be ended by another thread, start their time limit
@@ -42,6 +42,7 @@ extern "C" {
 #include "lib/sys/clock.h"
 }
 #include "worker/coll/coll.h"
+#include "worker/coll/coll_local.h"
 #include "worker/coll/coll_store.h"
 
 namespace
@@ -100,6 +101,14 @@ std::chrono::milliseconds left_ms(int64_t deadline_ns)
 
 using Buffer = gloo::transport::UnboundBuffer;
 
+struct CloseLocal {
+    void operator()(coll_local *local) const
+    {
+        coll_local_close(&local);
+    }
+};
+using Local = std::unique_ptr<coll_local, CloseLocal>;
+
 class Event
 {
   public:
@@ -132,7 +141,7 @@ struct Piece {
 class Mesh
 {
   public:
-    Mesh(const coll_gang *gang, const char *local, int64_t deadline_ns);
+    Mesh(const coll_gang *gang, const char *address, Local peers, int64_t deadline_ns);
     ~Mesh();
     Mesh(const Mesh &) = delete;
     Mesh &operator=(const Mesh &) = delete;
@@ -140,30 +149,39 @@ class Mesh
     // Returns when all ranks have found each other's pairs.
     void connect(coll_store_client *store, int64_t deadline_ns);
     // Sends a piece of `in` to each other rank and receives one of `out` from each. Pieces of no
-    // bytes do not travel, and a rank's own is not touched.
+    // bytes do not travel, and a rank's own is not touched. With `views`, pieces that can be read
+    // where they lie stay there, and views[r] becomes the place of rank r's.
     void exchange(const void *in,
                   const std::vector<Piece> &send,
                   void *out,
                   const std::vector<Piece> &receive,
+                  const void **views,
                   int64_t deadline_ns);
 
     const size_t rank;
     const size_t size;
+    const Local local; // the ranks of this machine
 
   private:
     struct Traffic; // the buffers of the running exchange, known to listen()
 
     void listen(int cancel_fd);
+    void abort();
     void wake(size_t peer) const;
     void check_alive() const;
     void set_connecting(size_t peer);
+    void move(const void *in,
+              const std::vector<Piece> &send,
+              void *out,
+              const std::vector<Piece> &receive,
+              int64_t deadline_ns);
     void start(Buffer *out, const std::vector<Piece> &pieces, bool is_send);
     void wait(Buffer *buffer, const std::vector<Piece> &pieces, bool is_send, int64_t deadline_ns);
 
     std::shared_ptr<gloo::transport::Device> device_;
     std::shared_ptr<gloo::transport::Context> context_;
     std::vector<std::vector<char>> doors_; // per peer: where its pair here is met
-    uint64_t slot_ = 0;
+    uint64_t slot_ = 0; // of the running call: all ranks count alike
     Event stop_;
     std::thread listener_;
     mutable std::mutex lock_; // guards what follows
@@ -173,11 +191,12 @@ class Mesh
     Buffer *receiving_ = nullptr;
 };
 
-Mesh::Mesh(const coll_gang *gang, const char *local, int64_t deadline_ns)
-    : rank(gang->rank), size(gang->size), doors_(gang->size), connecting_(gang->rank)
+Mesh::Mesh(const coll_gang *gang, const char *address, Local peers, int64_t deadline_ns)
+    : rank(gang->rank), size(gang->size), local(std::move(peers)), doors_(gang->size),
+      connecting_(gang->rank)
 {
     // The address by which this machine reaches rank 0 is the one that the gang can use.
-    gloo::transport::tcp::attr attributes(local);
+    gloo::transport::tcp::attr attributes(address);
     device_ = gloo::transport::tcp::CreateDevice(attributes);
     context_ = device_->createContext(int(rank), int(size));
     context_->setTimeout(left_ms(deadline_ns));
@@ -199,13 +218,34 @@ Mesh::~Mesh()
 // The listener's thread: until the mesh is aborted or goes.
 void Mesh::listen(int cancel_fd)
 {
-    struct pollfd waiting[] = {{stop_.fd, POLLIN, 0}, {cancel_fd, POLLIN, 0}};
-    while (poll(waiting, 2, -1) < 0 && errno == EINTR) {
+    std::vector<struct pollfd> waiting = {{stop_.fd, POLLIN, 0}, {cancel_fd, POLLIN, 0}};
+    const size_t peers = waiting.size();
+    for (size_t peer = 0; peer < size; peer++) {
+        waiting.push_back({coll_local_socket(local.get(), uint32_t(peer)), POLLIN, 0});
     }
-    if (waiting[1].revents == 0) {
-        return;
+    for (;;) {
+        if (poll(waiting.data(), waiting.size(), -1) < 0) {
+            continue; // EINTR
+        }
+        if (waiting[1].revents != 0) {
+            return abort();
+        }
+        if (waiting[0].revents != 0) {
+            return;
+        }
+        for (size_t peer = 0; peer < size; peer++) {
+            if (waiting[peers + peer].revents != 0) {
+                coll_local_lost(local.get(), uint32_t(peer));
+                waiting[peers + peer].fd = -1;
+            }
+        }
     }
+}
+
+void Mesh::abort()
+{
     size_t peer = rank;
+    coll_local_abort(local.get());
     {
         std::lock_guard<std::mutex> guard(lock_);
         aborted_ = true;
@@ -338,17 +378,69 @@ struct Mesh::Traffic {
     Mesh *mesh;
 };
 
+size_t end_of(const std::vector<Piece> &pieces)
+{
+    size_t end = 0;
+    for (const Piece &piece : pieces) {
+        end = std::max(end, piece.at + piece.bytes);
+    }
+    return end;
+}
+
+// Who has come to the call on this machine is asked first: without them it cannot end anyway.
 void Mesh::exchange(const void *in,
                     const std::vector<Piece> &send,
                     void *out,
                     const std::vector<Piece> &receive,
+                    const void **views,
                     int64_t deadline_ns)
 {
-    size_t in_bytes = 0, out_bytes = 0;
+    mlq_err err = {};
+    std::vector<Piece> sends = send, receives = receive; // by the network
+    uint64_t at[COLL_RANKS_MAX] = {};
     for (size_t peer = 0; peer < size; peer++) {
-        in_bytes = std::max(in_bytes, send[peer].at + send[peer].bytes);
-        out_bytes = std::max(out_bytes, receive[peer].at + receive[peer].bytes);
+        at[peer] = send[peer].at;
     }
+    bool is_read = coll_local_offer(local.get(), in, end_of(send), at);
+    check(coll_local_await(local.get(), deadline_ns, &err), err);
+    for (size_t peer = 0; peer < size; peer++) {
+        const void *piece = static_cast<char *>(out) + receive[peer].at;
+        if (peer == rank) {
+            piece = static_cast<const char *>(in) + send[peer].at;
+        } else if (coll_local_has(local.get(), uint32_t(peer))) {
+            sends[peer].bytes = is_read ? 0 : send[peer].bytes;
+            const void *lies = coll_local_piece(local.get(), uint32_t(peer));
+            receives[peer].bytes = lies != nullptr ? 0 : receive[peer].bytes;
+            if (lies != nullptr && views == nullptr && receive[peer].bytes > 0) {
+                std::memcpy(static_cast<char *>(out) + receive[peer].at, lies, receive[peer].bytes);
+            }
+            piece = lies != nullptr ? lies : piece;
+        }
+        if (views != nullptr) {
+            views[peer] = piece;
+        }
+    }
+    move(in, sends, out, receives, deadline_ns);
+    slot_++;
+}
+
+void Mesh::move(const void *in,
+                const std::vector<Piece> &send,
+                void *out,
+                const std::vector<Piece> &receive,
+                int64_t deadline_ns)
+{
+    auto travels = [&](const std::vector<Piece> &pieces) {
+        bool any = false;
+        for (size_t peer = 0; peer < size; peer++) {
+            any = any || (peer != rank && pieces[peer].bytes > 0);
+        }
+        return any;
+    };
+    if (!travels(send) && !travels(receive)) {
+        return;
+    }
+    size_t in_bytes = end_of(send), out_bytes = end_of(receive);
     // Gloo's signature wants a mutable input, which it only reads.
     auto from = context_->createUnboundBuffer(const_cast<void *>(in), in_bytes);
     auto to = context_->createUnboundBuffer(out, out_bytes);
@@ -357,7 +449,6 @@ void Mesh::exchange(const void *in,
     start(from.get(), send, true);
     wait(to.get(), receive, false, deadline_ns);
     wait(from.get(), send, true, deadline_ns);
-    slot_++;
 }
 
 // ---- Open ----
@@ -369,19 +460,22 @@ void barrier(Mesh *mesh, int64_t deadline_ns)
     for (size_t peer = 0; peer < mesh->size; peer++) {
         pieces.push_back({peer, 1});
     }
-    mesh->exchange(in.data(), pieces, out.data(), pieces, deadline_ns);
+    mesh->exchange(in.data(), pieces, out.data(), pieces, nullptr, deadline_ns);
 }
 
 int meet(const coll_gang *gang, int64_t deadline_ns, std::unique_ptr<Mesh> *mesh, mlq_err *err)
 {
-    char local[COLL_STORE_ADDRESS_BYTES];
+    char address[COLL_STORE_ADDRESS_BYTES];
     coll_store_client *store = nullptr;
-    int rc = coll_store_client_open(gang, deadline_ns, &store, local, err);
+    coll_local *local = nullptr;
+    int rc = coll_store_client_open(gang, deadline_ns, &store, address, err);
+    rc = rc != 0 ? rc : coll_local_open(gang, store, deadline_ns, &local, err);
     if (rc != 0) {
+        coll_store_client_close(&store);
         return rc;
     }
     rc = guarded(err, [&] {
-        *mesh = std::make_unique<Mesh>(gang, local, deadline_ns);
+        *mesh = std::make_unique<Mesh>(gang, address, Local(local), deadline_ns);
         (*mesh)->connect(store, deadline_ns);
         // Nobody leaves before all are connected: rank 0 takes the meeting point down after this.
         barrier(mesh->get(), deadline_ns);
@@ -441,6 +535,26 @@ void copy(void *to, const void *from, const Piece &to_piece, const Piece &from_p
     }
 }
 
+int gloo_allgather_view(void *state,
+                        const void *send,
+                        void *receive,
+                        const uint64_t *bytes,
+                        const void **views,
+                        int64_t timeout_ns,
+                        mlq_err *err)
+{
+    Mesh *mesh = static_cast<Mesh *>(state);
+    int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
+    return guarded(err, [&] {
+        std::vector<Piece> in(mesh->size, Piece{0, bytes[mesh->rank]});
+        std::vector<Piece> out = pieces_of(mesh, bytes);
+        mesh->exchange(send, in, receive, out, views, deadline_ns);
+        if (views == nullptr) {
+            copy(receive, send, out[mesh->rank], in[mesh->rank]);
+        }
+    });
+}
+
 int gloo_allgather(void *state,
                    const void *send,
                    void *receive,
@@ -448,14 +562,7 @@ int gloo_allgather(void *state,
                    int64_t timeout_ns,
                    mlq_err *err)
 {
-    Mesh *mesh = static_cast<Mesh *>(state);
-    int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
-    return guarded(err, [&] {
-        std::vector<Piece> in(mesh->size, Piece{0, bytes[mesh->rank]});
-        std::vector<Piece> out = pieces_of(mesh, bytes);
-        mesh->exchange(send, in, receive, out, deadline_ns);
-        copy(receive, send, out[mesh->rank], in[mesh->rank]);
-    });
+    return gloo_allgather_view(state, send, receive, bytes, nullptr, timeout_ns, err);
 }
 
 int gloo_broadcast(
@@ -470,7 +577,7 @@ int gloo_broadcast(
         } else {
             out[root] = Piece{0, bytes};
         }
-        mesh->exchange(data, in, data, out, deadline_ns);
+        mesh->exchange(data, in, data, out, nullptr, deadline_ns);
     });
 }
 
@@ -478,6 +585,26 @@ int gloo_barrier(void *state, int64_t timeout_ns, mlq_err *err)
 {
     int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
     return guarded(err, [&] { barrier(static_cast<Mesh *>(state), deadline_ns); });
+}
+
+int gloo_alltoall_view(void *state,
+                       const void *send,
+                       const uint64_t *send_bytes,
+                       void *receive,
+                       const uint64_t *receive_bytes,
+                       const void **views,
+                       int64_t timeout_ns,
+                       mlq_err *err)
+{
+    Mesh *mesh = static_cast<Mesh *>(state);
+    int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
+    return guarded(err, [&] {
+        std::vector<Piece> in = pieces_of(mesh, send_bytes), out = pieces_of(mesh, receive_bytes);
+        mesh->exchange(send, in, receive, out, views, deadline_ns);
+        if (views == nullptr) {
+            copy(receive, send, out[mesh->rank], in[mesh->rank]);
+        }
+    });
 }
 
 int gloo_alltoall(void *state,
@@ -488,13 +615,13 @@ int gloo_alltoall(void *state,
                   int64_t timeout_ns,
                   mlq_err *err)
 {
-    Mesh *mesh = static_cast<Mesh *>(state);
-    int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
-    return guarded(err, [&] {
-        std::vector<Piece> in = pieces_of(mesh, send_bytes), out = pieces_of(mesh, receive_bytes);
-        mesh->exchange(send, in, receive, out, deadline_ns);
-        copy(receive, send, out[mesh->rank], in[mesh->rank]);
-    });
+    return gloo_alltoall_view(state, send, send_bytes, receive, receive_bytes, nullptr, timeout_ns,
+                              err);
+}
+
+void *gloo_memory(void *state, uint64_t bytes)
+{
+    return coll_local_memory(static_cast<Mesh *>(state)->local.get(), bytes);
 }
 
 void gloo_close(void *state)
@@ -512,6 +639,10 @@ extern "C" const coll_ops coll_gloo_ops = {
     .broadcast = gloo_broadcast,
     .barrier = gloo_barrier,
     .alltoall = gloo_alltoall,
+    .memory = gloo_memory,
+    .allgather_view = gloo_allgather_view,
+    .alltoall_view = gloo_alltoall_view,
+    .allreduce = nullptr, // made of the moves
     .abort = nullptr, // the mesh listens to cancel_fd
     .close = gloo_close,
 };

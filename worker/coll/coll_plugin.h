@@ -14,7 +14,7 @@
 
 #define COLL_PLUGIN_FILE "mlq_cuda.so"
 /* Of struct coll_plugin and all that it reaches: a plugin of another build is refused. */
-#define COLL_PLUGIN_ABI 3u
+#define COLL_PLUGIN_ABI 4u
 
 struct coll_plugin {
     uint32_t abi; /* COLL_PLUGIN_ABI */

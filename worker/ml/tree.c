@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "lib/base/panic.h"
 
@@ -13,9 +14,10 @@ void tree_init(struct tree *tree, uint64_t width)
     *tree = (struct tree){.width = width};
 }
 
-static bool is_pair(const struct tree_node *left, const struct tree_node *right)
+/* Of two subtrees behind each other: whether they are the halves of one. */
+static bool are_halves(uint32_t left_level, uint32_t left, uint32_t right_level, uint32_t right)
 {
-    return left->level == right->level && left->index % 2 == 0 && right->index == left->index + 1;
+    return left_level == right_level && left % 2 == 0 && right == left + 1;
 }
 
 static void add_into(float *restrict to, const float *restrict from, uint64_t width)
@@ -32,7 +34,7 @@ void tree_push(struct tree *tree, struct tree_node node)
     while (tree->count >= 2) {
         struct tree_node *left = &tree->nodes[tree->count - 2];
         const struct tree_node *right = &tree->nodes[tree->count - 1];
-        if (!is_pair(left, right)) {
+        if (!are_halves(left->level, left->index, right->level, right->index)) {
             return;
         }
         if (tree->width > 0) {
@@ -41,6 +43,70 @@ void tree_push(struct tree *tree, struct tree_node node)
         left->level++;
         left->index /= 2;
         tree->count--;
+    }
+}
+
+/* A block of each node on the stack stays in the first-level cache. */
+#define BLOCK_FLOATS 256u
+
+/* The carry stack for one block. A sum of two lies in the memory of its place: place 0, where the
+ * whole sum ends up, is the caller's. */
+struct block {
+    uint64_t width;
+    uint32_t count;
+    struct tree_view nodes[TREE_NODES_MAX];
+    float *places[TREE_NODES_MAX];
+};
+
+static void add(float *restrict to, const float *restrict left, const float *restrict right,
+                uint64_t width)
+{
+    for (uint64_t i = 0; i < width; i++) {
+        to[i] = left[i] + right[i];
+    }
+}
+
+static void block_push(struct block *block, struct tree_view node)
+{
+    MLQ_ASSERT(block->count < TREE_NODES_MAX);
+    block->nodes[block->count++] = node;
+    while (block->count >= 2) {
+        struct tree_view *left = &block->nodes[block->count - 2];
+        const struct tree_view *right = left + 1;
+        float *to = block->places[block->count - 2];
+        if (!are_halves(left->level, left->index, right->level, right->index)) {
+            return;
+        }
+        if (left->values == to) {
+            add_into(to, right->values, block->width);
+        } else {
+            add(to, left->values, right->values, block->width);
+        }
+        *left = (struct tree_view){
+            .level = left->level + 1, .index = left->index / 2, .values = to};
+        block->count--;
+    }
+}
+
+void tree_finish(const struct tree_view *views, uint32_t count, uint64_t width, float *sum)
+{
+    float scratch[TREE_NODES_MAX][BLOCK_FLOATS];
+    struct block block;
+    for (uint64_t begin = 0; begin < width; begin += BLOCK_FLOATS) {
+        block.width = width - begin < BLOCK_FLOATS ? width - begin : BLOCK_FLOATS;
+        block.count = 0;
+        for (uint32_t place = 0; place < TREE_NODES_MAX; place++) {
+            block.places[place] = place == 0 ? sum + begin : scratch[place];
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            struct tree_view node = views[i];
+            node.values += begin;
+            block_push(&block, node);
+        }
+        MLQ_ASSERT(block.count == 1 && block.nodes[0].index == 0);
+        if (block.nodes[0].values != sum + begin) { /* it was one node alone */
+            memcpy(sum + begin, block.nodes[0].values, block.width * sizeof(float));
+        }
     }
 }
 

@@ -41,6 +41,18 @@ void tree_init(struct tree *tree, uint64_t width);
  * is added into the left one's memory and leaves the stack. */
 void tree_push(struct tree *tree, struct tree_node node);
 
+/* What a rank has of the tree, to be read only. */
+struct tree_view {
+    uint32_t level;
+    uint32_t index;
+    const float *values;
+};
+
+/* The same sum out of place: `views` [count], in order, are all that is left of one tree, each of
+ * `width` values, and `sum` [width] becomes their sum. Reads each once, a block at a time, whatever
+ * the number of nodes. Nothing may overlap. */
+void tree_finish(const struct tree_view *views, uint32_t count, uint64_t width, float *sum);
+
 struct tree_range {
     uint32_t begin;
     uint32_t end;

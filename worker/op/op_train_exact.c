@@ -8,10 +8,13 @@
  * adds about what it would in an all-reduce, but in an order that is ours. With the last slice goes
  * what the ranks have to say, and what follows from it comes back with the sum. Two ranks move no
  * more when each gets all of the other's, so they do, and nothing has to come back.
+ *
+ * Partial sums lie where ranks of the same machine can read them (coll_memory): these are not moved.
+ * So they stay as they are until all have come to the next call, and where that is the next step's,
+ * two memories for them take turns.
  */
 #include <string.h>
 
-#include "lib/base/panic.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
 #include "worker/ml/tree.h"
@@ -23,13 +26,12 @@ struct said {
     uint64_t newest; /* generation that it has heard of */
 };
 
-/* Behind the whole sum. No longer than what one shard's rank has said, in whose place it is made. */
+/* Behind the whole sum. */
 struct heard {
     uint64_t leaving; /* bit r: rank r */
     uint64_t newest;
     double loss; /* of all shards */
 };
-_Static_assert(sizeof(struct heard) <= sizeof(struct said) + sizeof(double), "made in its place");
 _Static_assert(COLL_RANKS_MAX <= 64, "a bit for each rank");
 
 struct exact {
@@ -41,9 +43,12 @@ struct exact {
     uint32_t partials[COLL_RANKS_MAX]; /* how many each has */
     uint64_t width;                    /* of a vector: the arena, made even by a zero */
     struct op_train_batch *batch;
-    float *sums;       /* the tree's memory: in the end the partial sums */
-    uint8_t *received; /* pieces: of rank 0, 1, ... for the first round, for the second, ... */
-    float *gradient;   /* and struct heard; NULL where the whole is received */
+    float *memories[2]; /* for `sums`; different ones where they take turns */
+    float *sums;        /* the tree's memory: in the end the partial sums */
+    uint8_t *received;  /* pieces that were moved: of rank 0, 1, ... of each round */
+    const void *pieces[TREE_NODES_MAX][COLL_RANKS_MAX]; /* of each round and rank, where they lie */
+    float *slice;    /* of the whole sum, and struct heard; NULL where each rank makes all of it */
+    float *gradient; /* the whole sum, and struct heard */
     double losses[TREE_SHARDS_MAX];
 };
 
@@ -94,6 +99,20 @@ static float *node_at(const struct exact *exact, uint32_t i)
 
 /* ---- Memory ---- */
 
+/* Partial sums of this rank: while they are made, the tree holds one more than in the end. */
+static float *sums_memory(const struct exact *exact)
+{
+    uint64_t vectors = TREE_NODES_MAX + 1;
+    return coll_memory(exact->train->coll, vectors * exact->width * sizeof(float) +
+                                               said_bytes(exact, exact->rank));
+}
+
+/* A vector, or a part of one, with struct heard behind it. */
+static uint64_t sum_bytes(uint64_t floats)
+{
+    return floats * sizeof(float) + sizeof(struct heard);
+}
+
 static void *exact_create(struct op_train *train)
 {
     struct exact *exact = mlq_alloc(sizeof(*exact));
@@ -104,10 +123,8 @@ static void *exact_create(struct op_train *train)
                             .rounds = 1,
                             .width = (train->data.model->arena_count + 1) / 2 * 2};
     exact->batch = op_train_batch_create(train, shard_rows(&train->config));
-    /* While sums are made, the tree holds more nodes than in the end. */
-    uint64_t vectors = TREE_NODES_MAX + 1, received = 0;
-    exact->sums =
-        mlq_alloc(vectors * exact->width * sizeof(float) + said_bytes(exact, exact->rank));
+    exact->sums = exact->memories[0] = exact->memories[1] = sums_memory(exact);
+    uint64_t received = 0;
     for (uint32_t rank = 0; rank < exact->ranks; rank++) {
         struct tree_node nodes[TREE_NODES_MAX];
         uint32_t partials = tree_partials(range_of(exact, rank), nodes);
@@ -119,9 +136,12 @@ static void *exact_create(struct op_train *train)
     }
     if (exact->ranks > 1) {
         exact->received = mlq_alloc(received);
+        exact->gradient = mlq_alloc(sum_bytes(exact->width));
     }
-    if (exact->ranks > 1 && !exact->is_whole) {
-        exact->gradient = mlq_alloc(exact->width * sizeof(float) + sizeof(struct heard));
+    if (exact->is_whole) {
+        exact->memories[1] = sums_memory(exact);
+    } else if (exact->ranks > 1) {
+        exact->slice = coll_memory(train->coll, sum_bytes(slice_floats(exact, exact->rank)));
     }
     return exact;
 }
@@ -129,7 +149,6 @@ static void *exact_create(struct op_train *train)
 static void exact_destroy(void *state)
 {
     struct exact *exact = state;
-    mlq_free(exact->sums);
     mlq_free(exact->received);
     mlq_free(exact->gradient);
     op_train_batch_destroy(&exact->batch);
@@ -155,6 +174,7 @@ static void sum_range(struct exact *exact, struct op_train_piece step)
     struct tree tree;
     struct tree_range range = range_of(exact, exact->rank);
     tree_init(&tree, exact->width);
+    exact->sums = exact->memories[exact->sums == exact->memories[0]];
     for (uint32_t shard = range.begin; shard < range.end; shard++) {
         float *gradient = node_at(exact, tree.count);
         struct op_train_piece piece = piece_of(&exact->train->config, step, shard);
@@ -190,8 +210,10 @@ static int send_pieces(struct exact *exact, int64_t deadline_ns, struct mlq_err 
         const float *from = has_none ? exact->sums + exact->width : node_at(exact, round);
         int64_t left_ns = deadline_ns - mlq_clock_boot_ns();
         struct coll *coll = exact->train->coll;
-        int rc = exact->is_whole ? coll_allgather(coll, from, to, in, left_ns, err)
-                                 : coll_alltoall(coll, from, out, to, in, left_ns, err);
+        const void **pieces = exact->pieces[round];
+        int rc = exact->is_whole
+                     ? coll_allgather_view(coll, from, to, in, pieces, left_ns, err)
+                     : coll_alltoall_view(coll, from, out, to, in, pieces, left_ns, err);
         if (rc != 0) {
             return rc;
         }
@@ -212,46 +234,35 @@ static void hear(struct exact *exact, uint32_t rank, const uint8_t *from, struct
     heard->newest = said.newest > heard->newest ? said.newest : heard->newest;
 }
 
-/* Finishes the tree over this rank's slice, in the memory of the pieces, and behind the last slice
- * what was heard. */
-static float *finish_slice(struct exact *exact)
+/* Finishes the tree over this rank's slice, and behind the last slice puts what was heard. */
+static void finish_slice(struct exact *exact, float *sum)
 {
-    struct tree tree;
+    struct tree_view views[TREE_SHARDS_MAX];
     struct heard heard = {.leaving = 0};
-    uint64_t bytes = slice_floats(exact, exact->rank) * sizeof(float);
-    bool hears = is_told(exact, exact->rank);
-    uint8_t *pieces[TREE_NODES_MAX] = {exact->received}; /* of each round: the next rank's */
-    for (uint32_t round = 1; round < exact->rounds; round++) {
-        pieces[round] = pieces[round - 1];
-        for (uint32_t rank = 0; rank < exact->ranks; rank++) {
-            pieces[round] += piece_bytes(exact, rank, exact->rank, round - 1);
-        }
-    }
-    tree_init(&tree, slice_floats(exact, exact->rank));
+    uint64_t floats = slice_floats(exact, exact->rank), bytes = floats * sizeof(float);
+    uint32_t count = 0;
     for (uint32_t rank = 0; rank < exact->ranks; rank++) {
         struct tree_node nodes[TREE_NODES_MAX];
-        uint32_t count = tree_partials(range_of(exact, rank), nodes);
-        if (hears) {
-            hear(exact, rank, pieces[0] + (count > 0 ? bytes : 0), &heard);
+        uint32_t partials = tree_partials(range_of(exact, rank), nodes);
+        for (uint32_t round = 0; round < partials; round++) {
+            views[count++] = (struct tree_view){.level = nodes[round].level,
+                                                .index = nodes[round].index,
+                                                .values = exact->pieces[round][rank]};
         }
-        for (uint32_t i = 0; i < count; i++) {
-            nodes[i].values = (float *)(void *)pieces[i];
-            tree_push(&tree, nodes[i]);
-        }
-        for (uint32_t round = 0; round < exact->rounds; round++) {
-            pieces[round] += piece_bytes(exact, rank, exact->rank, round);
+        if (is_told(exact, exact->rank)) {
+            const uint8_t *piece = exact->pieces[0][rank];
+            hear(exact, rank, piece + (partials > 0 ? bytes : 0), &heard);
         }
     }
-    MLQ_ASSERT(tree.count == 1 && tree.nodes[0].index == 0);
-    if (hears) {
+    tree_finish(views, count, floats, sum);
+    if (is_told(exact, exact->rank)) {
         heard.loss = tree_sum_doubles(exact->losses, exact->train->config.shards);
-        memcpy(tree.nodes[0].values + tree.width, &heard, sizeof(heard));
+        memcpy(sum + floats, &heard, sizeof(heard));
     }
-    return tree.nodes[0].values;
 }
 
-/* *sum becomes the whole sum, with what was heard behind it. */
-static int exchange(struct exact *exact, float **sum, struct mlq_err *err)
+/* The gradient becomes the whole sum, with what was heard behind it. */
+static int exchange(struct exact *exact, struct mlq_err *err)
 {
     int64_t deadline_ns = mlq_clock_boot_ns() + OP_TRAIN_TIMEOUT_NS;
     uint64_t bytes[COLL_RANKS_MAX];
@@ -260,7 +271,7 @@ static int exchange(struct exact *exact, float **sum, struct mlq_err *err)
     if (rc != 0) {
         return rc;
     }
-    const float *slice = *sum = finish_slice(exact);
+    finish_slice(exact, exact->is_whole ? exact->gradient : exact->slice);
     if (exact->is_whole) {
         return 0;
     }
@@ -268,8 +279,7 @@ static int exchange(struct exact *exact, float **sum, struct mlq_err *err)
         bytes[rank] = slice_floats(exact, rank) * sizeof(float);
     }
     bytes[exact->ranks - 1] += sizeof(struct heard);
-    *sum = exact->gradient;
-    return coll_allgather(exact->train->coll, slice, exact->gradient, bytes,
+    return coll_allgather(exact->train->coll, exact->slice, exact->gradient, bytes,
                           deadline_ns - mlq_clock_boot_ns(), err);
 }
 
@@ -279,16 +289,16 @@ static int exact_run(void *state, struct op_train_piece step, bool stop,
     struct exact *exact = state;
     struct op_train *train = exact->train;
     struct heard heard = {.leaving = stop, .newest = op_train_gang_newest(train->gang)};
-    *total = (struct op_train_total){.gradient = exact->sums};
     op_train_note(train, TASK_FLIGHT_COMPUTE);
     sum_range(exact, step);
+    *total = (struct op_train_total){.gradient = exact->ranks > 1 ? exact->gradient : exact->sums};
     if (exact->ranks > 1) {
         say(exact, stop);
-        int rc = exchange(exact, &total->gradient, err);
+        int rc = exchange(exact, err);
         if (rc != 0) {
             return rc;
         }
-        memcpy(&heard, total->gradient + exact->width, sizeof(heard));
+        memcpy(&heard, exact->gradient + exact->width, sizeof(heard));
     } else {
         heard.loss = tree_sum_doubles(exact->losses, train->config.shards);
     }

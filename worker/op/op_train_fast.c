@@ -19,7 +19,7 @@ struct fast {
     struct op_train *train;
     uint32_t rows; /* at once: `accumulate` times that are a rank's share */
     struct op_train_batch *batch;
-    float *sums;  /* [arena_count + BEHIND_COUNT] */
+    float *sums;  /* [arena_count + BEHIND_COUNT], where ranks of the same machine can read it */
     float *spare; /* a second gradient, before it is added; NULL: there is one alone */
 };
 
@@ -32,7 +32,7 @@ static void *fast_create(struct op_train *train)
     fast->train = train;
     fast->rows = (config->batch + pieces - 1) / pieces;
     fast->batch = op_train_batch_create(train, fast->rows);
-    fast->sums = mlq_alloc_array(arena + BEHIND_COUNT, sizeof(float));
+    fast->sums = coll_memory(train->coll, (arena + BEHIND_COUNT) * sizeof(float));
     fast->spare = config->accumulate > 1 ? mlq_alloc_array(arena, sizeof(float)) : NULL;
     return fast;
 }
@@ -41,7 +41,6 @@ static void fast_destroy(void *state)
 {
     struct fast *fast = state;
     op_train_batch_destroy(&fast->batch);
-    mlq_free(fast->sums);
     mlq_free(fast->spare);
     mlq_free(fast);
 }
