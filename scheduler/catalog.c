@@ -85,6 +85,7 @@ void catalog_job_destroy(struct catalog_job **job)
     if (*job != NULL) {
         specbook_give((*job)->book, (*job)->shared);
         stall_fini(&(*job)->stall);
+        points_fini(&(*job)->points);
         mlq_region_destroy(&(*job)->region);
         mlq_free(*job);
         *job = NULL;
@@ -269,6 +270,7 @@ static void join_attempt(const struct catalog_job *job, const struct core_fact *
 
 static void end_attempt(struct catalog_job *job, struct catalog_stage *stage, const struct core_fact *fact, bool has_failed)
 {
+    points_drop(&job->points, fact->attempt);
     stage->running -= stage->running > 0 ? 1 : 0;
     stage->fraction = -1;
     stage->text = NULL;
@@ -380,8 +382,12 @@ static bool is_same_point(const struct catalog_metric *a, const struct catalog_m
 
 bool catalog_put_metric(struct catalog_job *job, const struct catalog_metric *metric)
 {
-    if (job->spec->stages[metric->stage].array_count > 1 || metric->name.len > METRIC_NAME_BYTES_MAX) {
-        return true; /* expressions name metrics of single tasks; those of arrays are in the record */
+    if (metric->name.len > METRIC_NAME_BYTES_MAX) {
+        return true;
+    }
+    if (job->spec->stages[metric->stage].array_count > 1) { /* expressions name metrics of single tasks */
+        return points_put(&job->points, metric->attempt,
+                          &(struct point){.name = metric->name, .value = metric->value, .step = metric->step, .at_us = metric->at_us});
     }
     for (size_t i = 0; i < job->metric_count; i++) {
         struct catalog_metric *known = &job->metrics[i];

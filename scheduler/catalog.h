@@ -18,6 +18,7 @@
 #include "lib/base/str.h"
 #include "lib/spec/spec.h"
 #include "scheduler/core/core.h"
+#include "scheduler/points.h"
 #include "scheduler/specbook.h"
 #include "scheduler/stall.h"
 #include "scheduler/store/store.h"
@@ -88,6 +89,7 @@ struct catalog_job {
     size_t gang_count;
     size_t gang_room;
     struct stall stall; /* where its ranks are */
+    struct points points; /* said last by the tasks of its arrays that run */
     int64_t since_ns; /* submitted, or retried: its deadline counts from here; on the core's line of time */
     enum core_state state;
     uint64_t version; /* grows with each change that a watcher may want to see, over all jobs and leaderships */
@@ -120,7 +122,8 @@ uint32_t catalog_restarts(const struct catalog_job *job, uint32_t stage, uint32_
 
 void catalog_put_artifact(struct catalog_job *job, const struct catalog_artifact *artifact);
 /* False when this very point, of this very time, is the latest already: a worker repeats the last values of an
- * attempt with its end, in case the report that brought them first was lost. (Not known for tasks of arrays.) */
+ * attempt with its end, in case the report that brought them first was lost. (Not known of a name that is over 256
+ * bytes, nor of more than 10,000 names of a job, or of the tasks of its arrays that run.) */
 bool catalog_put_metric(struct catalog_job *job, const struct catalog_metric *metric);
 void catalog_set_progress(struct catalog *catalog, struct catalog_job *job, uint32_t stage, double fraction,
                           struct mlq_str text);

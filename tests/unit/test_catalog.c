@@ -205,10 +205,13 @@ static void test_metrics(void **state)
     assert_true(catalog_put_metric(rig->job, &metric));
     assert_int_equal(rig->job->metric_count, 1);
     assert_true(isnan(rig->job->metrics[0].value));
-    metric.stage = 2; /* of an array: expressions cannot name one */
+    metric.stage = 2; /* of an array: expressions cannot name one, but its end repeats it, too */
     assert_true(catalog_put_metric(rig->job, &metric));
-    assert_true(catalog_put_metric(rig->job, &metric));
+    assert_false(catalog_put_metric(rig->job, &metric));
     assert_int_equal(rig->job->metric_count, 1);
+    assigned(rig, 2, 0, metric.attempt, 1);
+    ended(rig, 2, 0, metric.attempt, 1, 0, CAUSE_NONE);
+    assert_int_equal(rig->job->points.count, 0);
     /* What a failed attempt said is not what the next one says. */
     assigned(rig, 0, 0, 1, 1);
     ended(rig, 0, 0, 1, 1, 0, CAUSE_EXIT);

@@ -64,6 +64,25 @@ static void test_a_job_runs(void **state)
     rig_close(rig);
 }
 
+/* What a task's end says again, of an array too. */
+static void test_a_point_of_an_array_is_recorded_once(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    struct msg_metric score = {.name = MLQ_STR("score"), .step = INT64_MIN, .value = 0.5, .at_us = 1000000};
+    (void)rig_submit(rig, WIDE, "");
+    RIG_WAIT(rig, rig->w1.assigned_count == 8);
+    for (size_t i = 0; i < 2; i++) {
+        struct msg_member member = {rig->w1.assigned[i].attempt, 0};
+        rig_started(&rig->w1, member.attempt, 0);
+        rig_report(&rig->w1, &(struct msg_report_item){.kind = MSG_REPORT_NOTE, .member = member, .metrics = &score, .metric_count = 1});
+        rig_ended(&rig->w1, member.attempt, 0, CAUSE_NONE, "sha256:aa");
+    }
+    RIG_WAIT(rig, rig->w1.acked_count == 2);
+    assert_int_equal(rig_count(rig, "mlq.metric"), 2);
+    rig_close(rig);
+}
+
 /* Eight ends in one message, and room for eight others: one acknowledgement and one assignment. */
 static void test_a_turn_of_ends_is_two_messages(void **state)
 {
@@ -732,6 +751,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_job_runs),
+        cmocka_unit_test(test_a_point_of_an_array_is_recorded_once),
         cmocka_unit_test(test_a_turn_of_ends_is_two_messages),
         cmocka_unit_test(test_submissions_are_checked),
         cmocka_unit_test(test_what_nobody_has_room_for),
