@@ -37,7 +37,12 @@ TRAININGS = {
     "cnn+bn": {"model": {"cnn": {"image": [7, 1, 1], "channels": [6], "depth": 2, "residual": True, "head": "mean",
                                  "hidden": [8], "dropout": 0.2, "crop": 1}}, "batch": 50, "epochs": 40,
                "early_stop": {"patience": 100000}},
+    "mlp+disk": {"model": {"mlp": {"hidden": [24, 12], "dropout": 0.2}}, "batch": 64, "epochs": 60, "rows": "disk",
+                 "optimizer": {"adamw": {"lr": 0.01}}, "mixup": 0.4, "early_stop": {"patience": 100000}},
 }
+IN_MEMORY = 1  # the member that keeps its rows in memory whatever the training says
+# Of the smoke test with 3 ranks, where a training is not run with all that happens.
+SMOKE = {"mlp+disk": ("nothing", "a rank is killed", "the founders leave", "all leave, and are run again")}
 
 
 class Place:
@@ -80,19 +85,22 @@ class Place:
         return os.path.join(output, "table.safetensors")
 
     def reference(self, training):
-        """Without a gang at all: no MLQ_ELASTIC, one process."""
+        """Without a gang at all: no MLQ_ELASTIC, one process, its rows in memory."""
         if training not in self.references:
             output = os.path.join(self.folder, f"reference-{training}")
             start = time.time()
-            self.run("train.native", self.inputs, {**COMMON, **TRAININGS[training]}, output)
+            self.run("train.native", self.inputs, {**COMMON, **TRAININGS[training], "rows": "memory"}, output)
             self.references[training] = (digest(output), history(output), time.time() - start)
         return self.references[training]
 
-    def gang(self, training, attempt=1, collectives=None, **options):
+    def gang(self, training, attempt=1, collectives=None, other_parameters=None):
         if attempt == 1:
             shutil.rmtree(os.path.join(self.folder, "checkpoints"), ignore_errors=True)
+        others = {number: dict(found) for number, found in (other_parameters or {}).items()}
+        others.setdefault(IN_MEMORY, {})["rows"] = "memory"
         return Gang(self.program, os.path.join(self.folder, f"attempt-{attempt}"), self.inputs,
-                    {**COMMON, **TRAININGS[training], "collectives": collectives or COMMON["collectives"]}, attempt=str(attempt), **options)
+                    {**COMMON, **TRAININGS[training], "collectives": collectives or COMMON["collectives"]},
+                    attempt=str(attempt), other_parameters=others)
 
 
 def digest(output):
@@ -105,6 +113,11 @@ def history(output):
     with open(os.path.join(output, "history.json")) as file:
         found = json.load(file)
     return [{k: v for k, v in row.items() if k != "samples_per_second"} for row in found["epochs"]]
+
+
+def waited_for_rows(output):
+    with open(os.path.join(output, "history.json")) as file:
+        return json.load(file)["phases"]["wait"] > 0
 
 
 # ---- What happens ----
@@ -358,12 +371,15 @@ def check(place, training, name, ranks):
             expected = ends.get(member.number, ENDS_WELL)
             if member.status not in expected:
                 return f"member {member.number} ended with {member.status}, expected {sorted(expected)}"
-        output = gang.result()
+        winner = gang.winner()
+        output = winner.output
         expected, epochs, _ = place.reference(training)
         if digest(output) != expected:
             return "another model"
         if history(output) != epochs:
             return "another history"
+        if waited_for_rows(output) != (gang.parameters_of(winner.number).get("rows") == "disk"):
+            return "its rows were not where they should be"
         place.recoveries += [gang.recovery_s()] if gang.recovery_s() is not None else []
     except Failure as failure:
         return str(failure)
@@ -390,7 +406,7 @@ def plan(options):
                 continue
             ranks = [r for r in (smoke if options.smoke else options.ranks) if r >= least]
             if options.smoke and training != "mlp+adamw":
-                ranks = [3] if name in ("nothing", "the founders leave") else []
+                ranks = [3] if name in SMOKE.get(training, ("nothing", "the founders leave")) else []
             yield training, name, ranks
 
 

@@ -45,6 +45,11 @@ def machine_of_its_own(gang, number):
             "NCCL_MAX_CTAS": "2", "NCCL_SOCKET_IFNAME": "lo"}
 
 
+def memory_of(gang, number):
+    """Where rows are on disk, so little that an epoch is several windows (worker/op/op_train_deal.h)."""
+    return {"MLQ_MEMORY": "20000"} if gang.parameters_of(number).get("rows") == "disk" else {}
+
+
 class Member:
     def __init__(self, gang, number):
         self.gang = gang
@@ -69,6 +74,7 @@ class Member:
         }
         environment.update(gang.inputs)
         environment.update(machine_of_its_own(gang, number))
+        environment.update(memory_of(gang, number))
         environment.update(kept_environment())
         with open(self.log_path, "w") as log:
             self.process = subprocess.Popen([gang.program, "train.native"], env=environment, stdin=subprocess.DEVNULL,
@@ -202,10 +208,13 @@ class Gang:
     def note(self, text):
         self.events.append((time.time(), text))
 
+    def parameters_of(self, number):
+        return {**self.parameters, **self.other_parameters.get(number, {})}
+
     def with_path(self, number):
         path = os.path.join(self.folder, f"with-{number}.json")
         with open(path, "w") as file:
-            json.dump({**self.parameters, **self.other_parameters.get(number, {})}, file)
+            json.dump(self.parameters_of(number), file)
         return path
 
     # ---- What the caller says ----
@@ -358,12 +367,12 @@ class Gang:
             nexts += [time for time in times if time > self.kills[0]][:1]
         return max(nexts) - self.kills[0] if nexts else None
 
-    def result(self):
-        """The output folder of the leader whose success counted."""
+    def winner(self):
+        """The leader whose success counted."""
         winners = [m for m in self.members if m.status == 0 and os.path.exists(os.path.join(m.output, "history.json"))]
         if not winners:
             raise Failure(f"nobody wrote outputs; ends: {[m.status for m in self.members]}")
-        return winners[-1].output
+        return winners[-1]
 
 
 def tcp_sockets(pid):
