@@ -28,36 +28,48 @@ static float number(uint64_t key, uint64_t at)
     return (float)((double)(mlq_hash_keyed(key, at, 0) >> 11) * 0x1.0p-53 - 0.5);
 }
 
-static void products_equal_the_definition(void **state)
+static void expect_product(struct gemm_size size)
 {
-    (void)state;
-    enum { M = 5, N = 7, K = 11 };
-    float a[M * K], at[K * M], b[K * N], bt[N * K], c[M * N];
-    for (int i = 0; i < M; i++) {
-        for (int k = 0; k < K; k++) {
-            a[i * K + k] = at[k * M + i] = number(1, (uint64_t)(i * K + k));
-        }
+    uint64_t m = size.m, n = size.n, k = size.k;
+    float *a = mlq_alloc_array(m * k, sizeof(float)), *at = mlq_alloc_array(k * m, sizeof(float));
+    float *b = mlq_alloc_array(k * n, sizeof(float)), *bt = mlq_alloc_array(n * k, sizeof(float));
+    float *c = mlq_alloc_array(m * n, sizeof(float));
+    for (uint64_t i = 0; i < m * k; i++) {
+        a[i] = at[i % k * m + i / k] = number(1, i);
     }
-    for (int k = 0; k < K; k++) {
-        for (int j = 0; j < N; j++) {
-            b[k * N + j] = bt[j * K + k] = number(2, (uint64_t)(k * N + j));
-        }
+    for (uint64_t i = 0; i < k * n; i++) {
+        b[i] = bt[i % n * k + i / n] = number(2, i);
     }
     for (int kind = 0; kind < 3; kind++) {
-        memset(c, 0x7f, sizeof(c)); /* what was there must not count */
-        struct gemm_size size = {.m = M, .n = N, .k = K};
+        memset(c, 0x7f, m * n * sizeof(float)); /* what was there must not count */
         kind == 0   ? gemm_nn(size, a, b, c)
         : kind == 1 ? gemm_nt(size, a, bt, c)
                     : gemm_tn(size, at, b, c);
-        for (int i = 0; i < M; i++) {
-            for (int j = 0; j < N; j++) {
-                double sum = 0;
-                for (int k = 0; k < K; k++) {
-                    sum += (double)a[i * K + k] * (double)b[k * N + j];
-                }
-                assert_true(fabs(sum - (double)c[i * N + j]) < 1e-6);
+        for (uint64_t i = 0; i < m * n; i++) {
+            double sum = 0;
+            for (uint64_t p = 0; p < k; p++) {
+                sum += (double)a[i / n * k + p] * (double)b[p * n + i % n];
             }
+            assert_true(fabs(sum - (double)c[i]) < 1e-6 + 1e-7 * (double)k);
         }
+    }
+    mlq_free(a);
+    mlq_free(at);
+    mlq_free(b);
+    mlq_free(bt);
+    mlq_free(c);
+}
+
+static void products_equal_the_definition(void **state)
+{
+    (void)state;
+    static const struct gemm_size sizes[] = {
+        {.m = 5, .n = 7, .k = 11},     {.m = 1, .n = 1, .k = 1},     {.m = 3, .n = 64, .k = 128},
+        {.m = 16, .n = 67, .k = 129},  {.m = 32, .n = 90, .k = 31},  {.m = 33, .n = 16, .k = 200},
+        {.m = 64, .n = 128, .k = 300}, {.m = 65, .n = 63, .k = 130}, {.m = 20, .n = 100, .k = 1025},
+    };
+    for (size_t i = 0; i < MLQ_COUNT_OF(sizes); i++) {
+        expect_product(sizes[i]);
     }
 }
 

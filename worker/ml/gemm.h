@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Matrix products: the only file that knows OpenBLAS. Always one BLAS thread, because the number of
- * threads changes the bits of a product (measured with OpenBLAS 0.3.21); several shards may run at
+ * Matrix products: the only file that knows OpenBLAS, and which products are better made by our own
+ * kernels (thin.h): that depends on the shape and on the CPU. Always one BLAS thread, because the
+ * number of threads changes the bits of a product (measured with OpenBLAS 0.3.21); several shards may run at
  * once instead. All matrices are row-major and dense, and results are overwritten (beta = 0),
  * because accumulating inside the library changes the bits too.
  */

@@ -127,7 +127,7 @@ def train(bench, name, table, ranks, parameters):
     if any(member.status for member in gang.members):
         raise Failure(f"{name}: {[member.status for member in gang.members]}\n{gang.log(0)[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with open(os.path.join(gang.result(), "history.json")) as file:
+    with open(os.path.join(gang.winner().output, "history.json")) as file:
         speeds = [epoch["samples_per_second"] for epoch in json.load(file)["epochs"]][1:]
     cpu_s = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     return {"samples_per_s": len(speeds) / sum(1 / speed for speed in speeds), "cpu_us": cpu_s * 1e6 / (rows * epochs)}
