@@ -249,6 +249,47 @@ static void test_silence(void **state)
     (void)only(AGENT_ACT_ROTATE);
 }
 
+/* How long after the agent's hello it turned away; 0: it was welcomed. */
+static int64_t wait_for_a_welcome(int64_t takes_ns)
+{
+    step(did(AGENT_EV_CONNECTED, 0));
+    (void)only(AGENT_ACT_HELLO);
+    int64_t said_ns = now;
+    int64_t patience_ns = agent_next_deadline_ns(&agent) - said_ns;
+    if (takes_ns < patience_ns) {
+        now += takes_ns;
+        step(said(AGENT_EV_WELCOME, 0));
+        assert_int_equal(agent.link, AGENT_LINK_WELCOMED);
+        return 0;
+    }
+    now = agent_next_deadline_ns(&agent);
+    step(did(AGENT_EV_TICK, 0));
+    (void)only(AGENT_ACT_ROTATE);
+    return patience_ns;
+}
+
+/* Each hello throws away what a slow leader assigned after the one before, so some hello must have time enough. */
+static void test_a_leader_that_needs_long_for_a_welcome(void **state)
+{
+    (void)state;
+    now = 5 * SECOND;
+    agent_init(&agent, 1, 0, now);
+    for (int round = 0; round < 2; round++) { /* the next slow one is not waited for longer at once */
+        int64_t seconds = 4;
+        for (int64_t waited = wait_for_a_welcome(20 * SECOND); waited > 0; waited = wait_for_a_welcome(20 * SECOND)) {
+            assert_int_equal(waited, seconds * SECOND);
+            seconds *= 2;
+        }
+        assert_int_equal(seconds, 32);
+        step(did(AGENT_EV_DISCONNECTED, 0));
+    }
+    int64_t longest = 0;
+    for (int i = 0; i < 10; i++) { /* there may be another leader */
+        longest = wait_for_a_welcome(3600 * SECOND);
+    }
+    assert_int_equal(longest, 32 * SECOND);
+}
+
 static void test_first_endpoint_dead(void **state)
 {
     (void)state;
@@ -638,6 +679,7 @@ int main(void)
         cmocka_unit_test(test_lease),
         cmocka_unit_test(test_lapsed_while_preparing),
         cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_a_leader_that_needs_long_for_a_welcome),
         cmocka_unit_test(test_first_endpoint_dead),
         cmocka_unit_test(test_kill),
         cmocka_unit_test(test_checkpoint),

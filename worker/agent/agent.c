@@ -10,8 +10,9 @@
 
 #define NEVER             INT64_MAX
 #define SECOND_NS         INT64_C(1000000000)
-#define HELLO_WAIT_NS     (4 * SECOND_NS) /* for a welcome, before the next endpoint */
-#define CONNECT_WAIT_NS   (3 * SECOND_NS) /* for a connection, before the next endpoint */
+#define HELLO_WAIT_NS     (4 * SECOND_NS)  /* for a welcome, before the next endpoint; */
+#define HELLO_WAIT_MAX_NS (32 * SECOND_NS) /* twice as long after one that did not come, up to this */
+#define CONNECT_WAIT_NS   (3 * SECOND_NS)  /* for a connection, before the next endpoint */
 #define SILENT_HEARTBEATS 3               /* without acknowledgement: the leader may have changed */
 #define LEAVE_MARGIN_NS                                                                            \
     (5 * SECOND_NS) /* beyond the grace, for ends to be collected and recorded */
@@ -154,19 +155,23 @@ int64_t agent_lease_deadline_ns(const struct agent *agent)
 }
 
 /* Not again when a welcome is late: what a slow leader assigned meanwhile would be of another session,
- * and lost. A connection loses no hello. */
+ * and lost. A connection loses no hello. To turn to the next endpoint loses it as well, so a leader that
+ * never answers in time is given more of it each time. */
 static void say_hello(struct agent *agent, int64_t now_ns, struct agent_actions *actions)
 {
     agent->link = AGENT_LINK_HELLO;
     agent->session++;
     agent->hello_sent_ns = now_ns;
-    agent->link_deadline_ns = now_ns + HELLO_WAIT_NS;
+    agent->link_deadline_ns = now_ns + agent->hello_wait_ns;
     agent->heartbeat_deadline_ns = NEVER;
     emit(actions, AGENT_ACT_HELLO)->session = agent->session;
 }
 
 static void rotate(struct agent *agent, int64_t now_ns, struct agent_actions *actions)
 {
+    if (agent->link == AGENT_LINK_HELLO && agent->hello_wait_ns < HELLO_WAIT_MAX_NS) {
+        agent->hello_wait_ns *= 2;
+    }
     agent->link = AGENT_LINK_DOWN;
     agent->link_deadline_ns = now_ns + CONNECT_WAIT_NS;
     agent->heartbeat_deadline_ns = NEVER;
@@ -198,6 +203,7 @@ static void welcomed(struct agent *agent, const struct agent_event *event,
     agent->acked_ns = event->now_ns;
     agent->link_deadline_ns = NEVER;
     agent->heartbeat_deadline_ns = event->now_ns + agent->heartbeat_ns;
+    agent->hello_wait_ns = HELLO_WAIT_NS;
     emit(actions, AGENT_ACT_LEASE)->deadline_ns = agent_lease_deadline_ns(agent);
     for (uint32_t i = 0; i < agent->fresh; i++) {
         struct agent_member *member = &agent->members[i];
@@ -536,6 +542,7 @@ void agent_init(struct agent *agent, uint64_t session, uint32_t epoch, int64_t n
     memset(agent, 0, sizeof *agent);
     agent->session = session;
     agent->epoch = epoch;
+    agent->hello_wait_ns = HELLO_WAIT_NS;
     agent->link_deadline_ns = now_ns + CONNECT_WAIT_NS;
     agent->heartbeat_deadline_ns = NEVER;
     agent->leave_deadline_ns = NEVER;
@@ -580,6 +587,7 @@ void agent_audit(const struct agent *agent)
         MLQ_ASSERT(!(member->must_stop && has_shim(member)));
     }
     MLQ_ASSERT(count == agent->count);
+    MLQ_ASSERT(agent->hello_wait_ns >= HELLO_WAIT_NS && agent->hello_wait_ns <= HELLO_WAIT_MAX_NS);
     MLQ_ASSERT((agent->link == AGENT_LINK_WELCOMED) == (agent->heartbeat_deadline_ns != NEVER));
     MLQ_ASSERT(agent->link != AGENT_LINK_WELCOMED || agent->epoch == agent->epoch_welcomed);
     MLQ_ASSERT(agent->link == AGENT_LINK_WELCOMED || agent->link != AGENT_LINK_HELLO ||

@@ -185,6 +185,7 @@ struct agent {
     uint32_t epoch_welcomed;
     uint64_t session;
     int64_t hello_sent_ns;
+    int64_t hello_wait_ns; /* for the welcome of the next hello */
     int64_t acked_sent_ns; /* when what was last acknowledged was sent */
     int64_t acked_ns;      /* when that acknowledgement came */
     int64_t lease_ns;
