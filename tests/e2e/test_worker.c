@@ -38,19 +38,12 @@ static struct msg_assignment assignment(uint64_t attempt)
     };
 }
 
-static void send_assignment(const struct msg_assignment *items, size_t count)
-{
-    struct msg msg = {.kind = MSG_ASSIGN,
-                      .assign = {.session = fake.session, .items = items, .count = count}};
-    fake_send(&fake, &msg);
-}
-
 static void assign_shell_as(struct msg_assignment item, const char *script)
 {
     const struct mlq_str argv[] = {MLQ_STR("sh"), MLQ_STR("-c"), mlq_str_from(script)};
     item.argv = argv;
     item.argc = 3;
-    send_assignment(&item, 1);
+    fake_assign(&fake, &item, 1);
 }
 
 static void assign_shell(uint64_t attempt, const char *script)
@@ -189,7 +182,7 @@ static void test_noop(void **state)
         items[i] = assignment(100 + i);
         items[i].uses = MLQ_STR("noop");
     }
-    send_assignment(items, NOOPS);
+    fake_assign(&fake, items, NOOPS);
     const struct heard_end *end = wait_end(100 + NOOPS - 1);
     assert_int_equal(end->cause, WORKER_CAUSE_NONE);
     assert_int_equal(end->exit_code, 0);
@@ -213,7 +206,7 @@ static void test_failures(void **state)
     struct msg_assignment item = assignment(102);
     item.argv = argv;
     item.argc = 1;
-    send_assignment(&item, 1);
+    fake_assign(&fake, &item, 1);
     assert_int_equal(wait_end(102)->cause, WORKER_CAUSE_SPAWN);
     assert_non_null(strstr(fake_end(&fake, 102, 0)->detail, "no-such-program"));
     item = assignment(103);
@@ -394,7 +387,7 @@ static void test_gang(void **state)
         ranks[i].argc = 2;
         ranks[i].code = mlq_str_from(code);
     }
-    send_assignment(ranks, 2);
+    fake_assign(&fake, ranks, 2);
     FAKE_WAIT(&fake, fake.end_count == 2);
     const struct heard_end *first = fake_end(&fake, 125, 0);
     assert_int_equal(first->exit_code, 0);
