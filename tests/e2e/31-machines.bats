@@ -73,30 +73,25 @@ causes() { # JOB STAGE WANTED
         for id in sorted({a['attempt'] for a in stages['$2']['attempts']}, key=int)]" "$3"
 }
 
-loses_power() { # JOB RANK: of a gang that waits for $gate
-    local lost
-    lost=$(machine_of "$1" main "$2")
+a_gang_loses() { # RANK WANTED: its machine, and what the ranks of both attempts ended by
+    local gate=$MLQ_SCRATCH_DIR/gate-$1 job lost
+    job=$(mlq submit -q --ranks 2 -- sh -c "until [ -e $gate ]; do sleep 0.1; done")
+    await 30 is_there "$job" "[a['started'] is not None for a in stages['main']['attempts']] == [True, True]"
+    lost=$(machine_of "$job" main "$1")
     kill -9 $(processes_of "$lost")
-    await 40 is_there "$1" "any(a['cause'] == 'node' for a in stages['main']['attempts'])"
+    await 40 is_there "$job" "any(a['cause'] == 'node' for a in stages['main']['attempts'])"
     touch "$gate"
-    mlq wait "$1" --timeout 60s
-    expect "$1" "'$lost' in [a['worker'] for a in stages['main']['attempts']][-2:]" False
+    mlq wait "$job" --timeout 60s
+    expect "$job" "'$lost' in [a['worker'] for a in stages['main']['attempts']][-2:]" False
+    causes "$job" main "$2"
 }
 
 @test "the machine of a rank loses power: the gang ends by it, and is run again on others" {
-    gate=$MLQ_SCRATCH_DIR/gate-rank
-    job=$(mlq submit -q --ranks 2 -- sh -c "until [ -e $gate ]; do sleep 0.1; done")
-    await 30 is_there "$job" "[a['started'] is not None for a in stages['main']['attempts']] == [True, True]"
-    loses_power "$job" 1
-    causes "$job" main "[[(0, 'peer'), (1, 'node')], [(0, None), (1, None)]]"
+    a_gang_loses 1 "[[(0, 'peer'), (1, 'node')], [(0, None), (1, None)]]"
 }
 
 @test "the machine of rank 0, where the ranks meet, loses power" {
-    gate=$MLQ_SCRATCH_DIR/gate-leader
-    job=$(mlq submit -q --ranks 2 -- sh -c "until [ -e $gate ]; do sleep 0.1; done")
-    await 30 is_there "$job" "[a['started'] is not None for a in stages['main']['attempts']] == [True, True]"
-    loses_power "$job" 0
-    causes "$job" main "[[(0, 'node'), (1, 'peer')], [(0, None), (1, None)]]"
+    a_gang_loses 0 "[[(0, 'node'), (1, 'peer')], [(0, None), (1, None)]]"
 }
 
 trains_with() { # JOB RANK RANKS: at some time
