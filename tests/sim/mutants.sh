@@ -6,7 +6,6 @@
 # run until one fails. Prints a table, and returns 1 when fewer than 95 % were found, or when a
 # regression that is named after a planted bug does not see it.
 #   mutants.sh [SECONDS for each (300)] [NAME...]
-#   mutants.sh --check        only whether each patch still applies, and is of one file
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -25,23 +24,6 @@ copy_tree() {
     cp -r "$root/scheduler/core" "$work/tree/scheduler/"
     cp -r "$root/worker/agent" "$work/tree/worker/"
 }
-
-if [ "$limit" = --check ]; then
-    copy_tree
-    stale=0
-    for patch in "$here"/mutants/*.patch; do
-        if ! (cd "$work/tree" && patch -s -p1 --dry-run -F0) < "$patch"; then
-            echo "$patch does not apply any more: plant its bug anew" >&2
-            stale=$((stale + 1))
-        fi
-        [ "$(grep -c '^--- a/.*\.c$' "$patch")" -eq 1 ] || {
-            echo "$patch changes more than one source" >&2
-            stale=$((stale + 1))
-        }
-    done
-    [ "$stale" -eq 0 ]
-    exit
-fi
 
 # The whole once; then, for each bug, the file that has it.
 compile() { # SOURCE OBJECT
