@@ -186,6 +186,42 @@ static void test_fields_come_back_across_blocks(void **state)
     mlq_free(wanted);
 }
 
+/* Fields without quotes of any length, byte and place: bytes that are one more, one less or one bit off
+ * a special one must not end them. */
+static void test_unquoted_fields_end_where_they_should(void **state)
+{
+    (void)state;
+    static const char delimiters[] = ",;\t|";
+    struct mlq_prng prng;
+    mlq_prng_seed(&prng, 5);
+    for (int round = 0; round < 400; round++) {
+        char delimiter = delimiters[mlq_prng_below(&prng, sizeof delimiters - 1)];
+        char bytes[2048];
+        char wanted[4096];
+        size_t used = 0;
+        size_t expected = (size_t)snprintf(wanted, sizeof wanted, "1:");
+        for (int field = 0; field < 40; field++) {
+            size_t len = 1 + mlq_prng_below(&prng, 20);
+            wanted[expected++] = '<';
+            for (size_t i = 0; i < len; i++) {
+                char near = mlq_prng_below(&prng, 2) == 0 ? delimiter : '\n';
+                char c = (char)(near ^ (1 << mlq_prng_below(&prng, 7)));
+                c = c == delimiter || c == '\n' || c == '\r' || c == '"' || c == '\0' ? 'x' : c;
+                bytes[used++] = c;
+                wanted[expected++] = c;
+            }
+            wanted[expected++] = '>';
+            bytes[used++] = field == 39 ? '\n' : delimiter;
+        }
+        wanted[expected++] = '\n';
+        wanted[expected] = '\0';
+        write_bytes(bytes, used - mlq_prng_below(&prng, 2)); /* the last newline may be missing */
+        char *got = read_all(delimiter);
+        assert_string_equal(got, wanted);
+        mlq_free(got);
+    }
+}
+
 /* Random bytes of CSV's own alphabet: any result is fine, a step outside the buffer is not. */
 static void test_garbage_does_no_harm(void **state)
 {
@@ -226,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_records_that_cannot_be_used),
         cmocka_unit_test(test_a_line_of_any_length_is_bounded),
         cmocka_unit_test(test_fields_come_back_across_blocks),
+        cmocka_unit_test(test_unquoted_fields_end_where_they_should),
         cmocka_unit_test(test_garbage_does_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

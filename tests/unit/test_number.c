@@ -87,6 +87,40 @@ static void test_random_texts_give_the_bits_of_strtod(void **state)
     }
 }
 
+/* Digits behind the point are read eight at a time: each byte at each place among 1 to 10 of them. */
+static void test_one_byte_that_is_no_digit_is_seen(void **state)
+{
+    (void)state;
+    for (size_t digits = 1; digits <= 10; digits++) {
+        char text[32] = "-4711.9081726354";
+        size_t len = strlen("-4711.") + digits;
+        for (size_t at = len - digits; at < len; at++) {
+            for (int byte = 1; byte < 256; byte++) {
+                char changed[32];
+                memcpy(changed, text, len);
+                changed[len] = '\0';
+                changed[at] = (char)byte;
+                if (strchr("0123456789", byte) != NULL || (byte | 0x20) == 'e') {
+                    continue;
+                }
+                double value;
+                bool is_space = at + 1 == len && (byte == ' ' || byte == '\t');
+                assert_int_equal(number_parse((struct mlq_str){changed, len}, &value),
+                                 is_space ? NUMBER_FINITE : NUMBER_NONE);
+            }
+            char good[32];
+            memcpy(good, text, len);
+            good[len] = '\0';
+            for (char digit = '0'; digit <= '9'; digit++) {
+                good[at] = digit;
+                assert_same_as_strtod(good);
+                assert_same_as_strtod(good + 1);
+                assert_same_as_strtod(good + 4); /* "1.908..." */
+            }
+        }
+    }
+}
+
 static void test_a_text_that_is_too_long_is_no_number(void **state)
 {
     (void)state;
@@ -105,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_texts),
         cmocka_unit_test(test_random_texts_give_the_bits_of_strtod),
+        cmocka_unit_test(test_one_byte_that_is_no_digit_is_seen),
         cmocka_unit_test(test_a_text_that_is_too_long_is_no_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
