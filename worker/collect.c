@@ -92,8 +92,8 @@ static int store_entry(struct collect_job *job, struct cas **cas, const char *ou
         return mlq_fail(err, MLQ_EINVAL, "output %s is neither a file nor a folder", name);
     }
     bool is_tree = S_ISDIR(status.st_mode);
-    rc = is_tree ? cas_take_tree(*cas, real, &digest, &bytes, err)
-                 : cas_take_file(*cas, real, &digest, &bytes, err);
+    rc = is_tree ? cas_put_own_tree(*cas, real, &digest, &bytes, err)
+                 : cas_put_own_file(*cas, real, &digest, &bytes, err);
     if (rc != MLQ_OK) {
         return mlq_wrap(err, rc, "output %s", name);
     }
@@ -179,7 +179,7 @@ static int put_log(struct collect_job *job, struct cas **cas, uint64_t *bytes, s
     }
     const char *flat = mlq_region_format(job->region, "%s/log.flat", job->dir);
     rc = joblog_flatten(job->dir, flat, err);
-    return rc == MLQ_OK ? cas_take_file(*cas, flat, &job->log, bytes, err) : rc;
+    return rc == MLQ_OK ? cas_put_own_file(*cas, flat, &job->log, bytes, err) : rc;
 }
 
 static void store_log(struct collect_job *job, struct cas **cas)

@@ -4,7 +4,7 @@
  * Takes what an ended task left behind: each entry of its output folder becomes an artifact, the
  * numbers of metrics.json become metrics, the log becomes the artifact ".log". Also after a failure,
  * since a report of why it failed is an output. A file moves into the store where it can and is copied
- * where it cannot (cas_take_file); its name stays until the folder is removed. Blocks on disks; runs on
+ * where it cannot (cas_put_own_file); its name stays until the folder is removed. Blocks on disks; runs on
  * libuv's pool and touches nothing but its job. Doing it again gives the same.
  */
 #ifndef MLQ_WORKER_COLLECT_H

@@ -54,7 +54,7 @@ static int fetch_input(struct prepare_job *job, struct cas *cas, const struct ms
     if (input->is_tree) {
         return cas_fetch_tree(cas, &digest, path, false, &job->err);
     }
-    return job->assignment->uses.len > 0 ? cas_lend_file(cas, &digest, path, &job->err)
+    return job->assignment->uses.len > 0 ? cas_fetch_link(cas, &digest, path, &job->err)
                                          : cas_fetch(cas, &digest, path, &job->err);
 }
 

@@ -8,8 +8,8 @@
  *     <root>/tmp/                 what is being written; a crash leaves only these
  *
  * An object appears by rename after fsync: it is whole or absent. Many processes on many machines
- * may put and get at the same time. Objects are verified when they are read through cas_fetch, cas_lend_file
- * and cas_read; a damaged one is refused with MLQ_ECORRUPT, never served, and putting the same bytes
+ * may put and get at the same time. Objects are verified when they are read through cas_fetch,
+ * cas_fetch_link and cas_read; a damaged one is refused with MLQ_ECORRUPT, never served, and putting the same bytes
  * again replaces it.
  *
  * What is fetched never shares its inode with the store: a task may run as root, to whom a read-only
@@ -63,11 +63,11 @@ int cas_put_file(struct cas *cas,
  * file itself becomes the object, read-only and under a second name, and no byte is copied. Possible it
  * is on the store's own file system, for a file of our user that has one name, that nobody has open to
  * write (lease.h), and that is not executable. What is not possible is copied. Doing it again gives the same. */
-int cas_take_file(struct cas *cas,
-                  const char *path,
-                  struct cas_digest *digest,
-                  uint64_t *bytes,
-                  struct mlq_err *err);
+int cas_put_own_file(struct cas *cas,
+                     const char *path,
+                     struct cas_digest *digest,
+                     uint64_t *bytes,
+                     struct mlq_err *err);
 
 int cas_put_bytes(struct cas *cas,
                   struct mlq_str bytes,
@@ -84,10 +84,10 @@ int cas_fetch(struct cas *cas,
 /* The same for a reader that is known to only read, and so gets the object itself: `path` becomes a
  * symbolic link to it, once it is verified, and no byte is copied. On another file system than the
  * store's it is copied nonetheless: that may be far away, and who reads does so more than once. */
-int cas_lend_file(struct cas *cas,
-                  const struct cas_digest *digest,
-                  const char *path,
-                  struct mlq_err *err);
+int cas_fetch_link(struct cas *cas,
+                   const struct cas_digest *digest,
+                   const char *path,
+                   struct mlq_err *err);
 
 /* The whole object, verified; over bytes_max is MLQ_EFULL. */
 int cas_read(struct cas *cas,
@@ -130,12 +130,12 @@ int cas_put_tree(struct cas *cas,
                  uint64_t *bytes,
                  struct mlq_err *err);
 
-/* The same of a folder that the caller owns, as cas_take_file has its files. */
-int cas_take_tree(struct cas *cas,
-                  const char *dir,
-                  struct cas_digest *digest,
-                  uint64_t *bytes,
-                  struct mlq_err *err);
+/* The same of a folder that the caller owns, as cas_put_own_file has its files. */
+int cas_put_own_tree(struct cas *cas,
+                     const char *dir,
+                     struct cas_digest *digest,
+                     uint64_t *bytes,
+                     struct mlq_err *err);
 
 /* Materialise a tree below `dir` (made when missing). Every path is checked to stay inside, no symlink is
  * walked through, nothing that exists is replaced. Files are 0444 or 0555, with `writable` 0644 or

@@ -2,7 +2,7 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * Folders of the store (cas.h): walking one into a manifest, and building one from a manifest. For
- * cas.c only.
+ * cas_put.c and cas_fetch.c.
  */
 #ifndef MLQ_ARTIFACT_CAS_TREE_H
 #define MLQ_ARTIFACT_CAS_TREE_H
@@ -11,7 +11,7 @@
 
 #include "lib/artifact/cas.h"
 
-/* How the walk reaches the store; both are cas.c's. `path` names the file in errors. */
+/* How the walk reaches the store. `path` names the file in errors. */
 struct cas_tree_store {
     struct cas *cas;
     int (*put)(struct cas *cas,

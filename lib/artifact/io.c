@@ -11,6 +11,7 @@
 
 #include <openssl/evp.h>
 
+#include "lib/artifact/lease.h"
 #include "lib/base/panic.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
@@ -88,6 +89,20 @@ void io_hash(struct mlq_str bytes, struct cas_digest *digest)
     hash_end(md, digest);
 }
 
+/* What io_copy_hashed does beside copying, after each buffer. */
+static void look_up(const struct io_copy *copy, uint64_t before, uint64_t done)
+{
+    if (copy->is_leased) {
+        lease_yield(copy->from);
+    }
+    if (copy->to >= 0 && copy->is_durable) {
+        mlq_fs_write_back(copy->to, before, done - before);
+    }
+    if (copy->progress != NULL) {
+        copy->progress(copy->context, done, copy->total_bytes);
+    }
+}
+
 int io_copy_hashed(const struct io_copy *copy, struct cas_digest *digest, uint64_t *bytes,
                    struct mlq_err *err)
 {
@@ -115,10 +130,8 @@ int io_copy_hashed(const struct io_copy *copy, struct cas_digest *digest, uint64
                 break;
             }
         }
+        look_up(copy, done, done + (uint64_t)got);
         done += (uint64_t)got;
-        if (copy->progress != NULL) {
-            copy->progress(copy->context, done, copy->total_bytes);
-        }
     }
     hash_end(md, digest);
     mlq_free(buffer);

@@ -6,6 +6,7 @@
 #ifndef MLQ_ARTIFACT_IO_H
 #define MLQ_ARTIFACT_IO_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -34,6 +35,8 @@ int io_open_regular(int dir_fd,
 struct io_copy {
     int from;
     int to;
+    bool is_leased;  /* `from` may be (lease.h) */
+    bool is_durable; /* `to` will be synced: the disk may begin */
     const char *path;
     const char *to_path;
     uint64_t total_bytes; /* expected, for progress */

@@ -8,12 +8,19 @@
 
 bool lease_take(int fd)
 {
-    /* Who breaks a lease waits until its holder, who is sent a signal, gives it up or closes the file.
-     * We do that soon anyway, and SIGIO would end the process: SIGURG is ignored unless asked for. */
+    /* The holder of a lease that is broken gets a signal. SIGIO would end the process; SIGURG is ignored
+     * unless asked for. */
     return fcntl(fd, F_SETSIG, SIGURG) == 0 && fcntl(fd, F_SETLEASE, F_RDLCK) == 0;
 }
 
 bool lease_holds(int fd)
 {
     return fcntl(fd, F_GETLEASE) == F_RDLCK;
+}
+
+void lease_yield(int fd)
+{
+    if (!lease_holds(fd)) {
+        (void)fcntl(fd, F_SETLEASE, F_UNLCK); /* fails where there was none, which is fine */
+    }
 }

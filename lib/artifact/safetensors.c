@@ -31,6 +31,7 @@
 #define HEADER_ALIGN    8u /* the data then begin aligned for every dtype */
 #define JSON_DEPTH_MAX  8u /* the format needs 3 */
 #define JSON_VALUES_MAX (SAFETENSORS_COUNT_MAX * 16u)
+#define BEHIND_BYTES    (64u << 20) /* that are written while the disk waits */
 
 /* Data are little-endian and handed out as they lie. */
 _Static_assert(__BYTE_ORDER == __LITTLE_ENDIAN, "a big-endian machine needs swapping");
@@ -62,6 +63,7 @@ struct safetensors_writer {
     size_t current;    /* of safetensors_write */
     uint64_t *offsets; /* count + 1, in the file */
     uint64_t *written; /* count */
+    uint64_t waiting;  /* bytes that the disk may not have begun with */
 };
 
 size_t safetensors_dtype_bytes(enum safetensors_dtype dtype)
@@ -559,8 +561,13 @@ int safetensors_append(struct safetensors_writer *writer, size_t i, const void *
             return io_fail(err, "write", writer->path);
         }
         writer->written[i] += (uint64_t)put;
+        writer->waiting += (uint64_t)put;
         from += put;
         bytes -= (size_t)put;
+    }
+    if (writer->waiting >= BEHIND_BYTES) {
+        writer->waiting = 0;
+        mlq_fs_write_back(writer->fd, 0, 0);
     }
     return MLQ_OK;
 }

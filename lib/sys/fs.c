@@ -96,6 +96,11 @@ int mlq_fs_write_all(int fd, struct mlq_str data, struct mlq_err *err)
     return MLQ_OK;
 }
 
+void mlq_fs_write_back(int fd, uint64_t from, uint64_t bytes)
+{
+    (void)sync_file_range(fd, (off_t)from, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
+}
+
 int mlq_fs_sync_dir(const char *path, struct mlq_err *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -32,6 +32,10 @@ int mlq_fs_write_whole(const char *path, struct mlq_str data, mode_t mode, struc
 /* All of `data` to `fd`, through short writes and EINTR. The error has no name of it: wrap it. */
 int mlq_fs_write_all(int fd, struct mlq_str data, struct mlq_err *err);
 
+/* The disk may begin with these bytes of a file (0, 0: with all that wait), so that the fsync that is to
+ * come has little left to do. Waits for nothing but a place in the disk's queue; promises nothing. */
+void mlq_fs_write_back(int fd, uint64_t from, uint64_t bytes);
+
 /* `path` and its missing parents. An existing folder is fine. */
 int mlq_fs_make_dirs(const char *path, mode_t mode, struct mlq_err *err);
 

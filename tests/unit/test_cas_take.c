@@ -88,7 +88,7 @@ static struct cas_digest take(const char *path)
     struct cas_digest digest;
     uint64_t bytes = 0;
     struct mlq_err err = MLQ_ERR_INIT;
-    int rc = cas_take_file(cas, path, &digest, &bytes, &err);
+    int rc = cas_put_own_file(cas, path, &digest, &bytes, &err);
     if (rc != MLQ_OK) {
         fail_msg("%s", err.text);
     }
@@ -195,9 +195,9 @@ static void links_and_devices_are_refused(void **state)
     write_file("work/a", "abc");
     assert_int_equal(symlink("a", "work/link"), 0);
     assert_int_equal(mkfifo("work/pipe", 0644), 0);
-    assert_int_equal(cas_take_file(cas, "work/link", &digest, NULL, NULL), MLQ_EINVAL);
-    assert_int_equal(cas_take_file(cas, "work/pipe", &digest, NULL, NULL), MLQ_EINVAL);
-    assert_int_equal(cas_take_file(cas, "work/absent", &digest, NULL, NULL), MLQ_ENOENT);
+    assert_int_equal(cas_put_own_file(cas, "work/link", &digest, NULL, NULL), MLQ_EINVAL);
+    assert_int_equal(cas_put_own_file(cas, "work/pipe", &digest, NULL, NULL), MLQ_EINVAL);
+    assert_int_equal(cas_put_own_file(cas, "work/absent", &digest, NULL, NULL), MLQ_ENOENT);
     assert_int_equal(look("work/a").st_mode & 07777, 0644);
 }
 
@@ -230,7 +230,7 @@ static void another_file_system_means_a_copy(void **state)
     struct cas_digest digest = take(file);
     assert_int_equal(look(file).st_nlink, 1);
     assert_file(ABC_OBJECT, "abc");
-    assert_int_equal(cas_lend_file(cas, &digest, lent, NULL), MLQ_OK);
+    assert_int_equal(cas_fetch_link(cas, &digest, lent, NULL), MLQ_OK);
     assert_true(S_ISREG(look(lent).st_mode));
     assert_file(lent, "abc");
     assert_int_equal(mlq_fs_remove_tree(folder, NULL), MLQ_OK);
@@ -279,20 +279,63 @@ static void write_once_leased(const char *path)
     _exit(fd >= 0 && pwrite(fd, "xyz", 3, 0) == 3 ? 0 : 2);
 }
 
-static void who_writes_while_it_is_taken_changes_no_object(void **state)
+static void write_while(int (*enter)(struct cas_digest *digest))
 {
-    (void)state;
     write_big("work/big");
     pid_t writer = fork();
     assert_true(writer >= 0);
     if (writer == 0) {
         write_once_leased("work/big");
     }
-    struct cas_digest digest = take("work/big");
+    struct cas_digest digest;
+    assert_int_equal(enter(&digest), MLQ_OK);
     int ended = -1;
     assert_int_equal(waitpid(writer, &ended, 0), writer);
     assert_int_equal(ended, geteuid() == 0 ? 0 : ended); /* others may find it read-only by then */
     assert_int_equal(cas_fetch(cas, &digest, "work/copy", NULL), MLQ_OK);
+    assert_int_equal(count_temps(), 0);
+}
+
+static int take_big(struct cas_digest *digest)
+{
+    return cas_put_own_file(cas, "work/big", digest, NULL, NULL);
+}
+
+static int put_big(struct cas_digest *digest)
+{
+    return cas_put_file(cas, "work/big", digest, NULL, NULL, NULL, NULL);
+}
+
+static void who_writes_while_it_is_taken_changes_no_object(void **state)
+{
+    (void)state;
+    write_while(take_big);
+}
+
+static void who_writes_while_it_is_put_changes_no_object(void **state)
+{
+    (void)state;
+    write_while(put_big);
+}
+
+static void a_large_file_that_is_put_is_copied_whole(void **state)
+{
+    (void)state;
+    struct cas_digest digest;
+    struct cas_digest direct;
+    uint64_t bytes = 0;
+    write_big("work/big");
+    assert_int_equal(truncate("work/big", BIG_BYTES - 4097), 0);
+    assert_int_equal(put_big(&digest), MLQ_OK);
+    assert_int_equal(cas_digest_file("work/big", &direct, &bytes, NULL), MLQ_OK);
+    assert_true(cas_digest_eq(&digest, &direct));
+    assert_int_equal(cas_fetch(cas, &digest, "work/copy", NULL), MLQ_OK);
+    assert_int_equal(look("work/big").st_nlink, 1);
+    assert_int_equal(look("work/big").st_mode & 07777, 0644);
+    /* Its owner may go on writing. */
+    int fd = open("work/big", O_WRONLY | O_NONBLOCK);
+    assert_true(fd >= 0);
+    close(fd);
 }
 
 /* ---- Who dies meanwhile ---- */
@@ -305,7 +348,7 @@ static void what_a_crash_leaves_is_taken_again(void **state)
     assert_int_equal(link("work/a", "store/tmp/put-1-0123456789abcdef"), 0);
     assert_int_equal(chmod("work/a", 0444), 0);
     struct cas_digest digest;
-    assert_int_equal(cas_take_file(cas, "work/a", &digest, NULL, NULL), MLQ_OK);
+    assert_int_equal(cas_put_own_file(cas, "work/a", &digest, NULL, NULL), MLQ_OK);
     assert_file(ABC_OBJECT, "abc");
     assert_int_equal(count_temps(), 1); /* it is removed in a day */
     /* ... and behind it. */
@@ -330,7 +373,7 @@ static void a_kill_at_any_moment_leaves_all_or_nothing(void **state)
         assert_true(taker >= 0);
         if (taker == 0) {
             struct cas_digest ignored;
-            _exit(cas_take_file(cas, "work/a", &ignored, NULL, NULL) == MLQ_OK ? 0 : 1);
+            _exit(cas_put_own_file(cas, "work/a", &ignored, NULL, NULL) == MLQ_OK ? 0 : 1);
         }
         int64_t spin = (int64_t)mlq_prng_below(&prng, 2000);
         for (volatile int64_t at = 0; at < spin * 1000; at++) {
@@ -339,7 +382,7 @@ static void a_kill_at_any_moment_leaves_all_or_nothing(void **state)
         assert_int_equal(waitpid(taker, NULL, 0), taker);
         struct cas_digest digest;
         uint64_t bytes = 0;
-        assert_int_equal(cas_take_file(cas, "work/a", &digest, &bytes, NULL), MLQ_OK);
+        assert_int_equal(cas_put_own_file(cas, "work/a", &digest, &bytes, NULL), MLQ_OK);
         assert_int_equal(bytes, strlen(text));
         assert_int_equal(cas_fetch(cas, &digest, "work/copy", NULL), MLQ_OK);
         assert_file("work/copy", text);
@@ -360,14 +403,14 @@ static void the_files_of_a_folder_are_taken(void **state)
     struct cas_digest digest;
     struct cas_digest again;
     uint64_t bytes = 0;
-    assert_int_equal(cas_take_tree(cas, "work/out", &digest, &bytes, NULL), MLQ_OK);
+    assert_int_equal(cas_put_own_tree(cas, "work/out", &digest, &bytes, NULL), MLQ_OK);
     assert_int_equal(bytes, 6);
     assert_true(is_same("work/out/in/a", ABC_OBJECT));
     assert_int_equal(look("work/out/run").st_nlink, 1); /* its mode would be lost */
     assert_int_equal(cas_fetch_tree(cas, &digest, "work/back", false, NULL), MLQ_OK);
     assert_int_equal(look("work/back/run").st_mode & 07777, 0555);
     assert_int_equal(look("work/back/in/a").st_mode & 07777, 0444);
-    assert_int_equal(cas_take_tree(cas, "work/out", &again, &bytes, NULL), MLQ_OK);
+    assert_int_equal(cas_put_own_tree(cas, "work/out", &again, &bytes, NULL), MLQ_OK);
     assert_true(cas_digest_eq(&digest, &again));
 }
 
@@ -378,14 +421,14 @@ static void what_is_lent_is_the_object(void **state)
     (void)state;
     write_file("work/a", "abc");
     struct cas_digest digest = take("work/a");
-    assert_int_equal(cas_lend_file(cas, &digest, "work/lent", NULL), MLQ_OK);
+    assert_int_equal(cas_fetch_link(cas, &digest, "work/lent", NULL), MLQ_OK);
     assert_true(S_ISLNK(look("work/lent").st_mode));
     char *real = realpath("work/lent", NULL);
     assert_non_null(real);
     assert_true(is_same(real, ABC_OBJECT));
     free(real);
     assert_file("work/lent", "abc");
-    assert_int_equal(cas_lend_file(cas, &digest, "work/lent", NULL), MLQ_EEXIST);
+    assert_int_equal(cas_fetch_link(cas, &digest, "work/lent", NULL), MLQ_EEXIST);
     /* Who clears the folder away does not reach the object. */
     assert_int_equal(mlq_fs_remove_tree("work", NULL), MLQ_OK);
     assert_file(ABC_OBJECT, "abc");
@@ -399,10 +442,10 @@ static void a_damaged_object_is_not_lent(void **state)
     assert_int_equal(chmod(ABC_OBJECT, 0644), 0);
     write_file(ABC_OBJECT, "abd");
     struct mlq_err err = MLQ_ERR_INIT;
-    assert_int_equal(cas_lend_file(cas, &digest, "work/lent", &err), MLQ_ECORRUPT);
+    assert_int_equal(cas_fetch_link(cas, &digest, "work/lent", &err), MLQ_ECORRUPT);
     assert_non_null(strstr(err.text, "damaged"));
     assert_int_equal(unlink(ABC_OBJECT), 0);
-    assert_int_equal(cas_lend_file(cas, &digest, "work/lent", NULL), MLQ_ENOENT);
+    assert_int_equal(cas_fetch_link(cas, &digest, "work/lent", NULL), MLQ_ENOENT);
     assert_false(mlq_fs_exists("work/lent"));
 }
 
@@ -420,6 +463,8 @@ int main(void)
         TEST(links_and_devices_are_refused),
         TEST(another_file_system_means_a_copy),
         TEST(who_writes_while_it_is_taken_changes_no_object),
+        TEST(who_writes_while_it_is_put_changes_no_object),
+        TEST(a_large_file_that_is_put_is_copied_whole),
         TEST(what_a_crash_leaves_is_taken_again),
         TEST(a_kill_at_any_moment_leaves_all_or_nothing),
         TEST(the_files_of_a_folder_are_taken),
