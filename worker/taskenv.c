@@ -65,6 +65,7 @@ static void set_inputs(struct builder *env, const struct msg_assignment *a, cons
             set(env, "MLQ_INPUT_%s=%s/%.*s", name, in, MLQ_STR_ARG(input->name));
         } else {
             set(env, "MLQ_INPUT_%s=%s", name, taskenv_input_path(in, input, env->region));
+            set(env, "MLQ_DIGEST_%s=%.*s", name, MLQ_STR_ARG(input->digest));
         }
         mlq_free(name);
     }
@@ -197,7 +198,7 @@ const char **taskenv_build(const struct msg_assignment *assignment,
                            int64_t now_wall_us, struct mlq_region *region)
 {
     struct builder env = {.region = region};
-    env.room = OWN_MAX + assignment->input_count + assignment->env_count;
+    env.room = OWN_MAX + 2 * assignment->input_count + assignment->env_count;
     env.items = mlq_region_array(region, env.room + 1, sizeof *env.items);
     set_basics(&env, assignment, paths);
     set_inputs(&env, assignment, paths->in);

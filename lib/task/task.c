@@ -456,10 +456,10 @@ const char *task_env(const char *name)
     return used > 0 && (size_t)used < sizeof full ? getenv(full) : NULL;
 }
 
-const char *task_input(const char *name)
+static const char *env_of_input(const char *prefix, const char *name)
 {
     char full[ENV_NAME_BYTES_MAX];
-    int used = snprintf(full, sizeof full, "INPUT_%s", name);
+    int used = snprintf(full, sizeof full, "%s_%s", prefix, name);
     if (used < 0 || (size_t)used >= sizeof full) {
         return NULL;
     }
@@ -467,4 +467,14 @@ const char *task_input(const char *name)
         *at = (char)(*at == '-' || *at == '.' ? '_' : toupper((unsigned char)*at));
     }
     return task_env(full);
+}
+
+const char *task_input(const char *name)
+{
+    return env_of_input("INPUT", name);
+}
+
+const char *task_digest(const char *name)
+{
+    return env_of_input("DIGEST", name);
 }

@@ -93,5 +93,7 @@ int task_members(struct task *task, uint64_t after, int cancel_fd, struct task_m
 const char *task_env(const char *name);
 /* MLQ_INPUT_<NAME>, name in any case, '-' and '.' become '_'; NULL when the input is absent. */
 const char *task_input(const char *name);
+/* MLQ_DIGEST_<NAME>, of an input that is one file; NULL when it is not, and by hand. */
+const char *task_digest(const char *name);
 
 #endif

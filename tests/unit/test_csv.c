@@ -12,6 +12,7 @@
 
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
+#include "worker/op/csv_ahead.h"
 
 #define FILE_NAME "t.csv"
 
@@ -255,6 +256,100 @@ static void test_garbage_does_no_harm(void **state)
     assert_true(problems > 500);
 }
 
+static void assert_same_text(struct mlq_str a, struct mlq_str b)
+{
+    assert_int_equal(a.len, b.len);
+    assert_memory_equal(a.ptr, b.ptr, a.len);
+}
+
+/* The file, read by a thread ahead of us or not, gives the records that csv.h gives. */
+static uint64_t assert_ahead_gives_the_same(unsigned cpus)
+{
+    struct csv *csv = NULL;
+    struct csv_ahead *ahead = NULL;
+    assert_int_equal(csv_open(FILE_NAME, ',', &csv, NULL), MLQ_OK);
+    assert_int_equal(csv_ahead_open(FILE_NAME, ',', cpus, &ahead, NULL), MLQ_OK);
+    assert_int_equal(csv_ahead_bytes(ahead), csv_bytes(csv));
+    struct csv_record wanted;
+    struct csv_record got;
+    uint64_t records = 0;
+    while (csv_next(csv, &wanted, NULL) == 1) {
+        assert_int_equal(csv_ahead_next(ahead, &got, NULL), 1);
+        assert_int_equal(got.count, wanted.count);
+        assert_int_equal(got.line, wanted.line);
+        assert_int_equal(got.index, wanted.index);
+        assert_int_equal(got.problem, wanted.problem);
+        assert_int_equal(got.problem_field, wanted.problem_field);
+        assert_same_text(got.raw, wanted.raw);
+        for (size_t i = 0; i < wanted.count; i++) {
+            assert_same_text(got.fields[i], wanted.fields[i]);
+        }
+        records++;
+    }
+    assert_int_equal(csv_ahead_next(ahead, &got, NULL), 0);
+    assert_int_equal(csv_ahead_next(ahead, &got, NULL), 0);
+    assert_int_equal(csv_ahead_bytes_done(ahead), csv_ahead_bytes(ahead));
+    csv_close(&csv);
+    csv_ahead_close(&ahead);
+    return records;
+}
+
+static void test_reading_ahead_changes_nothing(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"1", "-0.25", "a b", "\"q\"", "\"a\"\"b\"", "\"a,\nb\"",
+                                         "",  "\"x\"y", "\xff",  "\xc3\xa9"};
+    struct mlq_prng prng;
+    mlq_prng_seed(&prng, 21);
+    FILE *file = fopen(FILE_NAME, "wb");
+    assert_non_null(file);
+    for (int row = 0; row < 30000; row++) {
+        for (uint64_t i = mlq_prng_below(&prng, 20); i > 0; i--) {
+            (void)fprintf(file, "%s,", pieces[mlq_prng_below(&prng, 10)]);
+        }
+        for (int i = 0; row % 9973 == 5 && i < 100000; i++) {
+            (void)fprintf(file, "more than a batch,"); /* and more fields than one may have */
+        }
+        for (int i = 0; row % 9973 == 7 && i < 60000; i++) {
+            (void)fprintf(file, "more than a batch,");
+        }
+        (void)fprintf(file, "%s\n", pieces[mlq_prng_below(&prng, 10)]);
+    }
+    (void)fprintf(file, "\"it never ends\n1,2\n");
+    assert_int_equal(fclose(file), 0);
+    uint64_t records = assert_ahead_gives_the_same(2);
+    assert_true(records > 25000);
+    assert_int_equal(assert_ahead_gives_the_same(1), records);
+    write_bytes("", 0);
+    assert_int_equal(assert_ahead_gives_the_same(2), 0);
+    write_bytes("a,b", 3);
+    assert_int_equal(assert_ahead_gives_the_same(2), 1);
+}
+
+static void test_reading_ahead_can_end_early(void **state)
+{
+    (void)state;
+    FILE *file = fopen(FILE_NAME, "wb");
+    assert_non_null(file);
+    for (int row = 0; row < 200000; row++) {
+        (void)fprintf(file, "%d,%d\n", row, -row);
+    }
+    assert_int_equal(fclose(file), 0);
+    for (int rows = 0; rows < 3000; rows += 750) {
+        struct csv_ahead *ahead = NULL;
+        struct csv_record record;
+        assert_int_equal(csv_ahead_open(FILE_NAME, ',', 2, &ahead, NULL), MLQ_OK);
+        for (int row = 0; row < rows; row++) {
+            assert_int_equal(csv_ahead_next(ahead, &record, NULL), 1);
+            assert_int_equal(record.index, row);
+        }
+        csv_ahead_close(&ahead);
+    }
+    struct csv_ahead *ahead = NULL;
+    assert_int_equal(csv_ahead_open("absent.csv", ',', 2, &ahead, NULL), MLQ_ENOENT);
+    assert_null(ahead);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +359,8 @@ int main(void)
         cmocka_unit_test(test_fields_come_back_across_blocks),
         cmocka_unit_test(test_unquoted_fields_end_where_they_should),
         cmocka_unit_test(test_garbage_does_no_harm),
+        cmocka_unit_test(test_reading_ahead_changes_nothing),
+        cmocka_unit_test(test_reading_ahead_can_end_early),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/artifact/cas.h"
 #include "worker/op/op_table.h"
 #include "worker/op/table.h"
 
@@ -346,6 +347,47 @@ static void test_quantiles_of_few_values_are_exact(void **state)
     mlq_free(csv);
 }
 
+/* Two CPUs: a thread reads ahead, and half of the columns are profiled on one. The files are the same. */
+static void test_cpus_change_no_byte(void **state)
+{
+    (void)state;
+    const size_t room = 4u << 20;
+    char *csv = mlq_alloc(room);
+    size_t len = (size_t)snprintf(csv, room, "a,b,c,late,label\n");
+    for (int i = 0; i < 60000; i++) {
+        len += (size_t)snprintf(csv + len, room - len, "%d,%d.%06d,\"t\"\"%d\",%s,%s\n", i, i % 7 - 3,
+                                i, i % 50, i > 59000 ? "x" : "1", i % 3 == 0 ? "yes" : "no");
+    }
+    static const char *const names[] = {"out/table.safetensors", "out/profile.json"};
+    struct cas_digest digests[2][2];
+    for (int cpus = 1; cpus <= 2; cpus++) {
+        struct mlq_err err = MLQ_ERR_INIT;
+        assert_int_equal(setenv("OMP_NUM_THREADS", cpus == 1 ? "1" : "2", 1), 0);
+        assert_int_equal(import_bytes(csv, len, "{\"target\": \"label\"}", &err), MLQ_OK);
+        for (size_t i = 0; i < 2; i++) {
+            uint64_t bytes;
+            assert_int_equal(cas_digest_file(names[i], &digests[cpus - 1][i], &bytes, NULL), 0);
+        }
+    }
+    assert_int_equal(unsetenv("OMP_NUM_THREADS"), 0);
+    assert_memory_equal(digests[0], digests[1], sizeof digests[0]);
+    mlq_free(csv);
+}
+
+/* The worker has verified the file: it need not be hashed again. */
+static void test_a_digest_that_is_known_is_recorded(void **state)
+{
+    (void)state;
+    static const char known[] =
+        "sha256:00000000000000000000000000000000000000000000000000000000000000ff";
+    assert_int_equal(setenv("MLQ_DIGEST_PATH", known, 1), 0);
+    struct table *table = import_table("a,b\n1,2\n", "{}");
+    assert_int_equal(unsetenv("MLQ_DIGEST_PATH"), 0);
+    assert_non_null(strstr(table_source(table), known));
+    assert_non_null(strstr(table_source(table), "\"bytes\":8"));
+    table_close(&table);
+}
+
 static void test_the_digits(void **state)
 {
     (void)state;
@@ -390,6 +432,8 @@ int main(void)
         cmocka_unit_test(test_bytes_that_are_no_text),
         cmocka_unit_test(test_profile),
         cmocka_unit_test(test_quantiles_of_few_values_are_exact),
+        cmocka_unit_test(test_cpus_change_no_byte),
+        cmocka_unit_test(test_a_digest_that_is_known_is_recorded),
         cmocka_unit_test(test_the_digits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

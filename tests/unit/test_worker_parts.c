@@ -277,7 +277,20 @@ static void test_smi(void **state)
     assert_true(probe.gpus[1].mem_bytes == 0);
     assert_true(mlq_str_eq_c(probe.gpus[1].model, "Odd, name"));
     assert_true(mlq_str_eq_c(probe.gpu_uuids[1], "GPU-aaaa"));
-    struct msg_assignment a = {.ranks = 1, .gpu_mask = 2, .member = {.attempt = 9}};
+    struct msg_input inputs[70]; /* more than variables of our own */
+    for (size_t i = 0; i < MLQ_COUNT_OF(inputs); i++) {
+        inputs[i] = (struct msg_input){
+            .name = mlq_str_from(mlq_region_format(region, "in-%zu", i)),
+            .file = MLQ_STR("f"),
+            .digest = MLQ_STR("sha256:d"),
+            .in_folder = i == 1,
+        };
+    }
+    struct msg_assignment a = {.ranks = 1,
+                               .gpu_mask = 2,
+                               .member = {.attempt = 9},
+                               .inputs = inputs,
+                               .input_count = MLQ_COUNT_OF(inputs)};
     const struct taskenv_paths paths = {.dir = "/d",
                                         .work = "/d/work",
                                         .tmp = "/t",
@@ -293,13 +306,18 @@ static void test_smi(void **state)
     bool gpu = false;
     bool deadline = false;
     bool memory = false;
+    bool folder = false;
+    size_t digests = 0;
     for (size_t i = 0; env[i] != NULL; i++) {
         gpu = gpu || strcmp(env[i], "CUDA_VISIBLE_DEVICES=GPU-aaaa") == 0;
         deadline = deadline || strcmp(env[i], "MLQ_DEADLINE=5") == 0; /* the earlier of both */
         memory = memory || strcmp(env[i], "MLQ_MEMORY=4096") == 0;
+        digests += strncmp(env[i], "MLQ_DIGEST_IN_", 14) == 0 ? 1 : 0;
+        folder = folder || strcmp(env[i], "MLQ_INPUT_IN_1=/i/in-1") == 0;
         assert_false(strncmp(env[i], "RANK=", 5) == 0);
     }
-    assert_true(gpu && deadline && memory);
+    assert_true(gpu && deadline && memory && folder);
+    assert_int_equal(digests, MLQ_COUNT_OF(inputs) - 1); /* a folder has none */
     struct probe machine;
     probe_machine(&machine, region);
     assert_true(machine.cpu_milli > 0 && machine.mem_bytes > 0 && machine.host[0] != '\0');

@@ -16,6 +16,7 @@
 #include "lib/base/panic.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
+#include "worker/op/csv_ahead.h"
 #include "worker/op/import_part.h"
 #include "worker/op/number.h"
 
@@ -243,10 +244,10 @@ static int take_record(struct import *import, const struct csv_record *record, s
 }
 
 /* Now and then. True when asked to stop. */
-static bool look_up(struct import *import, const struct csv *csv)
+static bool look_up(struct import *import, const struct csv_ahead *csv)
 {
-    double bytes = (double)csv_bytes(csv);
-    double part = bytes > 0 ? (double)csv_bytes_done(csv) / bytes : 1;
+    double bytes = (double)import->bytes;
+    double part = bytes > 0 ? (double)csv_ahead_bytes_done(csv) / bytes : 1;
     op_progress(import->ctx, import->progress_from + import->progress_share * part,
                 import->phase == PHASE_WRITE ? "writing columns" : "reading");
     return op_should_stop(import->ctx);
@@ -257,28 +258,29 @@ static int pass(struct import *import, enum phase phase, struct mlq_err *err)
 {
     import->phase = phase;
     import->bad_count = 0;
-    struct csv *csv = NULL;
+    struct csv_ahead *csv = NULL;
     struct csv_record record;
-    int rc = csv_open(import->options->path, import->options->delimiter, &csv, err);
+    int rc = csv_ahead_open(import->options->path, import->options->delimiter, op_cpus(), &csv, err);
     if (rc != MLQ_OK) {
         return rc;
     }
-    rc = csv_next(csv, &record, err);
+    import->bytes = csv_ahead_bytes(csv);
+    rc = csv_ahead_next(csv, &record, err);
     for (uint64_t n = 0; rc == 1; n++) {
-        rc = csv_next(csv, &record, err);
+        rc = csv_ahead_next(csv, &record, err);
         if (rc == 1) {
             int taken = take_record(import, &record, err);
             rc = taken == MLQ_OK ? 1 : taken;
         }
         if (rc == 1 && n % ROWS_PER_CHECK == 0 && look_up(import, csv)) {
-            csv_close(&csv);
+            csv_ahead_close(&csv);
             return OP_STOPPED;
         }
-        if (phase == PHASE_SAMPLE && csv_bytes_done(csv) > SAMPLE_BYTES) {
+        if (phase == PHASE_SAMPLE && csv_ahead_bytes_done(csv) > SAMPLE_BYTES) {
             break;
         }
     }
-    csv_close(&csv);
+    csv_ahead_close(&csv);
     return rc < 0 ? rc : MLQ_OK;
 }
 
@@ -539,6 +541,11 @@ size_t import_target_field(const struct import *import)
         }
     }
     return 0;
+}
+
+uint64_t import_bytes(const struct import *import)
+{
+    return import->bytes;
 }
 
 uint64_t import_rows(const struct import *import)

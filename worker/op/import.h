@@ -64,6 +64,7 @@ int import_write(struct import *import, const char *path, const char *source, st
 void import_close(struct import **import); /* takes NULL */
 
 size_t import_target_field(const struct import *import); /* of the file, from 1; 0: no target */
+uint64_t import_bytes(const struct import *import); /* of the file */
 uint64_t import_rows(const struct import *import);
 uint64_t import_bad_rows(const struct import *import);
 /* The first ones; NULL past the last that was kept. */

@@ -44,6 +44,7 @@ struct import {
 
     struct missing missing;
     struct mlq_region *texts; /* of all dictionaries */
+    uint64_t bytes; /* of the file */
     uint64_t rows; /* good ones */
     uint64_t rows_stored;
     uint64_t dictionary_bytes;

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/artifact/io.h"
 #include "lib/base/panic.h"
@@ -23,6 +24,7 @@
 #define WITH_DEPTH_MAX       64u
 #define WITH_VALUES_MAX      (1u << 20)
 #define WORLD_SIZE_MAX       65536u
+#define CPUS_MAX             1024u
 #define VALUE_TEXT_BYTES_MAX 80 /* of a wrong value, quoted in an error */
 
 #define PROGRESS_EVERY_NS (MLQ_NS_PER_S / 10)
@@ -265,6 +267,19 @@ int op_get_number(const struct op_context *ctx, const char *name, struct op_numb
     return wrong(name, found, err, expected);
 }
 
+/* ---- CPUs ---- */
+
+uint32_t op_cpus(void)
+{
+    const char *text = getenv("OMP_NUM_THREADS");
+    uint64_t value = 0;
+    if (text == NULL || !mlq_str_u64(mlq_str_from(text), &value) || value == 0) {
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+        value = online > 0 ? (uint64_t)online : 1;
+    }
+    return value > CPUS_MAX ? CPUS_MAX : (uint32_t)value;
+}
+
 /* ---- Files ---- */
 
 const char *op_input(const struct op_context *ctx, const char *name)
@@ -291,6 +306,12 @@ int op_need_input(const struct op_context *ctx, const char *name, const char **p
                     "the input '%s' is missing: give the stage a `needs:` that makes it, or "
                     "`inputs: {%s: stage.output}`",
                     name, name);
+}
+
+bool op_input_digest(const char *name, struct cas_digest *digest)
+{
+    const char *text = task_digest(name);
+    return text != NULL && cas_digest_parse(mlq_str_from(text), digest);
 }
 
 const char *op_output(struct op_context *ctx, const char *name)

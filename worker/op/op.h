@@ -23,6 +23,7 @@
 
 #include <jansson.h>
 
+#include "lib/artifact/cas.h"
 #include "lib/base/err.h"
 #include "lib/base/ownership.h"
 #include "lib/sys/region.h"
@@ -103,6 +104,11 @@ int op_get_number(const struct op_context *ctx,
                   double *value,
                   struct mlq_err *err);
 
+/* ---- CPUs ---- */
+
+/* Of this task, which OMP_NUM_THREADS tells; by hand all that are there. At least 1. */
+uint32_t op_cpus(void);
+
 /* ---- Files ---- */
 
 /* The last part of a path: what people are shown, and what may be recorded, of a file whose folder is this
@@ -116,6 +122,9 @@ int op_need_input(const struct op_context *ctx,
                   const char *name,
                   const char **path,
                   struct mlq_err *err);
+
+/* Its digest, which the worker has just verified; false when nobody has said it. */
+bool op_input_digest(const char *name, struct cas_digest *digest);
 
 /* Path of an output artifact to be written, in MLQ_OUTPUT (the current folder when run by hand). */
 const char *op_output(struct op_context *ctx, const char *name);

@@ -12,6 +12,7 @@
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
 #include "worker/op/import.h"
+#include "worker/op/op_background.h"
 #include "worker/op/op_table.h"
 #include "worker/op/profile.h"
 #include "worker/op/table.h"
@@ -99,11 +100,14 @@ static int read_options(struct op_context *ctx, struct import_options *options, 
 }
 
 /* The "source" of the table's schema, as JSON text (free with free). */
-static int describe_source(const struct import_options *options, char **text, struct mlq_err *err)
+static int describe_source(const struct import_options *options, const struct import *import,
+                           char **text, struct mlq_err *err)
 {
     struct cas_digest digest;
-    uint64_t bytes = 0;
-    int rc = cas_digest_file(options->path, &digest, &bytes, err);
+    uint64_t bytes = import_bytes(import);
+    int rc = op_input_digest("path", &digest)
+                 ? MLQ_OK
+                 : cas_digest_file(options->path, &digest, &bytes, err);
     if (rc != MLQ_OK) {
         return rc;
     }
@@ -161,6 +165,91 @@ static int check_target(const char *shown, size_t field, const struct table_colu
     return MLQ_OK;
 }
 
+/* Some of the columns, to be profiled on one thread. */
+struct share {
+    struct op_context *ctx; /* to tell progress; NULL: tells none */
+    const struct table *table;
+    size_t begin;
+    size_t end;
+    json_t *profiles;
+    const char *path; /* of the table */
+};
+
+static int profile_share(void *work, struct mlq_err *err)
+{
+    struct share *share = work;
+    (void)err;
+    for (size_t i = share->begin; i < share->end; i++) {
+        (void)json_array_append_new(share->profiles, profile_column(share->table, i));
+        if (share->ctx != NULL) {
+            double part = (double)(i + 1 - share->begin) / (double)(share->end - share->begin);
+            op_progress(share->ctx, 0.9 + 0.1 * part, "profiling");
+        }
+    }
+    return MLQ_OK;
+}
+
+/* On a thread of its own, from a table of its own: table_walked is for one thread. */
+static int profile_rest(void *work, struct mlq_err *err)
+{
+    struct share *share = work;
+    struct table *table = NULL;
+    int rc = table_open(share->path, &table, err);
+    if (rc == MLQ_OK) {
+        share->table = table;
+        rc = profile_share(share, err);
+    }
+    table_close(&table);
+    return rc;
+}
+
+/* Half of the columns on a thread, where there are two CPUs; *profiles has all, in their order. */
+static int profile_columns(struct op_context *ctx, const struct table *table, json_t *profiles,
+                           struct mlq_err *err)
+{
+    size_t count = table_column_count(table);
+    size_t half = op_cpus() > 1 ? (count + 1) / 2 : count;
+    struct share first = {.ctx = ctx, .table = table, .end = half, .profiles = profiles};
+    struct share rest = {.path = op_output(ctx, "table.safetensors"),
+                         .begin = half,
+                         .end = count,
+                         .profiles = json_array()};
+    struct op_background *background = NULL;
+    struct mlq_err rest_err = MLQ_ERR_INIT;
+    int rest_rc = MLQ_OK;
+    int rc = half < count ? op_background_create(&background, err) : MLQ_OK;
+    if (rc == MLQ_OK && background != NULL) {
+        op_background_start(background, profile_rest, &rest);
+        (void)profile_share(&first, NULL);
+        (void)op_background_collect(background, true, &rest_rc, &rest_err);
+        rc = rest_rc == MLQ_OK ? MLQ_OK : mlq_fail(err, rest_rc, "%s", rest_err.text);
+    } else if (rc == MLQ_OK) {
+        rc = profile_share(&first, err);
+    }
+    op_background_destroy(&background);
+    (void)json_array_extend(profiles, rest.profiles);
+    json_decref(rest.profiles);
+    return rc;
+}
+
+/* Of all columns, *missing cells counted. */
+static int check_profiles(const struct import_options *options, const struct import *import,
+                          const struct table *table, const json_t *profiles, double *missing,
+                          struct mlq_err *err)
+{
+    int rc = MLQ_OK;
+    *missing = 0;
+    for (size_t i = 0; rc == MLQ_OK && i < table_column_count(table); i++) {
+        const json_t *column = json_array_get(profiles, i);
+        *missing += (double)json_integer_value(json_object_get(column, "missing"));
+        if (table_column(table, i)->role == TABLE_TARGET) {
+            rc = check_target(options->shown, import_target_field(import), table_column(table, i),
+                              column, err);
+        }
+    }
+    return rc;
+}
+
 static int profile(struct op_context *ctx, const struct import_options *options,
                    const struct import *import, struct mlq_err *err)
 {
@@ -172,15 +261,9 @@ static int profile(struct op_context *ctx, const struct import_options *options,
     json_t *columns = json_array();
     double missing = 0;
     size_t count = table_column_count(table);
-    for (size_t i = 0; rc == MLQ_OK && i < count; i++) {
-        json_t *column = profile_column(table, i);
-        missing += (double)json_integer_value(json_object_get(column, "missing"));
-        if (table_column(table, i)->role == TABLE_TARGET) {
-            rc = check_target(options->shown, import_target_field(import), table_column(table, i),
-                              column, err);
-        }
-        (void)json_array_append_new(columns, column);
-        op_progress(ctx, 0.9 + 0.1 * (double)(i + 1) / (double)count, "profiling");
+    rc = profile_columns(ctx, table, columns, err);
+    if (rc == MLQ_OK) {
+        rc = check_profiles(options, import, table, columns, &missing, err);
     }
     double rows = (double)table_rows(table);
     double fraction = missing / (rows * (double)count);
@@ -213,7 +296,7 @@ int op_import_run(struct op_context *ctx, struct mlq_err *err)
         rc = import_scan(ctx, &options, &import, err);
     }
     if (rc == MLQ_OK) {
-        rc = describe_source(&options, &source, err);
+        rc = describe_source(&options, import, &source, err);
     }
     if (rc == MLQ_OK) {
         rc = import_write(import, op_output(ctx, "table.safetensors"), source, err);

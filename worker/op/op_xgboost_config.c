@@ -19,7 +19,6 @@
 
 #define SEED_MAX    INT64_C(0x7fffffff) /* XGBoost's is an int */
 #define ROUNDS_MAX  1000000
-#define THREADS_MAX 1024
 
 /* ---- Parameters ---- */
 
@@ -98,22 +97,10 @@ static int read_choices(const struct op_context *ctx, struct op_xgboost_config *
     return rc;
 }
 
-/* The CPUs of the task. By hand: all that are there. */
-static uint32_t thread_count(void)
-{
-    const char *text = getenv("OMP_NUM_THREADS");
-    uint64_t value = 0;
-    if (text == NULL || !mlq_str_u64(mlq_str_from(text), &value) || value == 0) {
-        long online = sysconf(_SC_NPROCESSORS_ONLN);
-        value = online > 0 ? (uint64_t)online : 1;
-    }
-    return value > THREADS_MAX ? THREADS_MAX : (uint32_t)value;
-}
-
 int op_xgboost_config_read(const struct op_context *ctx, struct op_xgboost_config *config,
                            struct mlq_err *err)
 {
-    *config = (struct op_xgboost_config){.options.threads = thread_count()};
+    *config = (struct op_xgboost_config){.options.threads = op_cpus()};
     if (op_world_size(ctx) > 1) {
         return mlq_fail(err, MLQ_EINVAL,
                         "train.xgboost runs on one rank, with all CPUs that resources give it: "
