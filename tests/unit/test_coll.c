@@ -361,10 +361,11 @@ static int survive(struct coll_gang gang)
 {
     struct watch watch = {.fd = news_fds[gang.rank][0]};
     uint64_t bytes[SURVIVORS_SIZE] = {1 << 20, 1 << 20, 1 << 20, 1 << 20};
-    uint8_t *send = mlq_alloc(1 << 20), *receive = mlq_alloc(SURVIVORS_SIZE << 20);
+    uint8_t *receive = mlq_alloc(SURVIVORS_SIZE << 20);
     pthread_t thread;
     gang.listen_fd = gang.rank == 0 ? door_fd : 0;
     CHECK(open_or_say(&gang, &watch.coll) == 0);
+    const uint8_t *send = coll_memory(watch.coll, 1 << 20); /* others read it, or it is sent */
     CHECK(pthread_create(&thread, NULL, abort_at_news, &watch) == 0);
     int rc = 0;
     int64_t since_ns = 0;
@@ -386,13 +387,12 @@ static int survive(struct coll_gang gang)
     (void)say_if_long("to open", gang.rank, since_ns);
     CHECK(check_allgather(gang, watch.coll, 0, 1000) == 0);
     coll_close(&watch.coll);
-    mlq_free(send);
     mlq_free(receive);
     return 10;
 }
 
 /* How long it took the others to go on. */
-static int64_t kill_one(uint32_t victim)
+static int64_t kill_one(enum coll_kind kind, uint32_t victim)
 {
     struct ranks ranks = {.size = SURVIVORS_SIZE};
     uint16_t port = 0;
@@ -404,7 +404,7 @@ static int64_t kill_one(uint32_t victim)
     for (uint32_t rank = 0; rank < SURVIVORS_SIZE; rank++) {
         ranks.pids[rank] = fork();
         if (ranks.pids[rank] == 0) {
-            _exit(survive(gloo_gang(rank, SURVIVORS_SIZE, port)));
+            _exit(survive(gang_of(kind, rank, SURVIVORS_SIZE, port)));
         }
     }
     char byte = (char)victim;
@@ -436,7 +436,8 @@ static void survivors_of_a_killed_rank_go_on_as_a_new_gang(void **state)
     int kills = asked == NULL ? KILLS : (int)strtol(asked, NULL, 10);
     int64_t longest_ns = 0, all_ns = 0;
     for (int i = 0; i < kills; i++) {
-        int64_t took_ns = kill_one(1 + (uint32_t)i % (SURVIVORS_SIZE - 1));
+        enum coll_kind kind = i % 2 == 0 ? COLL_AUTO : COLL_GLOO;
+        int64_t took_ns = kill_one(kind, 1 + (uint32_t)(i / 2) % (SURVIVORS_SIZE - 1));
         longest_ns = took_ns > longest_ns ? took_ns : longest_ns;
         all_ns += took_ns;
     }

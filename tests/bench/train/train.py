@@ -8,6 +8,7 @@
 Of a rival, and of mlq where it has a choice, each setting is tried once; the best one is measured.
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import re
@@ -113,13 +114,14 @@ def make_table(bench, name):
     return f"{folder}/table.safetensors"
 
 
-def train(bench, name, table, ranks, parameters):
+def train(bench, name, table, ranks, parameters, place="alone"):
     """One training by real processes of mlq-op, one thread each (tests/elastic/gang.py)."""
     _, rows, _, common = NETWORKS[name]
     epochs = bench.epochs(name)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    folder = os.path.join(bench.folder, "training")
-    shutil.rmtree(os.path.join(bench.folder, "checkpoints"), ignore_errors=True)
+    folder = os.path.join(bench.folder, place, "training")
+    shutil.rmtree(os.path.join(bench.folder, place), ignore_errors=True)
+    os.makedirs(os.path.join(bench.folder, place))
     gang = Gang(f"{bench.bin}/mlq-op", folder, {"MLQ_INPUT_TRAIN": table}, {**common, "epochs": epochs, "seed": 1, **parameters})
     os.makedirs(gang.checkpoints, exist_ok=True)
     gang.start(ranks)
@@ -131,6 +133,14 @@ def train(bench, name, table, ranks, parameters):
         speeds = [epoch["samples_per_second"] for epoch in json.load(file)["epochs"]][1:]
     cpu_s = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     return {"samples_per_s": len(speeds) / sum(1 / speed for speed in speeds), "cpu_us": cpu_s * 1e6 / (rows * epochs)}
+
+
+def train_side_by_side(bench, name, table, count, parameters):
+    """Samples a second of trainings of one rank each, at once, which have nothing to tell each other: more than so many
+    ranks of one training can do."""
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        runs = [pool.submit(train, bench, name, table, 1, parameters, f"beside-{i}") for i in range(count)]
+        return sum(run.result()["samples_per_s"] for run in runs)
 
 
 def rival_settings(bench, name, threads):
@@ -176,6 +186,9 @@ def section_networks(bench, name):
         bench.record(f"{name}-ranks", "mlq", "2 ranks : 1 rank", {
             "speedup": at_default[2]["samples_per_s"] / at_default[1]["samples_per_s"],
             "cpu": at_default[2]["cpu_us"] / at_default[1]["cpu_us"]})
+        beside = train_side_by_side(bench, name, table, 2, {"shards": SHARDS})
+        bench.record(f"{name}-ranks", "limit", "two trainings side by side", {
+            "speedup": beside / at_default[1]["samples_per_s"]})
 
 
 def section_levels(bench):
