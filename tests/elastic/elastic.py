@@ -222,8 +222,9 @@ def a_leave(place, training, ranks):
 
 
 def asked_to_leave(place, training, ranks):
-    """By "ok stop" instead of a signal."""
+    """By "ok stop" instead of a signal, which a member hears of when it next reports how it is."""
     gang = place.gang(training)
+    gang.reports_take_s = 0.005
     gang.start(ranks)
     leaver = place.random.choice(gang.members)
     gang.at(*moment(place), lambda: setattr(leaver, "asked_to_stop", True))

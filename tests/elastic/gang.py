@@ -174,6 +174,10 @@ class Connection:
             if gang.awaited is not None:
                 gang.held.append(self)
                 return
+            if gang.reports_take_s > 0:
+                due = time.monotonic() + gang.reports_take_s
+                gang.when(lambda: time.monotonic() >= due, self.accept_report)
+                return
         self.accept_report()
 
     def accept_report(self):
@@ -199,6 +203,7 @@ class Gang:
         self.epoch = 0  # that the leader has reported
         self.rules = []  # [test, action], each done once
         self.events = []  # (seconds, text)
+        self.reports_take_s = 0  # of metrics, until their answer: a training is no longer than a few tenths of a second
         self.awaited = None  # a member that joins: until it is there, reports of metrics wait for their answer
         self.held = []
         self.kills = []  # when
