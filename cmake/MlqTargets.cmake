@@ -47,7 +47,7 @@ function(mlq_test source)
     add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${scratch})
     set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
         SKIP_RETURN_CODE 77
-        ENVIRONMENT "MLQ_SOURCE_DIR=${PROJECT_SOURCE_DIR};MLQ_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};ASAN_OPTIONS=detect_leaks=1:abort_on_error=0;UBSAN_OPTIONS=print_stacktrace=1;${ARG_ENV}")
+        ENVIRONMENT "MLQ_SOURCE_DIR=${PROJECT_SOURCE_DIR};MLQ_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};ASAN_OPTIONS=detect_leaks=1:abort_on_error=0;UBSAN_OPTIONS=print_stacktrace=1;TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp;${ARG_ENV}")
 endfunction()
 
 # mlq_proto(name FILES a.proto [ROOT folder that imports are relative to])
