@@ -610,15 +610,29 @@ struct gather {
 
 #define SOURCE_ROWS SIZE_MAX /* in place of a column */
 
-static void take_value(struct gather *gather, size_t column, uint64_t row, size_t used)
-{
-    if (column == SOURCE_ROWS) {
-        gather->chunk.rows[used] = table_source_row(gather->table, row);
-    } else if (gather->table->columns[column].kind == TABLE_NUMBER) {
-        gather->chunk.numbers[used] = gather->table->columns[column].numbers[row];
-    } else {
-        gather->chunk.codes[used] = gather->table->columns[column].codes[row];
+/* Takes the wanted rows of [row, end) until the chunk is full or they are over; returns where it came to.
+ * Each value is stored, and kept if its row is wanted: to guess which one is takes longer. */
+#define GATHER(chunk, value_of)                                                                    \
+    for (; row < end && *used < CHUNK_ROWS; row++) {                                               \
+        (chunk)[*used] = (value_of);                                                               \
+        *used += part[row] == wanted ? 1 : 0;                                                      \
     }
+
+static uint64_t gather_rows(struct gather *gather, size_t column, uint64_t row, size_t *used)
+{
+    const uint8_t *part = gather->subset->part;
+    const uint8_t wanted = gather->subset->wanted;
+    const uint64_t end = gather->table->rows;
+    if (column == SOURCE_ROWS) {
+        GATHER(gather->chunk.rows, table_source_row(gather->table, row));
+    } else if (gather->table->columns[column].kind == TABLE_NUMBER) {
+        const double *numbers = gather->table->columns[column].numbers;
+        GATHER(gather->chunk.numbers, numbers[row]);
+    } else {
+        const int32_t *codes = gather->table->columns[column].codes;
+        GATHER(gather->chunk.codes, codes[row]);
+    }
+    return row;
 }
 
 static int write_chunk(struct gather *gather, size_t column, size_t used, struct mlq_err *err)
@@ -633,19 +647,13 @@ static int write_chunk(struct gather *gather, size_t column, size_t used, struct
 
 static int gather_column(struct gather *gather, size_t column, struct mlq_err *err)
 {
-    size_t used = 0;
     int rc = MLQ_OK;
-    for (uint64_t row = 0; rc == MLQ_OK && row < gather->table->rows; row++) {
-        if (gather->subset->part[row] != gather->subset->wanted) {
-            continue;
-        }
-        take_value(gather, column, row, used++);
-        if (used == CHUNK_ROWS) {
-            rc = write_chunk(gather, column, used, err);
-            used = 0;
-        }
+    for (uint64_t row = 0; rc == MLQ_OK && row < gather->table->rows;) {
+        size_t used = 0;
+        row = gather_rows(gather, column, row, &used);
+        rc = write_chunk(gather, column, used, err);
     }
-    return rc == MLQ_OK ? write_chunk(gather, column, used, err) : rc;
+    return rc;
 }
 
 static int gather_all(struct gather *gather, struct mlq_err *err)
@@ -675,7 +683,7 @@ int table_save_subset(const struct table *table, const char *path,
     gather->table = table;
     gather->subset = subset;
     int rc = table_writer_create(path, &schema, &gather->writer, err);
-    if (rc == MLQ_OK) {
+    if (rc == MLQ_OK && schema.rows > 0) {
         rc = gather_all(gather, err);
     }
     if (rc == MLQ_OK) {
