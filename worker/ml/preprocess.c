@@ -12,6 +12,9 @@
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
 
+#define BLOCK_BYTES    (256u << 10) /* of inputs that are made at a time */
+#define BLOCK_ROWS_MIN 64u          /* of a column there should be some lines to read */
+
 /* ---- Fitting ---- */
 
 static int refuse_infinity(const char *column, uint64_t row, struct mlq_err *err)
@@ -357,11 +360,11 @@ static void put_value(const struct model_feature *feature, int32_t value, float 
     }
 }
 
-int preprocess_rows(const struct preprocess *bound,
-                    uint64_t row,
-                    uint64_t row_count,
-                    float *inputs,
-                    struct mlq_err *err)
+static int block_of_rows(const struct preprocess *bound,
+                         uint64_t row,
+                         uint64_t row_count,
+                         float *inputs,
+                         struct mlq_err *err)
 {
     uint32_t stride = bound->model->input_count;
     for (uint32_t i = 0; i < bound->model->feature_count; i++) {
@@ -380,6 +383,24 @@ int preprocess_rows(const struct preprocess *bound,
         }
     }
     return 0;
+}
+
+/* Columns go in, rows come out: in blocks that stay in the cache, or each value would fetch a line. */
+int preprocess_rows(const struct preprocess *bound,
+                    uint64_t row,
+                    uint64_t row_count,
+                    float *inputs,
+                    struct mlq_err *err)
+{
+    size_t row_bytes = bound->model->input_count * sizeof(float);
+    uint64_t block = row_bytes == 0 ? row_count : BLOCK_BYTES / row_bytes;
+    block = block < BLOCK_ROWS_MIN ? BLOCK_ROWS_MIN : block;
+    int rc = 0;
+    for (uint64_t done = 0; rc == 0 && done < row_count; done += block) {
+        uint64_t count = row_count - done < block ? row_count - done : block;
+        rc = block_of_rows(bound, row + done, count, inputs + done * bound->model->input_count, err);
+    }
+    return rc;
 }
 
 int preprocess_pack(const struct preprocess *bound,
