@@ -129,12 +129,21 @@ KILLED = {-signal.SIGKILL}
 
 
 def moment(place):
-    """An epoch, as a part of all, and how long after its report: within one of the next steps."""
-    return place.random.uniform(0.02, 0.8), place.random.uniform(0, 0.01)
+    """An epoch, as a part of all, and how much later: within one of the next one's steps."""
+    return place.random.uniform(0.02, 0.8), place.random.uniform(0, 1)
 
 
 def early(place):
     return place.random.uniform(0.02, 0.4), 0
+
+
+def begin_with_late_news(place, training, ranks):
+    """Of who joins, the others hear some steps after it has come, in the middle of an epoch, and not all at once."""
+    gang = place.gang(training)
+    gang.join_news_take_s = place.random.uniform(0, 0.004)
+    gang.news_apart_s = place.random.uniform(0, 0.002)
+    gang.start(ranks)
+    return gang
 
 
 def joined(gang):
@@ -186,8 +195,7 @@ def kill_while_they_meet(place, training, ranks):
 
 
 def a_join(place, training, ranks):
-    gang = place.gang(training)
-    gang.start(ranks)
+    gang = begin_with_late_news(place, training, ranks)
     gang.at(*early(place), gang.join_soon)
     joined(gang.run())
     if any("train.peer_lost" in gang.log(m.number) for m in gang.members):
@@ -205,8 +213,7 @@ def a_kill_and_a_join(place, training, ranks):
 
 def the_founders_leave(place, training, ranks):
     """One joins late, and all others leave: it ends the training with nothing but what they sent to it."""
-    gang = place.gang(training)
-    gang.start(ranks)
+    gang = begin_with_late_news(place, training, ranks)
     gang.at(0.6, 0, gang.join_soon)
     gang.when(lambda: len(gang.members) > ranks and gang.members[ranks] in gang.current,
               lambda: [m.kill(signal.SIGTERM) for m in gang.members[:ranks]])
@@ -261,7 +268,7 @@ def all_leave_in_turn(place, training, ranks):
     fraction, delay = moment(place)
     for member in order:
         gang.at(fraction, delay, lambda leaver=member: leaver.kill(signal.SIGTERM))
-        delay += place.random.uniform(0, 0.03)
+        delay += place.random.uniform(0, 3)
     return run_again(place, training, gang.run())
 
 

@@ -18,7 +18,7 @@ import struct
 import subprocess
 import time
 
-MOVE_ON_S = 0.005
+MOVE_ON_S = 0.001
 SYS_PIDFD_GETFD = 438
 FLIGHT_EVENTS = 512
 FLIGHT_PHASES = "load wait meet share compute exchange apply validate checkpoint output end".split()
@@ -175,8 +175,7 @@ class Connection:
                 gang.held.append(self)
                 return
             if gang.reports_take_s > 0:
-                due = time.monotonic() + gang.reports_take_s
-                gang.when(lambda: time.monotonic() >= due, self.accept_report)
+                gang.after(gang.reports_take_s, self.accept_report)
                 return
         self.accept_report()
 
@@ -201,6 +200,7 @@ class Gang:
         self.current = []
         self.is_over = False
         self.epoch = 0  # that the leader has reported
+        self.epoch_at, self.epoch_s = time.monotonic(), 1  # when, and how long the quickest one took
         self.rules = []  # [test, action], each done once
         self.events = []  # (seconds, text)
         self.reports_take_s = 0  # of metrics, until their answer: a training is no longer than a few tenths of a second
@@ -208,6 +208,8 @@ class Gang:
         self.held = []
         self.kills = []  # when
         self.news_take_s = 0  # from an end to the membership without it
+        self.join_news_take_s = 0  # from who was awaited to the membership with it
+        self.news_apart_s = 0  # from one member that is told of a membership to the next one
         self.loses_success = 0  # so many successes of leaders are taken for deaths
 
     def note(self, text):
@@ -247,12 +249,18 @@ class Gang:
         """Once test() is true, action() is done."""
         self.rules.append((test, action))
 
-    def at(self, fraction, delay_s, action):
-        """When the leader reports that this part of the epochs is done: it waits for the answer meanwhile."""
-        def arm():
-            due = time.monotonic() + delay_s
+    def after(self, delay_s, action):
+        due = time.monotonic() + delay_s
+        if delay_s > 0:
             self.when(lambda: time.monotonic() >= due, action)
-        self.when(lambda: self.epoch >= fraction * self.parameters["epochs"], arm)
+        else:
+            action()
+
+    def at(self, fraction, more, action):
+        """When the leader reports that this part of the epochs is done: it waits for the answer meanwhile. Or so many
+        `more` epochs later, by what the quickest one took."""
+        self.when(lambda: self.epoch >= fraction * self.parameters["epochs"],
+                  lambda: self.after(more * self.epoch_s, action))
 
     def obey(self):
         for rule in [rule for rule in self.rules if rule[0]()]:
@@ -281,6 +289,10 @@ class Gang:
 
     def reported(self, member, epoch):
         if member is self.leader():
+            if epoch > self.epoch:
+                now = time.monotonic()
+                self.epoch_s = min(self.epoch_s, (now - self.epoch_at) / (epoch - self.epoch))
+                self.epoch_at = now
             self.epoch = epoch
             self.obey()
             self.obey()  # what the first one has armed
@@ -290,10 +302,11 @@ class Gang:
         member.ready = (port, fingerprint)
         if broken is not None:
             self.note(f"{member.number} says that generation {broken} broke")
-        if is_new or broken == self.generation:
-            self.form()
         if member is self.awaited:
             self.let_go()
+            self.after(self.join_news_take_s, self.form)
+        elif is_new or broken == self.generation:
+            self.form()
 
     def ended(self, member):
         self.note(f"{member.number} ended with {member.status}")
@@ -304,8 +317,7 @@ class Gang:
                 self.loses_success -= 1
             else:
                 self.is_over = True
-        due = time.monotonic() + self.news_take_s
-        self.when(lambda: time.monotonic() >= due, self.form)
+        self.after(self.news_take_s, self.form)
 
     def form(self):
         if self.generation == 0 and not all(m.ready or not m.lives() for m in self.members[:max(self.placed, 1)]):
@@ -319,9 +331,8 @@ class Gang:
         self.generation += 1
         self.current = [] if self.is_over else [m for m in self.members if m.lives() and m.ready and m.is_welcome]
         self.note(f"generation {self.generation}: {[m.number for m in self.current]}")
-        for member in self.members:
-            for connection in list(member.connections):
-                self.answer(connection)
+        for place, member in enumerate(self.members):
+            self.after(place * self.news_apart_s, lambda told=member: [self.answer(c) for c in list(told.connections)])
 
     def answer(self, connection):
         if connection.waits_after is None or self.generation <= connection.waits_after:
