@@ -23,7 +23,7 @@ import time
 from gang import Failure, Gang, Unavailable, kept_environment
 
 ROWS = {"train": 403, "validation": 300}  # no multiples of a batch
-COMMON = {"seed": 3, "shards": 8}
+COMMON = {"seed": 3, "shards": 8, "collectives": "auto"}
 TRAININGS = {
     "mlp+sgd": {"model": {"mlp": {"hidden": [16, 8]}}, "batch": 64, "epochs": 100,
                 "optimizer": {"sgd": {"lr": 0.02, "momentum": 0.9, "nesterov": True}}},
