@@ -16,6 +16,7 @@
 #include "lib/base/ownership.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "tests/unit/files.h"
 #include "worker/collect.h"
 #include "worker/prepare.h"
 
@@ -41,20 +42,6 @@ static int teardown(void **state)
     cas_close(&cas);
     mlq_region_destroy(&region);
     return 0;
-}
-
-static void put(const char *path, const char *text)
-{
-    assert_int_equal(mlq_fs_write_whole(path, mlq_str_from(text), 0644, NULL), MLQ_OK);
-}
-
-static void assert_file(const char *path, const char *text)
-{
-    char *data = NULL;
-    size_t len = 0;
-    assert_int_equal(mlq_fs_read(path, 1 << 20, &data, &len, NULL), MLQ_OK);
-    assert_string_equal(data, text);
-    mlq_free(data);
 }
 
 static const char *object_of(const char *digest)
@@ -138,7 +125,7 @@ static void neither_gets_a_damaged_object(void **state)
     for (size_t i = 0; i < MLQ_COUNT_OF(uses); i++) {
         const char *digest = store_text("rows");
         assert_int_equal(chmod(object_of(digest), 0644), 0);
-        put(object_of(digest), "r0ws");
+        write_file(object_of(digest), "r0ws");
         struct prepare_job job = prepare(uses[i], digest);
         assert_int_equal(job.cause, WORKER_CAUSE_INPUT);
         assert_non_null(strstr(job.err.text, "input 'data': "));
@@ -179,10 +166,10 @@ static void outputs_move_and_can_be_collected_again(void **state)
 {
     (void)state;
     make_out();
-    put(DIR "/out/model", "weights");
-    put(DIR "/out/metrics.json", "{\"loss\": 0.5}");
+    write_file(DIR "/out/model", "weights");
+    write_file(DIR "/out/metrics.json", "{\"loss\": 0.5}");
     assert_int_equal(mlq_fs_make_dirs(DIR "/out/tree/in", 0700, NULL), MLQ_OK);
-    put(DIR "/out/tree/in/part", "part");
+    write_file(DIR "/out/tree/in/part", "part");
     struct collect_job first = collect();
     assert_int_equal(first.cause, WORKER_CAUSE_NONE);
     assert_true(is_same(DIR "/out/model", find(&first, "model")));
@@ -204,16 +191,16 @@ static void a_file_that_a_task_keeps_a_way_to_is_copied(void **state)
 {
     (void)state;
     make_out();
-    put(DIR "/out/linked", "linked");
-    put(DIR "/out/open", "open");
-    put(DIR "/out/twice", "twice");
+    write_file(DIR "/out/linked", "linked");
+    write_file(DIR "/out/open", "open");
+    write_file(DIR "/out/twice", "twice");
     assert_int_equal(link(DIR "/out/linked", "elsewhere/linked"), 0);
     assert_int_equal(link(DIR "/out/twice", DIR "/out/twice2"), 0);
     int fd = open(DIR "/out/open", O_RDWR);
     struct collect_job job = collect();
     assert_int_equal(job.cause, WORKER_CAUSE_NONE);
-    put("elsewhere/linked", "LINKED");
-    put(DIR "/out/twice", "TWICE");
+    write_file("elsewhere/linked", "LINKED");
+    write_file(DIR "/out/twice", "TWICE");
     assert_int_equal(pwrite(fd, "OPEN", 4, 0), 4);
     close(fd);
     assert_file(find(&job, "linked"), "linked");
@@ -226,8 +213,8 @@ static void links_are_taken_inside_and_refused_outside(void **state)
 {
     (void)state;
     make_out();
-    put(DIR "/out/model", "weights");
-    put("elsewhere/secret", "secret");
+    write_file(DIR "/out/model", "weights");
+    write_file("elsewhere/secret", "secret");
     assert_int_equal(symlink("model", DIR "/out/best"), 0);
     assert_int_equal(symlink("../../elsewhere/secret", DIR "/out/secret"), 0);
     struct collect_job job = collect();

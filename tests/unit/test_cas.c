@@ -16,6 +16,7 @@
 
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "tests/unit/files.h"
 
 /* FIPS 180-2, appendix B.1, and the digest of nothing. */
 #define ABC_DIGEST "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -39,24 +40,6 @@ static int teardown(void **state)
     (void)state;
     cas_close(&cas);
     return 0;
-}
-
-static void write_file(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fputs(text, file) >= 0, 1);
-    assert_int_equal(fclose(file), 0);
-}
-
-static void assert_file(const char *path, const char *text)
-{
-    char *data = NULL;
-    size_t len = 0;
-    assert_int_equal(mlq_fs_read(path, 1 << 20, &data, &len, NULL), MLQ_OK);
-    assert_int_equal(len, strlen(text));
-    assert_memory_equal(data, text, len);
-    mlq_free(data);
 }
 
 static struct cas_digest put_text(const char *text)

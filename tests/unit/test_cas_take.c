@@ -22,6 +22,7 @@
 #include "lib/base/prng.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "tests/unit/files.h"
 
 /* FIPS 180-2, appendix B.1. */
 #define ABC_OBJECT "store/objects/ba/7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -47,20 +48,6 @@ static int teardown(void **state)
     (void)state;
     cas_close(&cas);
     return 0;
-}
-
-static void write_file(const char *path, const char *text)
-{
-    assert_int_equal(mlq_fs_write_whole(path, mlq_str_from(text), 0644, NULL), MLQ_OK);
-}
-
-static void assert_file(const char *path, const char *text)
-{
-    char *data = NULL;
-    size_t len = 0;
-    assert_int_equal(mlq_fs_read(path, 1 << 20, &data, &len, NULL), MLQ_OK);
-    assert_string_equal(data, text);
-    mlq_free(data);
 }
 
 static struct stat look(const char *path)
