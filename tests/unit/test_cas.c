@@ -16,31 +16,13 @@
 
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "tests/unit/cas_store.h"
 #include "tests/unit/files.h"
 
 /* FIPS 180-2, appendix B.1, and the digest of nothing. */
 #define ABC_DIGEST "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 #define ABC_OBJECT "store/objects/ba/7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 #define EMPTY_DIGEST "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-static struct cas *cas;
-
-static int setup(void **state)
-{
-    (void)state;
-    (void)mlq_fs_remove_tree("store", NULL);
-    (void)mlq_fs_remove_tree("work", NULL);
-    assert_int_equal(mlq_fs_make_dirs("work", 0755, NULL), MLQ_OK);
-    assert_int_equal(cas_open("store", &cas, NULL), MLQ_OK);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    cas_close(&cas);
-    return 0;
-}
 
 static struct cas_digest put_text(const char *text)
 {

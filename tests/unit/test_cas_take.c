@@ -22,6 +22,7 @@
 #include "lib/base/prng.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "tests/unit/cas_store.h"
 #include "tests/unit/files.h"
 
 /* FIPS 180-2, appendix B.1. */
@@ -30,25 +31,6 @@
 #define KILLS      40
 #define TRIES_MAX  50
 #define ELSEWHERE  "/dev/shm"
-
-static struct cas *cas;
-
-static int setup(void **state)
-{
-    (void)state;
-    (void)mlq_fs_remove_tree("store", NULL);
-    (void)mlq_fs_remove_tree("work", NULL);
-    assert_int_equal(mlq_fs_make_dirs("work", 0755, NULL), MLQ_OK);
-    assert_int_equal(cas_open("store", &cas, NULL), MLQ_OK);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    cas_close(&cas);
-    return 0;
-}
 
 static struct stat look(const char *path)
 {

@@ -99,7 +99,8 @@ static int hear(const struct trade *trade, const char *what, uint32_t rank, void
 static int wait_readable(const struct trade *trade, int fd, struct mlq_err *err)
 {
     for (;;) {
-        struct pollfd waiting[] = {{.fd = trade->gang->cancel_fd, .events = POLLIN},
+        int cancel_fd = trade->gang->cancel_fd > 0 ? trade->gang->cancel_fd : -1;
+        struct pollfd waiting[] = {{.fd = cancel_fd, .events = POLLIN},
                                    {.fd = fd, .events = POLLIN}};
         int64_t left_ms = (trade->deadline_ns - mlq_clock_boot_ns()) / MLQ_NS_PER_MS;
         int ready = poll(waiting, 2, left_ms < 0 ? 0 : left_ms > 1000000 ? 1000000 : (int)left_ms);
