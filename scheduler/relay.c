@@ -197,7 +197,7 @@ void relay_record(struct shell *shell, const struct net_address *to,
                             .deadline_ns = shell_now_ns() + 30 * MLQ_NS_PER_S};
     struct pending *pending = job == 0 ? NULL : add(shell, &asked);
     if (pending == NULL) {
-        record_reply(shell, &asked, job == 0 ? MLQ_EFENCED : MLQ_EFULL, (struct mlq_str){0});
+        record_reply(shell, &asked, job == 0 ? MLQ_EFENCED : MLQ_EAGAIN, (struct mlq_str){0});
         return;
     }
     ask_store(shell, pending, &(struct store_query){.view = VIEW_RECORD, .job = job}, on_record);

@@ -224,22 +224,7 @@ static bool on_must_stop(void *context)
 
 static int on_record(void *context, uint64_t request, struct mlq_err *err)
 {
-    struct attempt *attempt = context;
-    struct worker *worker = attempt->worker;
-    struct worker_record *record = &worker->records[worker->record_next % WORKER_RECORDS_MAX];
-    *record = (struct worker_record){.request = ++worker->record_next,
-                                     .attempt = attempt->attempt,
-                                     .rank = attempt->rank,
-                                     .control_request = request};
-    struct msg msg = {
-        .kind = MSG_RECORD_REQUEST,
-        .record_request = {.request = record->request,
-                           .member = {.attempt = attempt->attempt, .rank = attempt->rank}},
-    };
-    if (worker->agent.link != AGENT_LINK_WELCOMED || !outbound_send(worker, &msg)) {
-        return mlq_fail(err, MLQ_ECONN, "the scheduler is away: try again later");
-    }
-    return MLQ_OK;
+    return records_ask(context, request, err);
 }
 
 static int on_ready(void *context, uint16_t port, uint64_t fingerprint, uint64_t generation,

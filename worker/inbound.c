@@ -72,34 +72,24 @@ static void take_refused(struct worker *worker, const struct msg_refused *refuse
     worker_feed(worker, (struct agent_event){.kind = AGENT_EV_REFUSED});
 }
 
-static void take_record(struct worker *worker, const struct msg_record_reply *reply)
+/* A welcome of another session is none: the agent says. */
+static void take_welcome(struct worker *worker, const struct msg *msg)
 {
-    for (size_t i = 0; i < WORKER_RECORDS_MAX; i++) {
-        struct worker_record *record = &worker->records[i];
-        if (record->request != reply->request || reply->request == 0) {
-            continue;
-        }
-        struct attempt *attempt = attempt_find(worker, record->attempt, record->rank);
-        if (attempt != NULL && attempt->control != NULL) {
-            (void)control_answer(attempt->control, record->control_request, reply->code,
-                                 reply->json);
-        }
-        *record = (struct worker_record){0};
-        return;
-    }
+    log_info("link.welcomed", "cluster=%.*s worker=%u epoch=%u", MLQ_STR_ARG(msg->welcome.cluster),
+             msg->welcome.worker, msg->epoch);
+    worker_feed(worker, (struct agent_event){.kind = AGENT_EV_WELCOME,
+                                             .epoch = msg->epoch,
+                                             .session = msg->welcome.session,
+                                             .lease_ns = msg->welcome.lease_ns,
+                                             .heartbeat_ns = msg->welcome.heartbeat_ns});
+    records_welcomed(worker);
 }
 
 void inbound_message(struct worker *worker, const struct msg *msg)
 {
     switch (msg->kind) {
     case MSG_WELCOME:
-        log_info("link.welcomed", "cluster=%.*s worker=%u epoch=%u",
-                 MLQ_STR_ARG(msg->welcome.cluster), msg->welcome.worker, msg->epoch);
-        worker_feed(worker, (struct agent_event){.kind = AGENT_EV_WELCOME,
-                                                 .epoch = msg->epoch,
-                                                 .session = msg->welcome.session,
-                                                 .lease_ns = msg->welcome.lease_ns,
-                                                 .heartbeat_ns = msg->welcome.heartbeat_ns});
+        take_welcome(worker, msg);
         break;
     case MSG_HEARTBEAT_ACK:
         worker_feed(worker, (struct agent_event){.kind = AGENT_EV_HEARTBEAT_ACK,
@@ -129,7 +119,7 @@ void inbound_message(struct worker *worker, const struct msg *msg)
         logs_read(worker, &msg->log_read);
         break;
     case MSG_RECORD_REPLY:
-        take_record(worker, &msg->record_reply);
+        records_answered(worker, &msg->record_reply);
         break;
     case MSG_REFUSED:
         take_refused(worker, &msg->refused);

@@ -8,6 +8,7 @@
  *     inbound.c   messages become events
  *     outbound.c  actions become messages
  *     logs.c      reading a task's log from afar
+ *     records.c   a task reads the record of its job
  */
 #ifndef MLQ_WORKER_WORKER_H
 #define MLQ_WORKER_WORKER_H
@@ -36,9 +37,9 @@
 #include "worker/notes.h"
 #include "worker/prepare.h"
 #include "worker/probe.h"
+#include "worker/questions.h"
 
 #define WORKER_LOG_WAITERS_MAX 256
-#define WORKER_RECORDS_MAX 256 /* questions of tasks that wait for the scheduler */
 #define WORKER_BUCKETS 1024 /* of the index of attempts, a power of two */
 #define WORKER_REPORTS_MAX 256 /* that wait for the end of a turn, to travel as one message */
 
@@ -70,13 +71,6 @@ struct attempt {
     bool has_groups; /* there may be control groups of it */
     bool in_agent;  /* completed here: no folder, no process (op_schema.h) */
     bool must_stop; /* what a task hears when it asks */
-};
-
-struct worker_record { /* a task asked for the record of its job */
-    uint64_t request;  /* ours; 0: free */
-    uint64_t attempt;
-    uint32_t rank;
-    uint64_t control_request;
 };
 
 struct worker_log_waiter {
@@ -123,10 +117,10 @@ struct worker {
     struct loop_timer *tick;
     struct loop_timer *notes_timer;
     struct loop_timer *logs_timer;
+    struct loop_timer *records_timer;
     struct loop_signals *signals;
     uv_signal_t quit_signal;
-    struct worker_record records[WORKER_RECORDS_MAX];
-    uint64_t record_next;
+    struct questions questions; /* of tasks, for the record of their jobs */
     struct worker_log_waiter waiters[WORKER_LOG_WAITERS_MAX];
     bool is_stopping;
     int exit_code;
@@ -188,5 +182,15 @@ size_t flights_gather(struct worker *worker, struct msg_flight *flights, size_t 
 void logs_read(struct worker *worker, const struct msg_log_read *read);
 /* Answers those that wait and can be answered; called by a timer while one waits. */
 void logs_serve(void *context);
+
+/* ---- records.c ---- */
+
+/* A task asks on its control socket; control_answer tells it, within TASK_RECORD_WAIT_S. */
+int records_ask(struct attempt *attempt, uint64_t control_request, struct mlq_err *err);
+void records_answered(struct worker *worker, const struct msg_record_reply *reply);
+/* The agent was welcomed: who may never have heard of the questions is asked. */
+void records_welcomed(struct worker *worker);
+/* Asks again and gives up; called by a timer while one waits. */
+void records_serve(void *context);
 
 #endif

@@ -21,10 +21,10 @@
 #include <unistd.h>
 
 #include "lib/base/str.h"
+#include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
 
 #define REPLY_WAIT_S       10 /* a worker that is busy longer counts as lost */
-#define RECORD_WAIT_S      60 /* the record comes from the scheduler */
 #define NAME_BYTES_MAX     128
 #define ENV_NAME_BYTES_MAX 256
 #define MEMBERS_BYTES_MAX  (TASK_MEMBERS_MAX * (TASK_ADDRESS_BYTES + 16) + 32)
@@ -317,30 +317,44 @@ static int receive_data(struct task *task, size_t rest_at, size_t rest_len, size
     return MLQ_OK;
 }
 
-int task_record(struct task *task, char **json, size_t *len, struct mlq_err *err)
+/* One try: MLQ_ECONN when the worker is away, or goes. Its own wait ends before ours does. */
+static int ask_record(struct task *task, char **json, size_t *len, struct mlq_err *err)
 {
     size_t rest_at = 0;
     size_t rest_len = 0;
+    if (ensure_connected(task)) {
+        set_wait(task->fd, TASK_RECORD_WAIT_S + REPLY_WAIT_S);
+    }
+    if (task->fd < 0 || !send_line(task, "record\n", 7) || !receive_line(task, &rest_at, &rest_len)) {
+        disconnect(task);
+        return mlq_fail(err, MLQ_ECONN, "no worker answers at %.200s", task->path);
+    }
+    int rc = strncmp(task->line, "error ", 6) == 0
+                 ? mlq_fail(err, MLQ_ENOENT, "no record: %.400s", task->line + 6)
+                 : receive_data(task, rest_at, rest_len, TASK_RECORD_BYTES_MAX, json, len, err);
+    if (task->fd >= 0) {
+        set_wait(task->fd, REPLY_WAIT_S);
+    }
+    return rc;
+}
+
+int task_record(struct task *task, char **json, size_t *len, struct mlq_err *err)
+{
+    struct mlq_err why = MLQ_ERR_INIT;
+    int64_t until_ns = mlq_clock_boot_ns() + TASK_RECORD_WAIT_S * MLQ_NS_PER_S;
     if (task->path == NULL) {
         return mlq_fail(err, MLQ_ENOENT,
                         "no record: MLQ_CONTROL is not set, so no worker runs this task");
     }
-    if (ensure_connected(task)) {
-        set_wait(task->fd, RECORD_WAIT_S);
+    int rc = ask_record(task, json, len, &why);
+    while (rc == MLQ_ECONN && mlq_clock_boot_ns() < until_ns) {
+        (void)poll(NULL, 0, AWAY_MS);
+        rc = ask_record(task, json, len, &why);
     }
-    if (!exchange(task, "record\n", 7, &rest_at, &rest_len)) {
-        return mlq_fail(err, MLQ_ENOENT, "no record: no worker answers at %.200s", task->path);
-    }
-    if (strncmp(task->line, "error ", 6) == 0) {
-        return mlq_fail(err, MLQ_ENOENT, "no record: %.400s", task->line + 6);
-    }
-    int rc = receive_data(task, rest_at, rest_len, TASK_RECORD_BYTES_MAX, json, len, err);
     if (rc == MLQ_ECONN) {
-        rc = mlq_fail(err, MLQ_ENOENT, "no record: the worker broke off");
-    } else if (rc == MLQ_OK) {
-        set_wait(task->fd, REPLY_WAIT_S);
+        return mlq_fail(err, MLQ_ENOENT, "no record: %s", why.text);
     }
-    return rc;
+    return rc == MLQ_OK ? rc : mlq_fail(err, rc, "%s", why.text);
 }
 
 /* ---- Members ---- */

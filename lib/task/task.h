@@ -53,7 +53,9 @@ int task_progress(struct task *task, double fraction, const char *text, bool *st
 int task_checkpoint(struct task *task, const char *path, bool *stop, struct mlq_err *err);
 int task_status(struct task *task, bool *stop, struct mlq_err *err);
 
-/* The record as JSON text; MLQ_ENOENT without a worker. */
+/* The record as JSON text. It is asked for again while the worker or the scheduler is away, for
+ * TASK_RECORD_WAIT_S; then MLQ_ENOENT, which a task without a control socket has at once. */
+#define TASK_RECORD_WAIT_S 60
 int task_record(struct task *task, MLQ_OWNED_RETURN char **json, size_t *len, struct mlq_err *err);
 
 /* ---- A member of an elastic gang (MLQ_ELASTIC=MIN..MAX) ----

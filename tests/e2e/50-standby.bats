@@ -29,15 +29,18 @@ start_standby() { # NAME
 
 epoch() { mlq status --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["cluster"]["epoch"])'; }
 
-@test "a standby waits, and takes over when the leader is killed; the running task goes on" {
+@test "a standby waits, and takes over when the leader is killed; the running task goes on, and hears what it asked meanwhile" {
     start_standby a
     gate=$MLQ_SCRATCH_DIR/gate
-    job=$(mlq submit -q -- sh -c "echo start >> $gate.starts; until [ -e $gate ]; do sleep 0.1; done")
+    job=$(mlq submit -q -- sh -c "echo start >> $gate.starts; until [ -e $gate.ask ]; do sleep 0.1; done
+        mlq-task record > $gate.record; until [ -e $gate ]; do sleep 0.1; done")
     await 30 test -s "$gate.starts"
     before=$(epoch)
     refute grep -q leader.elected "$MLQ_SCRATCH_DIR/standby-a.log"
     kill_daemons scheduler
+    touch "$gate.ask"
     await 30 grep -q leader.serving "$MLQ_SCRATCH_DIR/standby-a.log"
+    await 60 grep -q '"state":"running"' "$gate.record"
     touch "$gate"
     mlq wait "$job" --timeout 60s
     [ "$(state_of "$job")" = succeeded ]

@@ -414,7 +414,7 @@ static void test_control(void **state)
                  "mlq-task metric 'a b=1' && exit 14;"
                  "mlq-task checkpoint /etc/passwd && exit 15;"
                  "echo x > $MLQ_CHECKPOINT/c1; mlq-task checkpoint $MLQ_CHECKPOINT/c1 || exit 16;"
-                 "until mlq-task record > $MLQ_OUTPUT/record; do sleep 0.02; done;" /* not between two welcomes */
+                 "mlq-task record > $MLQ_OUTPUT/record || exit 17;"
                  "while mlq-task status; do sleep 0.02; done >/dev/null; exit 75");
     FAKE_WAIT(&fake, fake.record_request != 0);
     struct msg reply = {
@@ -434,6 +434,53 @@ static void test_control(void **state)
     expect_artifact(end, "record", "{\"a\":1}\n");
     const struct heard_metric *loss = find_metric(end->metrics, end->metric_count, "loss");
     assert_true(loss->value == 0.125 && loss->step == 8);
+    fake_close(&fake);
+}
+
+static void refuse_worker(void)
+{
+    struct msg msg = {.kind = MSG_REFUSED, .refused = {.code = MLQ_EAGAIN, .text = MLQ_STR("say hello first")}};
+    unsigned hellos = fake.hellos;
+    fake_send(&fake, &msg);
+    FAKE_WAIT(&fake, fake.hellos > hellos);
+}
+
+static void answer_record(int code, const char *json)
+{
+    struct msg reply = {.kind = MSG_RECORD_REPLY,
+                        .record_reply = {.request = fake.record_request, .code = code, .json = mlq_str_from(json)}};
+    fake_send(&fake, &reply);
+}
+
+/* A leader that has the question dies with it; another says "later"; the answer comes twice. */
+static void test_record_is_asked_again(void **state)
+{
+    (void)state;
+    begin();
+    assign_shell(135, "touch asks; mlq-task record > $MLQ_OUTPUT/one || exit 11;"
+                      "mlq-task record > $MLQ_OUTPUT/two || exit 12");
+    fake.is_deaf = true; /* nobody leads */
+    refuse_worker();
+    FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/135-0/work/asks"));
+    fake.is_deaf = false;
+    FAKE_WAIT(&fake, fake.record_request != 0);
+    uint64_t first = fake.record_request;
+    fake.record_request = 0;
+    refuse_worker();
+    unsigned beats = fake.heartbeats;
+    FAKE_WAIT(&fake, fake.heartbeats > beats);
+    assert_int_equal(fake.record_request, first); /* the welcome brought it, before anything else */
+    fake.record_request = 0;
+    fake_send(&fake, &(struct msg){.kind = MSG_RECORD_REPLY, .record_reply = {.request = first, .code = MLQ_EAGAIN}});
+    FAKE_WAIT(&fake, fake.record_request == first);
+    answer_record(MLQ_OK, "{\"a\":1}");
+    answer_record(MLQ_OK, "{\"a\":2}");
+    FAKE_WAIT(&fake, fake.record_request > first);
+    answer_record(MLQ_OK, "{\"a\":3}");
+    const struct heard_end *end = wait_end(135);
+    assert_int_equal(end->exit_code, 0);
+    expect_artifact(end, "one", "{\"a\":1}\n");
+    expect_artifact(end, "two", "{\"a\":3}\n");
     fake_close(&fake);
 }
 
@@ -763,6 +810,7 @@ int main(void)
         cmocka_unit_test_teardown(test_environment, clean),
         cmocka_unit_test_teardown(test_gang, clean),
         cmocka_unit_test_teardown(test_control, clean),
+        cmocka_unit_test_teardown(test_record_is_asked_again, clean),
         cmocka_unit_test_teardown(test_checkpoint_survives, clean),
         cmocka_unit_test_teardown(test_logs, clean),
         cmocka_unit_test_teardown(test_worker_killed, clean),

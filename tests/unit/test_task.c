@@ -26,7 +26,7 @@
 #define LINES_MAX 64
 
 /* Serves connections one after another; answers each line with `reply`; hangs up after `per_conn`.
- */
+ * The first `silent` connections it breaks off without an answer. */
 struct server {
     int fd;
     pthread_t thread;
@@ -34,6 +34,7 @@ struct server {
     size_t reply_len;
     int per_conn;
     int connections;
+    int silent;
     int count;
     char lines[LINES_MAX][TASK_LINE_BYTES_MAX];
 };
@@ -49,19 +50,22 @@ static void *serve(void *context)
                 break;
             }
             server->count++;
-            (void)!write(fd, server->reply, server->reply_len);
+            if (n >= server->silent) {
+                (void)!write(fd, server->reply, server->reply_len);
+            }
         }
         (void)fclose(in);
     }
     return NULL;
 }
 
-static void start(struct server *server, const char *reply, int per_conn, int connections)
+static void start_silent(struct server *server, const char *reply, int per_conn, int connections, int silent)
 {
     *server = (struct server){.reply = reply,
                               .reply_len = strlen(reply),
                               .per_conn = per_conn,
-                              .connections = connections};
+                              .connections = connections,
+                              .silent = silent};
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "control.sock"};
     (void)unlink("control.sock");
     server->fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -73,6 +77,11 @@ static void start(struct server *server, const char *reply, int per_conn, int co
     (void)snprintf(path, sizeof path, "%s/control.sock", cwd);
     setenv("MLQ_CONTROL", path, 1);
     assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+}
+
+static void start(struct server *server, const char *reply, int per_conn, int connections)
+{
+    start_silent(server, reply, per_conn, connections, 0);
 }
 
 static void stop(struct server *server)
@@ -205,6 +214,31 @@ static void test_record(void **state)
     assert_int_equal(task_record(task, &json, &len, &err), MLQ_EPROTO);
     task_close(&task);
     stop(&server);
+}
+
+/* Its worker is restarted while it waits, twice. */
+static void test_record_of_a_worker_that_goes(void **state)
+{
+    (void)state;
+    struct server server;
+    struct task *task;
+    struct mlq_err err = MLQ_ERR_INIT;
+    char *json = NULL;
+    size_t len = 0;
+    start_silent(&server, "data 2\n{}", 1, 3, 2);
+    assert_int_equal(task_open(&task, &err), 0);
+    assert_int_equal(task_record(task, &json, &len, &err), 0);
+    assert_string_equal(json, "{}");
+    mlq_free(json);
+    task_close(&task);
+    stop(&server);
+    assert_int_equal(server.count, 3);
+    start(&server, "error it is over\n", LINES_MAX, 1); /* an answer: not asked again */
+    assert_int_equal(task_open(&task, &err), 0);
+    assert_int_equal(task_record(task, &json, &len, &err), MLQ_ENOENT);
+    task_close(&task);
+    stop(&server);
+    assert_int_equal(server.count, 1);
 }
 
 static void test_env(void **state)
@@ -383,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_by_hand),   cmocka_unit_test(test_lines),
         cmocka_unit_test(test_reconnect), cmocka_unit_test(test_refusal_and_nonsense),
         cmocka_unit_test(test_record),    cmocka_unit_test(test_env),
+        cmocka_unit_test(test_record_of_a_worker_that_goes),
         cmocka_unit_test(test_long_path), cmocka_unit_test(test_tool),
         cmocka_unit_test(test_ready),
         cmocka_unit_test(test_members),

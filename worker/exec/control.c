@@ -402,26 +402,39 @@ void control_set_members(struct control *control, uint64_t generation, struct ml
     }
 }
 
-bool control_answer(struct control *control, uint64_t request, int code, struct mlq_str json)
+static struct client *find_waiting(const struct control *control, uint64_t request)
 {
     for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         struct client *client = control->clients[i];
-        if (client == NULL || client->request != request || request == 0) {
-            continue;
+        if (client != NULL && client->request == request && request != 0) {
+            return client;
         }
-        struct mlq_err err = MLQ_ERR_INIT;
-        client->request = 0;
-        if (code != MLQ_OK || json.len > TASK_RECORD_BYTES_MAX) {
-            (void)mlq_fail(&err, MLQ_ENOENT, "the record is not to be had: %s",
-                           mlq_code_text(code != MLQ_OK ? code : MLQ_EFULL));
-            say(client, MLQ_ENOENT, &err);
-        } else {
-            send_data(client, json.ptr, json.len);
-        }
-        resume(client);
-        return true;
     }
-    return false;
+    return NULL;
+}
+
+bool control_waits(const struct control *control, uint64_t request)
+{
+    return find_waiting(control, request) != NULL;
+}
+
+bool control_answer(struct control *control, uint64_t request, int code, struct mlq_str json)
+{
+    struct client *client = find_waiting(control, request);
+    struct mlq_err err = MLQ_ERR_INIT;
+    if (client == NULL) {
+        return false;
+    }
+    client->request = 0;
+    if (code != MLQ_OK || json.len > TASK_RECORD_BYTES_MAX) {
+        (void)mlq_fail(&err, MLQ_ENOENT, "the record is not to be had: %s",
+                       mlq_code_text(code != MLQ_OK ? code : MLQ_EFULL));
+        say(client, MLQ_ENOENT, &err);
+    } else {
+        send_data(client, json.ptr, json.len);
+    }
+    resume(client);
+    return true;
 }
 
 int control_create(struct uv_loop_s *loop, const char *path,

@@ -40,6 +40,9 @@ int control_create(struct uv_loop_s *loop,
                    MLQ_OWNED_RETURN struct control **control,
                    struct mlq_err *err);
 
+/* Whether somebody waits for the answer to this record request. */
+bool control_waits(const struct control *control, uint64_t request);
+
 /* The answer to a record request: a document, or why not. False: nobody here waits for it. */
 bool control_answer(struct control *control, uint64_t request, int code, struct mlq_str json);
 
