@@ -6,13 +6,14 @@
  * one line. Time is that of the thread, so that a busy machine does not count against it. It is what a
  * profiler looks at; train/train.py compares the whole operator with PyTorch.
  *
- *     bench_train mlp|cnn BATCH SHARDS STEPS
+ *     bench_train mlp|cnn BATCH SHARDS AT_ONCE STEPS
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "lib/base/ownership.h"
 #include "lib/base/panic.h"
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
@@ -32,10 +33,11 @@ struct bench {
     struct optim *optim;
     uint32_t batch;
     uint32_t shards;
+    uint32_t at_once; /* shards that go through the network together */
     uint32_t *labels;
     uint32_t *samples;
     float *inputs;
-    float *sums; /* a carry stack of gradients */
+    float *sums; /* places of gradients (tree.h) */
 };
 
 static double thread_seconds(void)
@@ -88,36 +90,50 @@ static void make_data(struct bench *b)
     }
 }
 
-static double step(struct bench *b)
+/* Shards [first, first + at_once); the loss of all samples. */
+static double add_shards(struct bench *b, struct tree *tree, uint32_t first)
 {
     static const struct loss loss = {.kind = LOSS_CROSS_ENTROPY};
     uint32_t rows = b->batch / b->shards, width = b->model->input_count;
+    struct tree_fold folds[TREE_SHARDS_MAX];
+    struct tree_sums sums;
+    double total = 0;
+    tree_plan(tree, first, b->at_once, folds, &sums);
+    for (uint32_t place = 0; place < MLQ_COUNT_OF(sums.places); place++) {
+        sums.places[place] = b->sums + place * b->model->arena_count;
+    }
+    memcpy(net_inputs(b->net), b->inputs + (size_t)first * rows * width,
+           (size_t)b->at_once * rows * width * sizeof(float));
+    struct net_batch batch = {.used = b->at_once * rows, .samples = b->samples + first * rows};
+    const float *outputs = net_forward_training(b->net, &batch);
+    for (uint32_t shard = 0; shard < b->at_once; shard++) {
+        struct loss_shape shape = {.rows = rows, .rows_padded = rows, .outputs = CLASSES};
+        struct loss_truth truth = {.labels = b->labels + (first + shard) * rows};
+        size_t at = (size_t)shard * rows * CLASSES;
+        total += loss_compute(&loss, shape, outputs + at, truth, 1.0f / (float)b->batch,
+                              net_output_gradient(b->net) + at);
+    }
+    net_backward_sums(b->net, &sums);
+    return total;
+}
+
+static double step(struct bench *b)
+{
     struct tree tree;
     double total = 0;
-    tree_init(&tree, b->model->arena_count);
-    for (uint32_t shard = 0; shard < b->shards; shard++) {
-        uint32_t first = shard * rows;
-        float *gradient = b->sums + tree.count * tree.width;
-        memcpy(net_inputs(b->net), b->inputs + (size_t)first * width,
-               (size_t)rows * width * sizeof(float));
-        struct net_batch batch = {.used = rows, .samples = b->samples + first};
-        const float *outputs = net_forward_training(b->net, &batch);
-        struct loss_shape shape = {.rows = rows, .rows_padded = rows, .outputs = CLASSES};
-        total +=
-            loss_compute(&loss, shape, outputs, (struct loss_truth){.labels = b->labels + first},
-                         1.0f / (float)b->batch, net_output_gradient(b->net));
-        net_backward(b->net, gradient);
-        tree_push(&tree, (struct tree_node){.index = shard, .values = gradient});
+    tree_init(&tree, 0);
+    for (uint32_t first = 0; first < b->shards; first += b->at_once) {
+        total += add_shards(b, &tree, first);
     }
-    optim_step(b->optim, b->model, 1e-3, tree.nodes[0].values);
-    net_move_state(b->model, b->batch, tree.nodes[0].values);
+    optim_step(b->optim, b->model, 1e-3, b->sums);
+    net_move_state(b->model, b->batch, b->sums);
     return total / b->batch;
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 5) {
-        fprintf(stderr, "usage: bench_train mlp|cnn BATCH SHARDS STEPS\n");
+    if (argc != 6) {
+        fprintf(stderr, "usage: bench_train mlp|cnn BATCH SHARDS AT_ONCE STEPS\n");
         return 2;
     }
     struct gemm_engine engine;
@@ -125,17 +141,19 @@ int main(int argc, char **argv)
     gemm_start(&engine);
     struct bench b = {.model = make_model(argv[1]),
                       .batch = (uint32_t)strtoul(argv[2], NULL, 10),
-                      .shards = (uint32_t)strtoul(argv[3], NULL, 10)};
-    uint32_t steps = (uint32_t)strtoul(argv[4], NULL, 10);
+                      .shards = (uint32_t)strtoul(argv[3], NULL, 10),
+                      .at_once = (uint32_t)strtoul(argv[4], NULL, 10)};
+    uint32_t steps = (uint32_t)strtoul(argv[5], NULL, 10);
     MLQ_ASSERT(b.shards > 0 && b.batch % b.shards == 0 && steps > 0);
-    b.net = net_create(b.model, b.batch / b.shards, true);
+    MLQ_ASSERT(b.at_once > 0 && b.shards % b.at_once == 0);
+    b.net = net_create_shards(b.model, b.at_once, b.batch / b.shards);
     b.optim = optim_create((struct optim_options){.kind = OPTIM_ADAMW,
                                                   .beta1 = 0.9,
                                                   .beta2 = 0.999,
                                                   .epsilon = 1e-8,
                                                   .weight_decay = 0.01},
                            b.model->parameter_count);
-    b.sums = mlq_alloc_array((TREE_LEVELS_MAX + 1) * b.model->arena_count, sizeof(float));
+    b.sums = mlq_alloc_array((TREE_NODES_MAX + 1) * b.model->arena_count, sizeof(float));
     make_data(&b);
     double loss = 0, start = 0;
     for (uint32_t i = 0; i < WARM_UP + steps; i++) {

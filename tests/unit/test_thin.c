@@ -96,6 +96,52 @@ static void check_size(const struct thin_kernels *kernels, struct thin_size size
     mlq_free(wanted);
 }
 
+/* ---- Folded ---- */
+
+#define SHARDS 6u
+#define FIRST  3u /* of the tree: places 0 and 1 are left, others come and go */
+#define FILLED 5u
+
+/* What a fold gives, number by number, behind a NaN that nobody may touch. */
+static void check_sums(const struct thin_kernels *kernels, struct thin_size size)
+{
+    uint64_t count = (uint64_t)size.m * size.n, width = count + 2;
+    float *a = numbers(3, SHARDS * (uint64_t)size.m * size.k);
+    float *b = numbers(4, SHARDS * (uint64_t)size.n * size.k);
+    float *got = mlq_alloc_array(SHARDS * width, sizeof(float));
+    float *wanted = mlq_alloc_array(SHARDS * width, sizeof(float));
+    struct tree_fold folds[SHARDS];
+    struct tree_sums sums;
+    struct tree tree;
+    memset(got, 0xff, SHARDS * width * sizeof(float));
+    memset(wanted, 0xff, SHARDS * width * sizeof(float));
+    tree_init(&tree, 0);
+    tree_plan(&tree, FIRST, SHARDS, folds, &sums);
+    sums.filled = FILLED;
+    for (uint32_t shard = 0; shard < SHARDS; shard++) {
+        float *top = wanted + folds[shard].top * width + 1;
+        sums.places[shard] = wanted + shard * width;
+        for (uint64_t at = 0; at < count; at++) {
+            uint64_t rows = (uint64_t)shard * size.k;
+            struct thin_step step = {.m = 1, .k = size.m};
+            top[at] = shard >= FILLED ? 0
+                                      : chain(size, a + rows * size.m, step, b + rows * size.n,
+                                              (uint32_t)(at / size.n), (uint32_t)(at % size.n));
+        }
+        tree_fold(&sums, shard, 1, count);
+    }
+    for (uint32_t shard = 0; shard < SHARDS; shard++) {
+        sums.places[shard] = got + shard * width;
+    }
+    kernels->outer_sums(size, a, b, &sums, 1);
+    assert_memory_equal(got, wanted, tree.count * width * sizeof(float));
+    assert_true(isnan(got[tree.count * width + 1])); /* a place that is not kept costs no memory */
+    mlq_free(a);
+    mlq_free(b);
+    mlq_free(got);
+    mlq_free(wanted);
+}
+
 static void check_kernels(const struct thin_kernels *kernels)
 {
     static const uint32_t columns[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 47, 48, 49, 63, 96, 101};
@@ -103,7 +149,9 @@ static void check_kernels(const struct thin_kernels *kernels)
     for (uint32_t m = 1; m <= 17; m++) {
         for (size_t n = 0; n < MLQ_COUNT_OF(columns); n++) {
             for (size_t k = 0; k < MLQ_COUNT_OF(depths); k++) {
-                check_size(kernels, (struct thin_size){.m = m, .n = columns[n], .k = depths[k]});
+                struct thin_size size = {.m = m, .n = columns[n], .k = depths[k]};
+                check_size(kernels, size);
+                check_sums(kernels, size);
             }
         }
     }

@@ -247,3 +247,48 @@ void gemm_tn(struct gemm_size size, const float *a, const float *b, float *c)
     blasint m = blas_int(size.m), n = blas_int(size.n), k = blas_int(size.k);
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, k, 1.0f, a, m, b, n, 0.0f, c, n);
 }
+
+/* ---- Of several shards ----
+ *
+ * Our kernels make each row of a product by itself, so that all shards can be one product. */
+
+void gemm_nn_shards(struct gemm_size size, uint32_t shards, const float *a, const float *b, float *c)
+{
+    if (is_outer_thin(thin_best(), size, size.m)) {
+        struct thin_size all = {.m = size.m * shards, .n = size.n, .k = size.k};
+        thin_best()->outer(all, a, (struct thin_step){.m = size.k, .k = 1}, b, c);
+        return;
+    }
+    for (size_t shard = 0; shard < shards; shard++) {
+        gemm_nn(size, a + shard * size.m * size.k, b, c + shard * size.m * size.n);
+    }
+}
+
+void gemm_nt_shards(struct gemm_size size, uint32_t shards, const float *a, const float *b, float *c)
+{
+    if (are_dots_thin(thin_best(), size)) {
+        struct thin_size all = {.m = size.m * shards, .n = size.n, .k = size.k};
+        thin_best()->dots(all, a, b, c);
+        return;
+    }
+    for (size_t shard = 0; shard < shards; shard++) {
+        gemm_nt(size, a + shard * size.m * size.k, b, c + shard * size.m * size.n);
+    }
+}
+
+void gemm_tn_sums(struct gemm_size size, const float *a, const float *b,
+                  const struct tree_sums *sums, uint64_t at)
+{
+    uint64_t count = (uint64_t)size.m * size.n;
+    if (is_outer_thin(thin_best(), size, size.k)) {
+        thin_best()->outer_sums(thin_size_of(size), a, b, sums, at);
+        return;
+    }
+    for (uint32_t shard = 0; shard < sums->filled; shard++) {
+        size_t rows_before = (size_t)shard * size.k;
+        gemm_tn(size, a + rows_before * size.m, b + rows_before * size.n,
+                sums->places[sums->folds[shard].top] + at);
+        tree_fold(sums, shard, at, count);
+    }
+    tree_fold_zeros(sums, at, count);
+}

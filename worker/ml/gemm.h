@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "worker/ml/tree.h"
+
 #define GEMM_TEXT_BYTES 64
 
 /* What computes: a result is reproduced bit for bit only under an equal engine. */
@@ -53,5 +55,13 @@ void gemm_nn(struct gemm_size size, const float *a, const float *b, float *c);
 void gemm_nt(struct gemm_size size, const float *a, const float *b, float *c);
 /* c[m][n] = transpose(a[k][m]) * b[k][n] */
 void gemm_tn(struct gemm_size size, const float *a, const float *b, float *c);
+
+/* The same for several shards of `size`, whose rows lie behind one another: the bits of a shard are
+ * those of its product alone, whatever the others are. */
+void gemm_nn_shards(struct gemm_size size, uint32_t shards, const float *a, const float *b, float *c);
+void gemm_nt_shards(struct gemm_size size, uint32_t shards, const float *a, const float *b, float *c);
+/* Folded, in the numbers [at, at + m * n) of the places. */
+void gemm_tn_sums(struct gemm_size size, const float *a, const float *b,
+                  const struct tree_sums *sums, uint64_t at);
 
 #endif

@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "lib/base/err.h"
+#include "worker/ml/tree.h"
 
 #define LAYER_UNITS_MAX   65536u     /* of one dense layer; channels of an image */
 #define LAYER_VALUES_MAX  (1u << 24) /* numbers in one row of a value */
@@ -99,8 +100,9 @@ struct layer {
  * `out_gradient` is already that of the numbers before the activation. */
 struct layer_pass {
     const struct layer *layer;
-    uint32_t rows;
-    uint32_t used;
+    uint32_t shards; /* whose rows lie behind one another: 1, but for layers that take all at once */
+    uint32_t rows;   /* of a shard */
+    uint32_t used;   /* of one shard's; of several: of the last one's */
     bool training;           /* else as in use: no dropout, running statistics */
     uint64_t key;            /* training: of (seed, epoch, layer) */
     const uint32_t *samples; /* training: [used], which sample of the data each row is */
@@ -113,7 +115,8 @@ struct layer_pass {
     const float *out_gradient;
     float *in_gradient;
     float *also_gradient;
-    float *gradient;
+    float *gradient; /* of one shard; for layers that take all at once: */
+    const struct tree_sums *sums; /* the arena's layout, too */
 };
 
 struct layer_ops {
@@ -125,6 +128,7 @@ struct layer_ops {
     /* The first weights: units that feed one unit, for their variance; or else what they are. */
     uint32_t (*fan_in)(const struct layer *layer);
     void (*init)(const struct layer *layer, float *arena); /* NULL: drawn, bias zero */
+    bool takes_all; /* shards at once, which is quicker where a shard alone is thin; backward folds */
     void (*forward)(const struct layer_pass *pass);
     void (*backward)(const struct layer_pass *pass);
 };

@@ -53,21 +53,36 @@ static void forward(const struct layer_pass *pass)
 {
     const struct layer *layer = pass->layer;
     uint32_t inputs = fan_in(layer), outputs = layer->out.channels;
-    gemm_nt((struct gemm_size){.m = pass->rows, .n = outputs, .k = inputs}, pass->in,
-            pass->arena + layer->weight_at, pass->out);
-    layer_dense_add_bias(pass->rows, outputs, pass->arena + layer->bias_at, pass->out);
+    gemm_nt_shards((struct gemm_size){.m = pass->rows, .n = outputs, .k = inputs}, pass->shards,
+                   pass->in, pass->arena + layer->weight_at, pass->out);
+    layer_dense_add_bias((size_t)pass->shards * pass->rows, outputs, pass->arena + layer->bias_at,
+                         pass->out);
+}
+
+static void bias_gradient(const struct layer_pass *pass)
+{
+    const struct layer *layer = pass->layer;
+    const struct tree_sums *sums = pass->sums;
+    size_t count = (size_t)pass->rows * layer->bias_count;
+    for (uint32_t shard = 0; shard < pass->shards; shard++) {
+        layer_dense_sum_rows(pass->rows, layer->bias_count, pass->out_gradient + shard * count,
+                             sums->places[sums->folds[shard].top] + layer->bias_at);
+        tree_fold(sums, shard, layer->bias_at, layer->bias_count);
+    }
+    tree_fold_zeros(sums, layer->bias_at, layer->bias_count);
 }
 
 static void backward(const struct layer_pass *pass)
 {
     const struct layer *layer = pass->layer;
     uint32_t inputs = fan_in(layer), outputs = layer->out.channels;
-    gemm_tn((struct gemm_size){.m = outputs, .n = inputs, .k = pass->rows}, pass->out_gradient,
-            pass->in, pass->gradient + layer->weight_at);
-    layer_dense_sum_rows(pass->rows, outputs, pass->out_gradient, pass->gradient + layer->bias_at);
+    gemm_tn_sums((struct gemm_size){.m = outputs, .n = inputs, .k = pass->rows},
+                 pass->out_gradient, pass->in, pass->sums, layer->weight_at);
+    bias_gradient(pass);
     if (pass->in_gradient != NULL) {
-        gemm_nn((struct gemm_size){.m = pass->rows, .n = inputs, .k = outputs}, pass->out_gradient,
-                pass->arena + layer->weight_at, pass->in_gradient);
+        gemm_nn_shards((struct gemm_size){.m = pass->rows, .n = inputs, .k = outputs},
+                       pass->shards, pass->out_gradient, pass->arena + layer->weight_at,
+                       pass->in_gradient);
     }
 }
 
@@ -75,6 +90,7 @@ const struct layer_ops layer_dense_ops = {
     .name = "dense",
     .shape = shape,
     .fan_in = fan_in,
+    .takes_all = true,
     .forward = forward,
     .backward = backward,
 };

@@ -26,7 +26,8 @@ struct slot {
 
 struct net {
     const struct model *model;
-    uint32_t rows;
+    uint32_t shards;
+    uint32_t rows; /* of each */
     struct net_batch batch;
     bool training;
     bool backward;
@@ -61,18 +62,18 @@ ask(size_t (*floats)(const struct layer *, uint32_t), const struct layer *layer,
 static void deal_all(struct net *net, struct dealer *dealer)
 {
     const struct model *model = net->model;
-    size_t scratch = 0, widest = 0;
+    size_t all = (size_t)net->shards * net->rows, scratch = 0, widest = 0;
     bool adds = false;
-    net->slots[0].value = deal(dealer, (size_t)net->rows * model->input_count);
+    net->slots[0].value = deal(dealer, all * model->input_count);
     for (uint32_t i = 0; i < model->layer_count; i++) {
         const struct layer *layer = &model->layers[i];
         const struct layer_ops *ops = layer_ops(layer->kind);
         struct slot *slot = &net->slots[i + 1];
-        size_t count = net->rows * layer_shape_count(layer->out);
-        size_t in = net->rows * layer_shape_count(layer->in);
+        size_t count = all * layer_shape_count(layer->out);
+        size_t in = all * layer_shape_count(layer->in);
         size_t own = ask(ops->scratch_floats, layer, net->rows);
         slot->value = deal(dealer, count);
-        slot->kept = deal(dealer, ask(ops->kept_floats, layer, net->rows));
+        slot->kept = deal(dealer, net->shards * ask(ops->kept_floats, layer, net->rows));
         slot->input = deal(dealer, activation_keeps_input(layer->activation) ? count : 0);
         slot->gradient = deal(dealer, net->backward ? count : 0);
         scratch = own > scratch ? own : scratch;
@@ -84,19 +85,37 @@ static void deal_all(struct net *net, struct dealer *dealer)
     net->also_spare = deal(dealer, net->backward && adds ? widest : 0);
 }
 
-struct net *net_create(const struct model *model, uint32_t rows, bool backward)
+static struct net *create(const struct net *options)
 {
-    MLQ_ASSERT(rows > 0 && model->layer_count > 0);
+    MLQ_ASSERT(options->rows > 0 && options->shards > 0 && options->model->layer_count > 0);
     struct net *net = mlq_alloc(sizeof(*net));
-    net->model = model;
-    net->rows = rows;
-    net->backward = backward;
+    *net = *options;
     struct dealer dealer = {.base = NULL};
     deal_all(net, &dealer);
     net->arena = mlq_alloc_array(dealer.used, sizeof(float));
     dealer = (struct dealer){.base = net->arena};
     deal_all(net, &dealer);
     return net;
+}
+
+struct net *net_create(const struct model *model, uint32_t rows, bool backward)
+{
+    return create(
+        &(struct net){.model = model, .shards = 1, .rows = rows, .backward = backward});
+}
+
+struct net *net_create_shards(const struct model *model, uint32_t shards, uint32_t rows)
+{
+    return create(
+        &(struct net){.model = model, .shards = shards, .rows = rows, .backward = true});
+}
+
+uint64_t net_shard_floats(const struct model *model, uint32_t rows)
+{
+    struct net net = {.model = model, .shards = 1, .rows = rows, .backward = true};
+    struct dealer dealer = {.base = NULL};
+    deal_all(&net, &dealer);
+    return dealer.used;
 }
 
 void net_destroy(struct net **net)
@@ -121,35 +140,61 @@ float *net_output_gradient(struct net *net)
 
 /* ---- Passes ---- */
 
-static struct layer_pass pass_of(const struct net *net, uint32_t i)
+/* Shards that have a used row. */
+static uint32_t filled(const struct net *net)
+{
+    return (net->batch.used + net->rows - 1) / net->rows;
+}
+
+static float *behind(float *values, size_t floats)
+{
+    return values == NULL ? NULL : values + floats;
+}
+
+/* One call of layer i, for `shards` from this one on. */
+static struct layer_pass pass_of(const struct net *net, uint32_t i, uint32_t shard, uint32_t shards)
 {
     const struct layer *layer = &net->model->layers[i];
+    const struct layer_ops *ops = layer_ops(layer->kind);
+    const struct slot *slot = &net->slots[i + 1];
+    size_t row = (size_t)shard * net->rows, used = net->batch.used - row;
     return (struct layer_pass){
         .layer = layer,
+        .shards = shards,
         .rows = net->rows,
-        .used = net->batch.used,
+        .used = used < net->rows ? (uint32_t)used : net->rows,
         .training = net->training,
         .key = mlq_hash_keyed(net->batch.key, i, LAYER_KEY),
-        .samples = net->batch.samples,
+        .samples = net->batch.samples == NULL ? NULL : net->batch.samples + row,
         .arena = net->model->parameters,
-        .in = net->slots[layer->from].value,
-        .also = net->slots[layer->also].value,
-        .out = net->slots[i + 1].value,
-        .kept = net->slots[i + 1].kept,
+        .in = net->slots[layer->from].value + row * layer_shape_count(layer->in),
+        .also = behind(net->slots[layer->also].value, row * layer_shape_count(layer->also_in)),
+        .out = slot->value + row * layer_shape_count(layer->out),
+        .kept = behind(slot->kept, shard * ask(ops->kept_floats, layer, net->rows)),
         .scratch = net->scratch,
     };
+}
+
+/* Layers that take all shards at once are called once, the others for each. */
+static uint32_t shards_at_once(const struct net *net, uint32_t i)
+{
+    return layer_ops(net->model->layers[i].kind)->takes_all ? filled(net) : 1;
 }
 
 static const float *run(struct net *net)
 {
     const struct model *model = net->model;
-    MLQ_ASSERT(net->batch.used <= net->rows);
+    MLQ_ASSERT(net->batch.used <= net->shards * net->rows);
     for (uint32_t i = 0; i < model->layer_count; i++) {
         const struct layer *layer = &model->layers[i];
-        struct layer_pass pass = pass_of(net, i);
-        layer_ops(layer->kind)->forward(&pass);
-        activation_forward(layer->activation, net->rows * layer_shape_count(layer->out), pass.out,
-                           net->slots[i + 1].input);
+        uint32_t step = shards_at_once(net, i);
+        for (uint32_t shard = 0; shard < filled(net); shard += step) {
+            struct layer_pass pass = pass_of(net, i, shard, step);
+            size_t numbers = net->rows * layer_shape_count(layer->out);
+            layer_ops(layer->kind)->forward(&pass);
+            activation_forward(layer->activation, step * numbers, pass.out,
+                               behind(net->slots[i + 1].input, shard * numbers));
+        }
     }
     return net->slots[model->layer_count].value;
 }
@@ -188,30 +233,81 @@ static void take_gradient(struct net *net, uint32_t value, const float *restrict
     net->written[value] = true;
 }
 
-void net_backward(struct net *net, float *gradient)
+static void fold_layer(const struct layer *layer, const struct tree_sums *sums, uint32_t shard)
+{
+    tree_fold(sums, shard, layer->weight_at, layer->weight_count);
+    tree_fold(sums, shard, layer->bias_at, layer->bias_count);
+    tree_fold(sums, shard, layer->state_at, layer->state_count);
+}
+
+static void fold_zeros(const struct layer *layer, const struct tree_sums *sums)
+{
+    tree_fold_zeros(sums, layer->weight_at, layer->weight_count);
+    tree_fold_zeros(sums, layer->bias_at, layer->bias_count);
+    tree_fold_zeros(sums, layer->state_at, layer->state_count);
+}
+
+/* What a layer adds to the gradients of the values that it read, of all shards. */
+struct targets {
+    float *in; /* NULL: nobody wants it */
+    float *also;
+};
+
+static void backward_shards(struct net *net, uint32_t i, const struct tree_sums *sums,
+                            struct targets targets)
+{
+    const struct layer *layer = &net->model->layers[i];
+    const struct slot *slot = &net->slots[i + 1];
+    bool takes_all = layer_ops(layer->kind)->takes_all;
+    uint32_t step = shards_at_once(net, i);
+    for (uint32_t shard = 0; shard < sums->filled; shard += step) {
+        struct layer_pass pass = pass_of(net, i, shard, step);
+        size_t row = (size_t)shard * net->rows, out_at = row * layer_shape_count(layer->out);
+        activation_backward(layer->activation, step * net->rows * layer_shape_count(layer->out),
+                            slot->value + out_at, behind(slot->input, out_at),
+                            slot->gradient + out_at);
+        pass.out_gradient = slot->gradient + out_at;
+        pass.in_gradient = behind(targets.in, row * layer_shape_count(layer->in));
+        pass.also_gradient = behind(targets.also, row * layer_shape_count(layer->also_in));
+        pass.gradient = sums->places[sums->folds[shard].top];
+        pass.sums = sums;
+        layer_ops(layer->kind)->backward(&pass);
+        if (!takes_all) {
+            fold_layer(layer, sums, shard);
+        }
+    }
+    if (!takes_all || sums->filled == 0) {
+        fold_zeros(layer, sums);
+    }
+}
+
+void net_backward_sums(struct net *net, const struct tree_sums *sums)
 {
     const struct model *model = net->model;
-    MLQ_ASSERT(net->backward && net->training);
+    MLQ_ASSERT(net->backward && net->training && sums->shards <= net->shards);
+    struct tree_sums known = *sums;
+    known.filled = filled(net);
     memset(net->written, 0, sizeof(net->written));
     for (uint32_t i = model->layer_count; i-- > 0;) {
         const struct layer *layer = &model->layers[i];
-        struct slot *slot = &net->slots[i + 1];
-        activation_backward(layer->activation, net->rows * layer_shape_count(layer->out),
-                            slot->value, slot->input, slot->gradient);
-        struct layer_pass pass = pass_of(net, i);
-        pass.out_gradient = slot->gradient;
-        pass.in_gradient = gradient_target(net, layer->from, net->spare);
-        pass.gradient = gradient;
+        struct targets targets = {.in = gradient_target(net, layer->from, net->spare)};
         if (layer->kind == LAYER_ADD) {
-            pass.also_gradient = gradient_target(net, layer->also, net->also_spare);
+            targets.also = gradient_target(net, layer->also, net->also_spare);
         }
-        layer_ops(layer->kind)->backward(&pass);
-        size_t count = net->rows * layer_shape_count(layer->in);
-        take_gradient(net, layer->from, pass.in_gradient, count);
+        backward_shards(net, i, &known, targets);
+        size_t count = (size_t)known.filled * net->rows * layer_shape_count(layer->in);
+        take_gradient(net, layer->from, targets.in, count);
         if (layer->kind == LAYER_ADD) {
-            take_gradient(net, layer->also, pass.also_gradient, count);
+            take_gradient(net, layer->also, targets.also, count);
         }
     }
+}
+
+void net_backward(struct net *net, float *gradient)
+{
+    const struct tree_fold alone = {.top = 0, .to = 0};
+    struct tree_sums sums = {.shards = 1, .folds = &alone, .kept = 1, .places = {gradient}};
+    net_backward_sums(net, &sums);
 }
 
 /* ---- Parameters ---- */

@@ -43,6 +43,7 @@ AVX512 static inline __mmask16 first_wide(uint32_t count)
 #define STORE_PART(at, count, v) _mm512_mask_storeu_ps(at, first_wide(count), v)
 #define ALL_OF(x)                _mm512_set1_ps(x)
 #define FMA(a, b, c)             _mm512_fmadd_ps(a, b, c)
+#define ADD(a, b)                _mm512_add_ps(a, b)
 #define ZERO()                   _mm512_setzero_ps()
 #define SUM16(lanes)             sum16_wide(lanes)
 #include "worker/ml/thin_kernels.inc"
@@ -74,6 +75,7 @@ AVX2 static inline __m256i first_narrow(uint32_t count)
 #define STORE_PART(at, count, v) _mm256_maskstore_ps(at, first_narrow(count), v)
 #define ALL_OF(x)                _mm256_set1_ps(x)
 #define FMA(a, b, c)             _mm256_fmadd_ps(a, b, c)
+#define ADD(a, b)                _mm256_add_ps(a, b)
 #define ZERO()                   _mm256_setzero_ps()
 #define SUM16(lanes)             sum16_narrow(lanes)
 #include "worker/ml/thin_kernels.inc"
@@ -82,7 +84,7 @@ AVX2 static inline __m256i first_narrow(uint32_t count)
 
 const struct thin_kernels *thin_narrow(void)
 {
-    static const struct thin_kernels narrow = {.outer = outer_narrow, .dots = dots_narrow};
+    static const struct thin_kernels narrow = {.outer = outer_narrow, .outer_sums = outer_sums_narrow, .dots = dots_narrow};
     bool is_able = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     return is_able ? &narrow : NULL;
 }
@@ -90,7 +92,7 @@ const struct thin_kernels *thin_narrow(void)
 const struct thin_kernels *thin_best(void)
 {
     static const struct thin_kernels wide = {
-        .is_wide = true, .outer = outer_wide, .dots = dots_wide};
+        .is_wide = true, .outer = outer_wide, .outer_sums = outer_sums_wide, .dots = dots_wide};
     bool is_wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                    __builtin_cpu_supports("avx512vl");
     return is_wide ? &wide : thin_narrow();

@@ -22,6 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "worker/ml/tree.h"
+
 struct thin_size {
     uint32_t m; /* rows of c */
     uint32_t n; /* columns of c */
@@ -38,6 +40,11 @@ struct thin_kernels {
     /* c[i][j] = sum over p of a[i * step.m + p * step.k] * b[p][j] */
     void (*outer)(struct thin_size size, const float *a, struct thin_step step, const float *b,
                   float *c);
+    /* Of each shard, sum over p of a[p][i] * b[p][j], an outer product; they are folded, in the numbers
+     * [at, at + m * n) of the places. The shards' rows of `a` and `b` lie behind one another, `k` of
+     * each that is filled. */
+    void (*outer_sums)(struct thin_size size, const float *a, const float *b,
+                       const struct tree_sums *sums, uint64_t at);
     /* c[i][j] = sum over p of a[i][p] * b[j][p] */
     void (*dots)(struct thin_size size, const float *a, const float *b, float *c);
 };

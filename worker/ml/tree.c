@@ -46,6 +46,37 @@ void tree_push(struct tree *tree, struct tree_node node)
     }
 }
 
+void tree_plan(struct tree *tree, uint32_t first, uint32_t count, struct tree_fold *folds,
+               struct tree_sums *sums)
+{
+    uint32_t before = tree->count;
+    MLQ_ASSERT(tree->width == 0);
+    for (uint32_t i = 0; i < count; i++) {
+        folds[i].top = tree->count;
+        tree_push(tree, (struct tree_node){.index = first + i});
+        folds[i].to = tree->count - 1;
+    }
+    sums->shards = sums->filled = count;
+    sums->folds = folds;
+    sums->kept = before > tree->count ? before : tree->count;
+}
+
+void tree_fold(const struct tree_sums *sums, uint32_t shard, uint64_t at, uint64_t count)
+{
+    const struct tree_fold *fold = &sums->folds[shard];
+    for (uint32_t place = fold->top; place > fold->to; place--) {
+        add_into(sums->places[place - 1] + at, sums->places[place] + at, count);
+    }
+}
+
+void tree_fold_zeros(const struct tree_sums *sums, uint64_t at, uint64_t count)
+{
+    for (uint32_t shard = sums->filled; shard < sums->shards; shard++) {
+        memset(sums->places[sums->folds[shard].top] + at, 0, count * sizeof(float));
+        tree_fold(sums, shard, at, count);
+    }
+}
+
 /* A block of each node on the stack stays in the first-level cache. */
 #define BLOCK_FLOATS 256u
 

@@ -41,6 +41,37 @@ void tree_init(struct tree *tree, uint64_t width);
  * is added into the left one's memory and leaves the stack. */
 void tree_push(struct tree *tree, struct tree_node node);
 
+/* ---- Added as they come into being ---- */
+
+/* One tree_push, as places 0, 1, ... on the stack: a vector comes at `top`, and is added to those at
+ * top - 1, top - 2, ... down to `to`, where the sum then is. */
+struct tree_fold {
+    uint32_t top;
+    uint32_t to;
+};
+
+/* What is to become of the vectors of some shards that follow one another. */
+struct tree_sums {
+    uint32_t shards;
+    uint32_t filled;               /* the first of them; the vectors of the others are zero */
+    const struct tree_fold *folds; /* [shards] */
+    uint32_t kept; /* from this place on, nothing is needed behind the last fold */
+    float *places[TREE_NODES_MAX + 1];
+};
+
+/* The folds of shards [first, first + count), the next ones of `tree`, whose width is 0. `sums` gets
+ * them, but its places, and refers to `folds` [count]. */
+void tree_plan(struct tree *tree, uint32_t first, uint32_t count, struct tree_fold *folds,
+               struct tree_sums *sums);
+
+/* What lies at the shard's `top` is folded, in the numbers [at, at + count) of all places. */
+void tree_fold(const struct tree_sums *sums, uint32_t shard, uint64_t at, uint64_t count);
+
+/* The same, for all shards that are not filled. */
+void tree_fold_zeros(const struct tree_sums *sums, uint64_t at, uint64_t count);
+
+/* ---- Finished out of place ---- */
+
 /* What a rank has of the tree, to be read only. */
 struct tree_view {
     uint32_t level;

@@ -122,7 +122,9 @@ static void *exact_create(struct op_train *train)
                             .is_whole = coll_size(train->coll) == 2,
                             .rounds = 1,
                             .width = (train->data.model->arena_count + 1) / 2 * 2};
-    exact->batch = op_train_batch_create(train, shard_rows(&train->config));
+    struct tree_range range = range_of(exact, exact->rank);
+    exact->batch =
+        op_train_batch_create(train, range.end - range.begin, shard_rows(&train->config));
     exact->sums = exact->memories[0] = exact->memories[1] = sums_memory(exact);
     uint64_t received = 0;
     for (uint32_t rank = 0; rank < exact->ranks; rank++) {
@@ -157,30 +159,14 @@ static void exact_destroy(void *state)
 
 /* ---- This rank's shards ---- */
 
-/* What of the step is the shard's: nothing for the last ones of a short step. */
-static struct op_train_piece piece_of(const struct op_train_config *config,
-                                      struct op_train_piece step, uint32_t shard)
-{
-    uint32_t rows = shard_rows(config);
-    uint32_t from = shard * rows, to = from + rows;
-    to = to < step.count ? to : step.count;
-    from = from < to ? from : to;
-    return (struct op_train_piece){
-        .samples = step.samples + from, .count = to - from, .scale = step.scale};
-}
-
 static void sum_range(struct exact *exact, struct op_train_piece step)
 {
-    struct tree tree;
-    struct tree_range range = range_of(exact, exact->rank);
-    tree_init(&tree, exact->width);
+    float *places[TREE_NODES_MAX + 1];
     exact->sums = exact->memories[exact->sums == exact->memories[0]];
-    for (uint32_t shard = range.begin; shard < range.end; shard++) {
-        float *gradient = node_at(exact, tree.count);
-        struct op_train_piece piece = piece_of(&exact->train->config, step, shard);
-        exact->losses[shard] = op_train_batch_run(exact->batch, piece, gradient);
-        tree_push(&tree, (struct tree_node){.level = 0, .index = shard, .values = gradient});
+    for (uint32_t i = 0; i < MLQ_COUNT_OF(places); i++) {
+        places[i] = node_at(exact, i);
     }
+    op_train_batch_sum(exact->batch, step, range_of(exact, exact->rank), places, exact->losses);
 }
 
 /* ---- Over all ranks ---- */

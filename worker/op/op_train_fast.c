@@ -31,7 +31,7 @@ static void *fast_create(struct op_train *train)
     struct fast *fast = mlq_alloc(sizeof(*fast));
     fast->train = train;
     fast->rows = (config->batch + pieces - 1) / pieces;
-    fast->batch = op_train_batch_create(train, fast->rows);
+    fast->batch = op_train_batch_create(train, 1, fast->rows);
     fast->sums = coll_memory(train->coll, (arena + BEHIND_COUNT) * sizeof(float));
     fast->spare = config->accumulate > 1 ? mlq_alloc_array(arena, sizeof(float)) : NULL;
     return fast;

@@ -11,28 +11,38 @@
 
 #include "lib/base/err.h"
 #include "lib/base/ownership.h"
+#include "worker/ml/tree.h"
 #include "worker/op/op_train.h"
 #include "worker/op/op_train_loader.h"
 
 /* ---- Rows through the network (op_train_batch.c) ---- */
 
-/* Memory for `rows` rows, gathered in the order of an epoch and changed as the epoch has it. The
- * kernel calls depend on `rows` alone: with fewer rows the rest is padding. */
+/* Memory for shards of `rows` rows, gathered in the order of an epoch and changed as the epoch has it:
+ * for as many of `shards` at once as it pays. The arithmetic of a shard depends on `rows` alone: with
+ * fewer rows the rest is padding. */
 struct op_train_batch;
-MLQ_OWNED_RETURN struct op_train_batch *op_train_batch_create(struct op_train *train, uint32_t rows);
+MLQ_OWNED_RETURN struct op_train_batch *op_train_batch_create(struct op_train *train,
+                                                              uint32_t shards, uint32_t rows);
 void op_train_batch_destroy(struct op_train_batch **batch); /* takes NULL, frees, nulls */
 
 /* Part of a step: samples of the training rows, and what a sample's loss is multiplied by. */
 struct op_train_piece {
     const uint32_t *samples; /* in the loader's order */
-    uint32_t count; /* at most the batch's rows; 0: the gradient is zero */
+    uint32_t count;
     float scale;
 };
 
-/* The piece's gradient at the cursor's epoch into `gradient` [arena_count], and its loss, which is
- * not scaled. */
+/* The gradient at the cursor's epoch of a piece that is one shard, at most `rows` of count, into
+ * `gradient` [arena_count], and its loss, which is not scaled. With no rows both are zero. */
 double op_train_batch_run(struct op_train_batch *batch, struct op_train_piece piece,
                           float *gradient);
+
+/* Gradients of the shards of `range`, which have `rows` of the step's samples each, as many as there
+ * are: added by the tree into the first of `places` (tree.h), as many as it leaves partial sums. The
+ * loss of each goes to losses[shard]. */
+void op_train_batch_sum(struct op_train_batch *batch, struct op_train_piece step,
+                        struct tree_range range, float *const places[TREE_NODES_MAX + 1],
+                        double *losses);
 
 /* ---- The gradient of a step, summed over the ranks ---- */
 
