@@ -119,6 +119,7 @@ static void begin_attempt(struct core *core, struct task *task, const struct cor
     task->cause = CAUSE_NONE;
     task->cause_weight = 0;
     task->stop = CAUSE_NONE;
+    task->has_missed = false;
     elastic_begin(core, task, fact->at_ns);
     mlq_map_insert(&core->attempt_of, fact->attempt, slot_of_task(core, task));
     mlq_list_push_back(&core->jobs[stage->job].running, &task->in_job);
@@ -258,6 +259,7 @@ static void end_attempt(struct core *core, struct task *task, int64_t at_ns)
     uint32_t stage_slot = task->stage;
     struct stage *stage = &core->stages[stage_slot];
     enum core_cause cause = task->cause;
+    task->missed = task->has_missed ? task->missed + 1 : 0;
     if (cause == CAUSE_NONE) {
         attempt_remove_task(core, task);
         stage->succeeded++;
@@ -296,9 +298,10 @@ static bool is_own_signal(int32_t signal)
 /* How much an end says of why its attempt failed. What befalls a rank makes its peers fail, and their ends
  * arrive first: that of a lost worker comes a lease later. So all ends are waited for, and the heaviest is
  * the cause; of equal ones the first. Where ranks outlive each other none follows from another. */
-static uint32_t weight_of(const struct core *core, const struct task *task,
+static uint32_t weight_of(const struct core *core, const struct member *member,
                           const struct core_fact *fact)
 {
+    const struct task *task = &core->tasks[member->task];
     bool is_apart = core->stages[task->stage].resize == RESIZE_LIVE;
     switch (fact->cause) {
     case CAUSE_NONE:
@@ -306,8 +309,9 @@ static uint32_t weight_of(const struct core *core, const struct task *task,
     case CAUSE_PEER:
         return 1;
     case CAUSE_EXIT:
-    case CAUSE_REQUEUE:
         return 2;
+    case CAUSE_REQUEUE: /* its peers waited for it in vain, if it never came */
+        return is_apart || member->is_started ? 2 : 4;
     case CAUSE_SIGNAL:
         return is_apart || is_own_signal(fact->signal) ? 2 : 3;
     case CAUSE_OOM:
@@ -325,9 +329,10 @@ static uint32_t weight_of(const struct core *core, const struct task *task,
     MLQ_UNREACHABLE("weight_of: no such cause");
 }
 
-static void take_cause(const struct core *core, struct task *task, const struct core_fact *fact)
+static void take_cause(const struct core *core, struct task *task, const struct member *member,
+                       const struct core_fact *fact)
 {
-    uint32_t weight = weight_of(core, task, fact);
+    uint32_t weight = weight_of(core, member, fact);
     if (weight > task->cause_weight) {
         task->cause_weight = weight;
         task->cause = fact->cause;
@@ -340,6 +345,7 @@ void attempt_apply_ended(struct core *core, const struct core_fact *fact)
     MLQ_ASSERT(member != NULL && !member->is_ended && fact->cause < CAUSE_COUNT);
     struct task *task = &core->tasks[member->task];
     member->is_ended = true;
+    task->has_missed |= fact->cause == CAUSE_REQUEUE && !member->is_started;
     core->members_live--;
     if (member->worker != SLOT_NONE) {
         fleet_remove_member(core, member);
@@ -347,7 +353,7 @@ void attempt_apply_ended(struct core *core, const struct core_fact *fact)
     MLQ_ASSERT(task->open > 0);
     task->open--;
     if (!elastic_absorbs(core, task, member, fact)) {
-        take_cause(core, task, fact);
+        take_cause(core, task, member, fact);
     }
     if (task->open == 0) {
         end_attempt(core, task, fact->at_ns);
@@ -418,11 +424,19 @@ void attempt_on_note(struct core *core, const struct core_event *event)
     act_record(core, &fact, event->payload);
 }
 
+/* Its assignment crossed the hello, or the farewell, of a worker that does not know of it: nothing ran,
+ * and no retry is used up. That ends at some time, since a worker may die of the assignment itself. */
+static bool never_came(const struct core *core, const struct member *member)
+{
+    return !core->workers[member->worker].is_lost && !member->is_started &&
+           core->tasks[member->task].missed < ATTEMPT_MISSED_MAX;
+}
+
 void attempt_lose(struct core *core, struct member *member)
 {
     MLQ_ASSERT(!member->is_ended && member->worker != SLOT_NONE);
     struct core_fact fact = fact_of_member(core, member, FACT_ENDED);
-    fact.cause = CAUSE_NODE;
+    fact.cause = never_came(core, member) ? CAUSE_REQUEUE : CAUSE_NODE;
     fact_decide(core, &fact, 0);
 }
 
@@ -463,6 +477,7 @@ void attempt_renew(struct core *core, struct task *task)
     mlq_list_remove(&task->in_again);
     task->state = TASK_READY;
     task->failures = 0;
+    task->missed = 0;
     mlq_list_push_back(&stage->again, &task->in_again);
 }
 

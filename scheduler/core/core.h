@@ -234,9 +234,10 @@ struct core_event {
 /* What the shell owes the core about messages to a worker: within one session they arrive in order
  * and none is skipped. If one could not be delivered the session is over: the worker has to say
  * hello again, with a new session and all its claims, and has to refuse an ACT_ASSIGN of another
- * session. Then nothing needs to be sent twice: what it does not claim is ended with cause NODE,
- * and what it is to stop it is told again. A worker that refuses an assignment for another reason
- * (its lease lapsed) reports the end of that rank. */
+ * session. Then nothing needs to be sent twice: what it does not claim is ended, with cause NODE
+ * when it had started there and REQUEUE when it never came, and what it is to stop it is told again.
+ * A worker that refuses an assignment for another reason (its lease lapsed) reports the end of that
+ * rank. */
 
 /* ---- Actions -------------------------------------------------------------------------------- */
 

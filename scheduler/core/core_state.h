@@ -163,6 +163,7 @@ struct task {
     uint32_t index;
     enum task_state state;
     uint32_t failures; /* that counted against the retry limit */
+    uint32_t missed;   /* attempts in a row with a rank that never came to its worker */
 
     /* The live attempt; meaningless unless it runs. */
     uint64_t attempt;
@@ -174,6 +175,7 @@ struct task {
     enum core_cause cause; /* the heaviest so far (attempt.c); PEER only when there is no other */
     uint32_t cause_weight;
     enum core_cause stop; /* NONE, or what its ranks were told to stop for */
+    bool has_missed;      /* one of its ranks never came */
 
     /* Of a stage whose attempts may change their size (elastic.c). */
     struct mlq_list in_elastic; /* in core.elastic_tasks while it runs */
@@ -212,6 +214,7 @@ struct member {
 struct worker {
     uint32_t id;
     bool is_known;  /* said hello to this leader, lease not lapsed */
+    bool is_lost;   /* its lease lapsed: what became of its members is not known */
     bool is_shrunk; /* what it runs was more than it offers when it said hello */
     uint64_t session;
     struct deadline lease;
@@ -220,7 +223,7 @@ struct worker {
     struct rvec used;
     uint64_t gpus_used;
     struct mlq_list members;
-    struct mlq_list orphans; /* members that it lost: to be ended with cause NODE */
+    struct mlq_list orphans; /* members that it lost, or never had: to be ended (attempt_lose) */
     uint32_t member_count;   /* in both lists */
     uint64_t closed_at;      /* core.pass_count in which it was closed to later tasks */
     int64_t gone_ns;         /* when it was lost, for choosing a row to give to another */

@@ -229,6 +229,7 @@ static void forget(struct core *core, struct worker *worker)
 
 void fleet_lose(struct core *core, struct worker *worker)
 {
+    worker->is_lost = true;
     forget(core, worker);
 }
 
@@ -284,6 +285,7 @@ void fleet_on_hello(struct core *core, const struct core_event *event)
     worker->session = event->session;
     worker->capacity = rvec_clamp_capacity(&event->capacity);
     worker->is_known = true;
+    worker->is_lost = false;
     worker->is_shrunk = !fits_itself(worker);
     mlq_heap_push(heap_of(core, worker), &worker->by_cpu);
     core->workers_known++;

@@ -453,7 +453,7 @@ void check_note(struct sim *sim, const struct sim_row *row)
 
 /* How far an end is from what came first, in the gang that shares its fate: a rank's machine or memory is lost,
  * the rank dies of it, its peers give up, and what is left is told to stop. */
-static uint32_t depth_of(const struct core_fact *fact)
+static uint32_t depth_of(const struct check_task *task, const struct core_fact *fact)
 {
     switch (fact->cause) {
     case CAUSE_NONE:
@@ -461,8 +461,9 @@ static uint32_t depth_of(const struct core_fact *fact)
     case CAUSE_PEER:
         return 4;
     case CAUSE_EXIT:
-    case CAUSE_REQUEUE:
         return 3;
+    case CAUSE_REQUEUE:
+        return task->is_started[fact->rank] ? 3 : 1; /* the others waited in vain for one that never came */
     case CAUSE_SIGNAL:
         return fact->signal == SIGABRT || fact->signal == SIGPIPE ? 3 : 2;
     case CAUSE_OOM:
@@ -496,9 +497,9 @@ static void take_cause(struct check_task *task, const struct core_stage_desc *st
     if (task->is_done) {
         task->cause = CAUSE_NONE;
     } else if (is_live ? (is_own || task->open == 0) && is_first
-                       : task->cause == CAUSE_NONE || depth_of(fact) < task->depth) {
+                       : task->cause == CAUSE_NONE || depth_of(task, fact) < task->depth) {
         task->cause = fact->cause;
-        task->depth = depth_of(fact);
+        task->depth = depth_of(task, fact);
     }
 }
 

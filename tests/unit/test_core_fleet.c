@@ -74,6 +74,8 @@ static void test_hello_adopts_what_it_claims(void **state)
     struct core_fact a = take_assigned(d, 1);
     struct core_fact b = take_assigned(d, 1);
     struct core_fact c = take_assigned(d, 1);
+    double_started(d, &b);
+    take_fact(d, FACT_STARTED);
     struct core_claim claims[] = {
         {.attempt = c.attempt}, {.attempt = 777}, {.attempt = a.attempt}, {.attempt = c.attempt}};
     double_hello_claiming(d, 1, cpus(3), claims, 4);
@@ -94,6 +96,97 @@ static void test_hello_adopts_what_it_claims(void **state)
     take_end(d, &c, CAUSE_NONE);
     take_stage_ended(d, 0, STATE_FAILED);
     take_job_ended(d, 1, STATE_FAILED);
+    double_close(d);
+}
+
+/* An assignment that crosses the hello, or the farewell, of its worker ran nowhere and costs no retry. */
+static void test_what_never_came_costs_no_retry(void **state)
+{
+    (void)state;
+    struct core_limits limits = double_limits();
+    struct core_double *d = double_open(&limits);
+    struct core_stage_desc stage = simple_stage(); /* no retry is allowed */
+    struct core_job_desc desc = simple_job(&stage, 1);
+    double_hello(d, 1, cpus(1));
+    uint64_t job = double_submit(d, &desc);
+    struct core_fact run = take_assigned(d, 1);
+    double_hello_claiming(d, 1, cpus(1), NULL, 0);
+    take(d, ACT_WELCOME);
+    take_ended(d, &run, CAUSE_REQUEUE);
+    double_tick(d, SECOND);
+    run = take_assigned(d, 1);
+    fail_over(d); /* the assignment is on record, and was not sent */
+    double_hello_claiming(d, 1, cpus(1), NULL, 0);
+    take(d, ACT_WELCOME);
+    take_ended(d, &run, CAUSE_REQUEUE);
+    double_tick(d, SECOND);
+    run = take_assigned(d, 1);
+    double_step(d, (struct core_event){.kind = EV_WORKER_LEAVING, .worker = 1});
+    take_ended(d, &run, CAUSE_REQUEUE);
+    double_tick(d, SECOND);
+    double_hello(d, 2, cpus(1));
+    run = take_assigned(d, 2);
+    double_tick(d, 20 * SECOND); /* of a worker that is silent nobody knows whether it ran */
+    take_ended(d, &run, CAUSE_NODE);
+    take_stage_ended(d, 0, STATE_FAILED);
+    take_job_ended(d, job, STATE_FAILED);
+    double_close(d);
+}
+
+/* A worker may die of an assignment before it can say a word of it: that is not tried for ever. */
+static void test_what_never_comes_is_given_up(void **state)
+{
+    (void)state;
+    struct core_limits limits = double_limits();
+    struct core_double *d = double_open(&limits);
+    struct core_stage_desc stage = simple_stage();
+    struct core_job_desc desc = simple_job(&stage, 1);
+    double_hello(d, 1, cpus(1));
+    uint64_t job = double_submit(d, &desc);
+    struct core_fact run = take_assigned(d, 1);
+    for (uint32_t missed = 0; missed < 8; missed++) {
+        if (missed == 5) {
+            fail_over(d); /* the count is the record's, not this leader's */
+        }
+        double_hello_claiming(d, 1, cpus(1), NULL, 0);
+        take(d, ACT_WELCOME);
+        take_ended(d, &run, CAUSE_REQUEUE);
+        double_tick(d, SECOND);
+        run = take_assigned(d, 1);
+    }
+    double_hello_claiming(d, 1, cpus(1), NULL, 0);
+    take(d, ACT_WELCOME);
+    take_ended(d, &run, CAUSE_NODE);
+    take_stage_ended(d, 0, STATE_FAILED);
+    take_job_ended(d, job, STATE_FAILED);
+    double_close(d);
+}
+
+/* A gang's other ranks may give up while they wait for the one that never comes: it is still the cause. */
+static void test_a_gang_lacks_a_rank_that_never_came(void **state)
+{
+    (void)state;
+    struct core_limits limits = double_limits();
+    struct core_double *d = double_open(&limits);
+    struct core_stage_desc stage = simple_stage();
+    stage.ranks = 2;
+    struct core_job_desc desc = simple_job(&stage, 1);
+    double_hello(d, 1, cpus(1));
+    double_hello(d, 2, cpus(1));
+    double_submit(d, &desc);
+    struct core_fact a = take_assigned(d, 1);
+    struct core_fact b = take_assigned(d, 2);
+    double_started(d, &a);
+    take_fact(d, FACT_STARTED);
+    double_ended(d, &a, CAUSE_EXIT);
+    take_end(d, &a, CAUSE_EXIT);
+    take_kill(d, &b, CAUSE_PEER);
+    double_hello_claiming(d, 2, cpus(1), NULL, 0);
+    take(d, ACT_WELCOME);
+    take_ended(d, &b, CAUSE_REQUEUE);
+    double_tick(d, SECOND);
+    take_assigned(d, 1);
+    take_assigned(d, 2);
     double_close(d);
 }
 
@@ -133,6 +226,8 @@ static void test_a_leaving_worker_gives_its_work_back(void **state)
     double_hello(d, 1, cpus(1));
     double_submit(d, &desc);
     struct core_fact run = take_assigned(d, 1);
+    double_started(d, &run);
+    take_fact(d, FACT_STARTED);
     double_hello(d, 2, cpus(1));
     double_step(d, (struct core_event){.kind = EV_WORKER_LEAVING, .worker = 3});
     double_step(d, (struct core_event){.kind = EV_WORKER_LEAVING, .worker = 1});
@@ -156,6 +251,8 @@ static void test_a_lost_worker_takes_its_gangs_down(void **state)
     double_submit(d, &desc);
     struct core_fact a = take_assigned(d, 1);
     struct core_fact b = take_assigned(d, 2);
+    double_started(d, &a);
+    take_fact(d, FACT_STARTED);
     double_step(d, (struct core_event){.kind = EV_WORKER_LEAVING, .worker = 1});
     take_ended(d, &a, CAUSE_NODE);
     take_kill(d, &b, CAUSE_PEER);
@@ -363,6 +460,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_silent_worker_is_lost),
         cmocka_unit_test(test_hello_adopts_what_it_claims),
+        cmocka_unit_test(test_what_never_came_costs_no_retry),
+        cmocka_unit_test(test_what_never_comes_is_given_up),
+        cmocka_unit_test(test_a_gang_lacks_a_rank_that_never_came),
         cmocka_unit_test(test_hello_hears_again_what_it_is_to_stop),
         cmocka_unit_test(test_a_leaving_worker_gives_its_work_back),
         cmocka_unit_test(test_a_lost_worker_takes_its_gangs_down),

@@ -155,6 +155,10 @@ static void test_the_cause_is_what_the_others_follow_from(void **state)
         double_submit(d, &desc);
         struct core_fact rank[2] = {take_assigned(d, 1), take_assigned(d, 1)};
         for (uint32_t k = 0; k < 2; k++) {
+            double_started(d, &rank[k]);
+            take_fact(d, FACT_STARTED);
+        }
+        for (uint32_t k = 0; k < 2; k++) {
             bool is_peer = k == i % 2;
             double_ended_by(d, &rank[k], is_peer ? cases[i / 2].peer : cases[i / 2].cause,
                             is_peer ? cases[i / 2].peer_signal : cases[i / 2].signal);
