@@ -67,7 +67,9 @@ static const char *bounds_text(const struct op_param *param, struct mlq_region *
     if (param->min == 0 && param->max == 0) {
         return "";
     }
-    return mlq_region_format(region, " %s%.10g..%.10g", param->above_min ? "above " : "", param->min, param->max);
+    return mlq_region_format(region, " %s%.10g..%.10g%s%s%s", param->above_min ? "above " : "", param->min, param->max,
+                             param->power_of_two ? ", a power of two" : "", param->below != NULL ? ", below " : "",
+                             param->below != NULL ? param->below : "");
 }
 
 static const char *param_text(const struct op_param *param, struct mlq_region *region)
@@ -80,6 +82,16 @@ static const char *param_text(const struct op_param *param, struct mlq_region *r
                              bounds_text(param, region), standard, param->help);
 }
 
+static const char *rule_text(const struct op_rule *rule, struct mlq_region *region)
+{
+    const char *text = mlq_region_format(region, "  with %s%s%s there is no", rule->with, rule->value == NULL ? "" : ": ",
+                                         rule->value == NULL ? "" : rule->value);
+    for (size_t i = 0; rule->without[i] != NULL; i++) {
+        text = mlq_region_format(region, "%s%s %s", text, i == 0 ? "" : ",", rule->without[i]);
+    }
+    return mlq_region_format(region, "%s\n", text);
+}
+
 struct mlq_str spec_explain_op(const struct op_schema *op, struct mlq_region *region)
 {
     const char *text = mlq_region_format(region, "%s: %s\n", op->name, op->help);
@@ -89,6 +101,10 @@ struct mlq_str spec_explain_op(const struct op_schema *op, struct mlq_region *re
     text = mlq_region_format(region, "%s\nwith:\n", text);
     for (size_t i = 0; i < op->param_count; i++) {
         text = mlq_region_format(region, "%s%s", text, param_text(&op->params[i], region));
+    }
+    for (size_t i = 0; i < op->rule_count; i++) {
+        text = mlq_region_format(region, "%s%s%s", text, i == 0 ? "\nwhat goes without what:\n" : "",
+                                 rule_text(&op->rules[i], region));
     }
     text = mlq_region_format(region, "%s\ninputs:%s\n", text, op->input_count == 0 ? " none" : "");
     for (size_t i = 0; i < op->input_count; i++) {

@@ -133,9 +133,8 @@ static const struct op_param train_params[] = {
      .help = "passes over the training rows"},
     {.path = "batch", .type = PARAM_INTEGER, .standard = "64", .min = 1, .max = 1048576,
      .help = "rows of one step, over all ranks"},
-    {.path = "shards", .type = PARAM_INTEGER, .standard = "8", .min = 1, .max = 1024,
-     .help = "virtual shards of a batch, a power of two: fixes the order of sums. Not with level: fast",
-     .gone_with = {"level", "fast", "leave it out, or use level: elastic or repeat"}},
+    {.path = "shards", .type = PARAM_INTEGER, .standard = "8", .min = 1, .max = 1024, .power_of_two = true,
+     .help = "virtual shards of a batch: fixes the order of sums"},
     {.path = "optimizer", .type = PARAM_ONE_OF, .standard = "{\"adamw\": {}}", .help = "how it is fitted"},
     {.path = "optimizer.adamw", .type = PARAM_GROUP, .help = "Adam with decoupled weight decay"},
     {.path = "optimizer.adamw.lr", .type = PARAM_NUMBER, .standard = "0.001", .min = 0, .above_min = true, .max = 100,
@@ -200,8 +199,8 @@ static const struct op_param train_params[] = {
      .help = "epochs in which the learning rate rises to its peak, before the schedule begins"},
     {.path = "clip_norm", .type = PARAM_NUMBER, .standard = "0", .min = 0, .max = 1e9,
      .help = "gradients that are longer are shortened to this; 0: none"},
-    {.path = "accumulate", .type = PARAM_INTEGER, .standard = "1", .min = 1, .max = 1024,
-     .help = "batches of one step, a power of two: a larger batch in the memory of a small one"},
+    {.path = "accumulate", .type = PARAM_INTEGER, .standard = "1", .min = 1, .max = 1024, .power_of_two = true,
+     .help = "batches of one step: a larger batch in the memory of a small one"},
     {.path = "mixup", .type = PARAM_NUMBER, .standard = "0", .min = 0, .max = 1,
      .help = "each training row is mixed with another one, by shares from Beta(mixup, mixup); 0: none"},
     {.path = "l2", .type = PARAM_NUMBER, .standard = "0", .min = 0, .max = 1e6,
@@ -211,10 +210,9 @@ static const struct op_param train_params[] = {
      .help = "epochs without a better val_loss"},
     {.path = "range_test", .type = PARAM_GROUP,
      .help = "in place of a training: steps with a growing learning rate until the loss rises (Smith 2015), which show the "
-             "rates to try. Writes range_test.json and no model; epochs and the optimizer's lr do not count. Not with "
-             "early_stop, schedule or warmup"},
+             "rates to try. Writes range_test.json and no model; epochs and the optimizer's lr do not count"},
     {.path = "range_test.from", .type = PARAM_NUMBER, .standard = "0.00001", .min = 0, .above_min = true, .max = 100,
-     .help = "learning rate of the first step"},
+     .below = "range_test.to", .help = "learning rate of the first step"},
     {.path = "range_test.to", .type = PARAM_NUMBER, .standard = "10", .min = 0, .above_min = true, .max = 1000,
      .help = "of the last step; each is the same factor above the one before"},
     {.path = "range_test.steps", .type = PARAM_INTEGER, .standard = "200", .min = 20, .max = 10000,
@@ -230,6 +228,14 @@ static const struct op_param train_params[] = {
     {.path = "collectives", .type = PARAM_CHOICE, .standard = "\"auto\"", .choices = FILES("auto", "gloo", "nccl"),
      .help = "how bytes move between ranks; auto: by memory that those of one machine share, else by TCP; gloo: all by TCP; "
              "nccl: between the GPUs that resources gives to each"},
+};
+static const struct op_rule train_rules[] = {
+    {.with = "level", .value = "fast", .without = FILES("shards"), .strips = true,
+     .way_out = "leave it out, or use level: elastic or repeat"},
+    {.with = "range_test", .without = FILES("early_stop", "schedule", "warmup"),
+     .way_out = "the test moves the learning rate itself, and ends when the loss rises: leave it out, or range_test"},
+    {.with = "mixup", .without = FILES("class_weights", "balance", "model.mlp.embedding"),
+     .way_out = "a mixed row has no one weight or category: leave it out, or mixup"},
 };
 static const struct op_input train_inputs[] = {
     {"train", true, FILES("train.safetensors", "table.safetensors"), "rows to fit on"},
@@ -277,6 +283,9 @@ static const struct op_param xgboost_params[] = {
      .help = "rounds without a better val_loss; the model is that of the best"},
     {.path = "seed", .type = PARAM_INTEGER, .standard = "0", .min = 0, .max = 2147483647.0,
      .help = "of the samples of rows and inputs"},
+};
+static const struct op_rule xgboost_rules[] = {
+    {.with = "eta", .without = FILES("learning_rate"), .way_out = "these are two names of one parameter: leave one out"},
 };
 static const struct op_output xgboost_outputs[] = {
     {"model.safetensors", "the trees with their preprocessing"},
@@ -364,11 +373,13 @@ static const struct op_schema schemas[] = {
      .outputs = split_outputs, .output_count = MLQ_COUNT_OF(split_outputs)},
     {.name = "train.native", .help = "fits a model, data-parallel over its ranks",
      .params = train_params, .param_count = MLQ_COUNT_OF(train_params),
+     .rules = train_rules, .rule_count = MLQ_COUNT_OF(train_rules),
      .inputs = train_inputs, .input_count = MLQ_COUNT_OF(train_inputs),
      .outputs = train_outputs, .output_count = MLQ_COUNT_OF(train_outputs), .mode = "range_test",
      .mode_outputs = range_outputs, .mode_output_count = MLQ_COUNT_OF(range_outputs), .gang = true},
     {.name = "train.xgboost", .help = "fits boosted trees with XGBoost, on one rank and all its CPUs",
      .params = xgboost_params, .param_count = MLQ_COUNT_OF(xgboost_params),
+     .rules = xgboost_rules, .rule_count = MLQ_COUNT_OF(xgboost_rules),
      .inputs = train_inputs, .input_count = MLQ_COUNT_OF(train_inputs),
      .outputs = xgboost_outputs, .output_count = MLQ_COUNT_OF(xgboost_outputs)},
     {.name = "eval.metrics", .help = "judges a model on held-out rows",

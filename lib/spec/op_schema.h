@@ -34,18 +34,22 @@ struct op_param {
     enum op_param_type type;
     bool required;
     bool above_min;       /* the value must be greater than min, not equal */
+    bool power_of_two;    /* of whole numbers: 1, 2, 4, 8 ... only */
+    const char *below;    /* path of a number that must be greater; NULL: none */
     const char *standard; /* default as JSON; NULL: absent unless given */
     double min;
     double max; /* min == max == 0: no bounds */
     const char *const *choices;
     const char *help;
-    /* A parameter beside this one that takes it away: with that value of it this one may not be
-     * given and has no default. All NULL: none does. */
-    struct {
-        const char *leaf;
-        const char *value;
-        const char *way_out; /* for who gave it all the same */
-    } gone_with;
+};
+
+/* Parameters that one of the top takes away: beside `with` these may not be given. */
+struct op_rule {
+    const char *with;
+    const char *value; /* when it is this; NULL: when it is given, and says other than its default */
+    const char *const *without;
+    bool strips;         /* these have no default then; else they may say what their default says */
+    const char *way_out; /* for who gave one all the same; or why, and the way out */
 };
 
 struct op_input {
@@ -65,6 +69,8 @@ struct op_schema {
     const char *help;
     const struct op_param *params;
     size_t param_count;
+    const struct op_rule *rules; /* which op_rules.h checks, with power_of_two and below */
+    size_t rule_count;
     const struct op_input *inputs;
     size_t input_count;
     const struct op_output *outputs;

@@ -10,6 +10,7 @@
 #include "lib/base/panic.h"
 #include "lib/spec/field.h"
 #include "lib/spec/gate_condition.h"
+#include "lib/spec/op_rules.h"
 
 #define GROUPS_MAX 16
 #define LIST_MAX 10000
@@ -28,6 +29,7 @@ struct walk {
     size_t count;
     uint32_t line;
     uint32_t column;
+    const struct yaml_node *top; /* the whole with: */
     struct gate_condition *conditions; /* of the list at hand, GATE_CONDITIONS_MAX */
     size_t condition_count;
 };
@@ -260,6 +262,16 @@ static void open_standard_one_of(struct walk *walk, const struct op_param *param
     open_group(walk, mlq_region_format(walk->diags->region, "%s.%s", param->path, name), NULL, inner);
 }
 
+/* True when a parameter of the top leaves this one no default. While that one is an expression, a default
+ * would say too much. */
+static bool is_stripped(const struct walk *walk, const struct op_param *param)
+{
+    const struct op_rule *rule = op_rules_stripping(walk->op, param);
+    const struct yaml_node *other = rule == NULL ? NULL : yaml_get(walk->top, rule->with);
+    return other != NULL && other->kind == YAML_SCALAR &&
+           (has_expression(other->text) || mlq_str_eq_c(other->text, rule->value));
+}
+
 static void set_absent(struct walk *walk, const struct op_param *param, const char *leaf,
                        json_t *target)
 {
@@ -277,7 +289,7 @@ static void set_absent(struct walk *walk, const struct op_param *param, const ch
         open_standard_one_of(walk, param, inner);
         return;
     }
-    if (param->standard != NULL) {
+    if (param->standard != NULL && !is_stripped(walk, param)) {
         json_t *value = json_loads(param->standard, JSON_DECODE_ANY, NULL);
         MLQ_ASSERT(value != NULL);
         if (param->type == PARAM_NUMBER && json_is_integer(value)) { /* "0" is as real as "0.0" */
@@ -298,30 +310,6 @@ static bool is_wired(struct walk *walk, const struct op_param *param, const stru
     if (node != NULL && !yaml_is_null(node)) {
         diag_add(walk->diags, node->line, node->column,
                  "'%s' is given twice: as a file in with:, and by inputs:", param->path);
-    }
-    return true;
-}
-
-/* True when a parameter beside it leaves this one no meaning. What that one will be is not known while
- * it is an expression: then a default would say too much, and the operator judges what was given. */
-static bool is_gone(struct walk *walk, const struct op_param *param, const struct yaml_node *node,
-                    const struct yaml_node *group)
-{
-    const char *leaf = param->gone_with.leaf;
-    const struct yaml_node *other = leaf == NULL ? NULL : yaml_get(group, leaf);
-    bool is_given = node != NULL && !yaml_is_null(node);
-    if (other == NULL || other->kind != YAML_SCALAR) {
-        return false;
-    }
-    if (has_expression(other->text)) {
-        return !is_given;
-    }
-    if (!mlq_str_eq_c(other->text, param->gone_with.value)) {
-        return false;
-    }
-    if (is_given) {
-        diag_add(walk->diags, node->line, node->column, "%s: means nothing with %s: %s: %s", param->path, leaf,
-                 param->gone_with.value, param->gone_with.way_out);
     }
     return true;
 }
@@ -371,12 +359,28 @@ static void read_group(struct walk *walk, const struct group *group)
         const struct op_param *param = &walk->op->params[i];
         const char *leaf;
         if (op_schema_is_child(param, group->path, &leaf)) {
-            const struct yaml_node *node = yaml_get(group->node, leaf);
-            if (!is_gone(walk, param, node, group->node)) {
-                set_param(walk, param, leaf, node, group->target);
-            }
+            set_param(walk, param, leaf, yaml_get(group->node, leaf), group->target);
         }
     }
+}
+
+/* At the parameter, or at what of its path there is. */
+static void broken_rule(void *context, const char *path, const char *text)
+{
+    struct walk *walk = context;
+    uint32_t line = walk->line;
+    uint32_t column = walk->column;
+    const struct yaml_node *at = walk->top;
+    const char *rest = path;
+    while (at != NULL && rest != NULL) {
+        const char *dot = strchr(rest, '.');
+        size_t len = dot == NULL ? strlen(rest) : (size_t)(dot - rest);
+        at = yaml_get(at, mlq_region_strndup(walk->diags->region, (struct mlq_str){rest, len}));
+        line = at == NULL ? line : at->line;
+        column = at == NULL ? column : at->column;
+        rest = dot == NULL ? NULL : dot + 1;
+    }
+    diag_add(walk->diags, line, column, "%s: %s", path, text);
 }
 
 json_t *with_normalise(const struct op_schema *op,
@@ -386,12 +390,13 @@ json_t *with_normalise(const struct op_schema *op,
                        const struct with_files *files,
                        struct diag_list *diags)
 {
-    struct walk walk = {.op = op, .files = files, .diags = diags, .line = line, .column = column};
+    struct walk walk = {.op = op, .files = files, .diags = diags, .line = line, .column = column, .top = node};
     json_t *result = json_object();
     open_group(&walk, "", node, result);
     while (walk.count > 0) {
         struct group group = walk.groups[--walk.count];
         read_group(&walk, &group);
     }
+    op_rules_check(op, result, broken_rule, &walk);
     return result;
 }

@@ -47,6 +47,15 @@ refused() { # TEXT: of submit, exit 5, and the record stays as it is
     d2: {uses: data.import, with: {path: b.csv}}
     s: {uses: data.split, needs: [d1, d2]}'
     refused "bad.yaml:8:5: stage 's': both 'd1' and 'd2' could feed its input 'data': say inputs: {data: d1.table.safetensors}"
+    spec '    d: {uses: data.import, with: {path: a.csv}}
+    t: {uses: train.native, needs: [d], with: {shards: 6}}'
+    refused 'bad.yaml:7:56: shards: 6 is not a power of two: use 4 or 8'
+    spec '    d: {uses: data.import, with: {path: a.csv}}
+    t: {uses: train.native, needs: [d], with: {range_test: {}, early_stop: {}}}'
+    refused 'bad.yaml:7:76: early_stop: means nothing with range_test: the test moves the learning rate itself, and ends when the loss rises: leave it out, or range_test'
+    run mlq explain bad.yaml
+    [ "$status" = 5 ]
+    [[ "$output" == *"bad.yaml:7:76: early_stop: means nothing with range_test"* ]]
     spec "    a: {run: ['\${{ params.lr }}']}"
     refused "bad.yaml:6:15: \${{ params.lr }} refers to nothing: spec.params has no 'lr'"
 }

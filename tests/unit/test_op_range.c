@@ -117,10 +117,12 @@ static void what_moves_the_rate_itself_is_refused(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"\"early_stop\": {}", "range_test goes without early_stop"},
-        {"\"schedule\": {\"cosine\": {}}", "range_test goes without schedule"},
-        {"\"warmup\": 1", "range_test goes without warmup"},
-        {"\"range_test\": {\"from\": 1, \"to\": 1}", "range_test: from 1 is not below to 1"},
+        {"\"early_stop\": {}", "early_stop: means nothing with range_test: the test moves the learning rate itself, and ends "
+                               "when the loss rises: leave it out, or range_test"},
+        {"\"schedule\": {\"cosine\": {}}", "schedule: means nothing with range_test"},
+        {"\"warmup\": 1", "warmup: means nothing with range_test"},
+        {"\"range_test\": {\"from\": 1, \"to\": 1}", "range_test.from: 1 is not below range_test.to, which is 1"},
+        {"\"range_test\": {\"from\": 20}", "range_test.from: 20 is not below range_test.to, which is 10"},
         {"\"range_test\": {\"steps\": 5}", "range_test.steps"},
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(cases); i++) {

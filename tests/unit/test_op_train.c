@@ -402,7 +402,7 @@ static void bad_parameters_are_refused(void **state)
         const char *with;
         const char *text;
     } cases[] = {
-        {"{\"shards\": 6}", "power of two"},
+        {"{\"shards\": 6}", "shards: 6 is not a power of two: use 4 or 8"},
         {"{\"shards\": 2048}", "shards"},
         {"{\"epochs\": 0}", "epochs"},
         {"{\"batch\": 1.5}", "batch"},
@@ -428,8 +428,8 @@ static void bad_parameters_are_refused(void **state)
         {"{\"accumulate\": 3}", "accumulate: 3 is not a power of two"},
         {"{\"accumulate\": 512}", "over 1024 shards"},
         {"{\"mixup\": 0.01}", "mixup: 0.01: expected 0, or a number from 0.05 to 1"},
-        {"{\"mixup\": 0.2, \"balance\": true}", "without class_weights and balance"},
-        {"{\"mixup\": 0.2, \"model\": {\"mlp\": {\"embedding\": 2}}}", "without embeddings"},
+        {"{\"mixup\": 0.2, \"balance\": true}", "balance: means nothing with mixup: a mixed row has no one weight"},
+        {"{\"mixup\": 0.2, \"model\": {\"mlp\": {\"embedding\": 2}}}", "model.mlp.embedding: means nothing with mixup"},
         {"{\"model\": \"cnn\"}", "expected [height, width, channels]"},
         {"{\"model\": {\"cnn\": {\"image\": [28, 28, 1]}}}", "has 784 numbers, but a row has 7"},
         {"{\"model\": {\"cnn\": {\"image\": [7, 1, 1]}}}",

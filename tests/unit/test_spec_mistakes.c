@@ -53,6 +53,14 @@ static void refuses(const char *text, const char *expected)
     refuses_bytes(mlq_str_from(text), expected);
 }
 
+static void accepts(const char *text)
+{
+    diag_init(&diags, region, "t.yaml");
+    if (spec_parse(mlq_str_from(text), NULL, region, &diags) == NULL) {
+        fail_msg("%s", diag_text(&diags));
+    }
+}
+
 /* "KEY: VALUE" in a stage that is right otherwise; `column` is that of the value unless said. */
 struct number {
     const char *key;
@@ -135,6 +143,10 @@ static void numbers_out_of_range_name_their_limit(void **state)
     refuses(TOP "  deadline: -1s\n  stages:\n    a: {run: [x]}\n", "t.yaml:5:13: deadline" DURATION "'-1s'\n");
 }
 
+#define RANGE                                                                                                         \
+    "means nothing with range_test: the test moves the learning rate itself, and ends when the loss rises: leave it " \
+    "out, or range_test"
+#define IMPORT HEAD "    a: {uses: data.import, with: {path: d.csv}}\n"
 #define TRAIN "    b: {uses: train.native, needs: [a], with: {"
 
 static void parameters_of_operators_have_ranges(void **state)
@@ -153,13 +165,46 @@ static void parameters_of_operators_have_ranges(void **state)
         {"batch: 1.5", "batch: expected a whole number, found '1.5'"},
         {"shards: 8, level: fast",
          "shards: means nothing with level: fast: leave it out, or use level: elastic or repeat"},
+        {"shards: '${{ stages.a.metrics.rows }}', level: fast",
+         "shards: means nothing with level: fast: leave it out, or use level: elastic or repeat"},
+        {"shards: 6", "shards: 6 is not a power of two: use 4 or 8"},
+        {"shards: 1000", "shards: 1000 is not a power of two: use 512 or 1024"},
+        {"shards: 2000", "shards: 2000 is not at least 1 and at most 1024"},
+        {"accumulate: 3", "accumulate: 3 is not a power of two: use 2 or 4"},
+        {"early_stop: {}, range_test: {}", "early_stop: " RANGE},
+        {"schedule: cosine, range_test: {}", "schedule: " RANGE},
+        {"warmup: 0.5, range_test: {from: 0.001}", "warmup: " RANGE},
+        {"balance: true, mixup: 0.2", "balance: means nothing with mixup: a mixed row has no one weight or category: leave "
+                                      "it out, or mixup"},
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(cases); i++) {
         unsigned column = (unsigned)(strlen(TRAIN) + strcspn(cases[i].with, ":") + 3);
-        refuses(mlq_region_format(region, HEAD "    a: {uses: data.import, with: {path: d.csv}}\n" TRAIN "%s}}\n",
-                                  cases[i].with),
+        refuses(mlq_region_format(region, IMPORT TRAIN "%s}}\n", cases[i].with),
                 mlq_region_format(region, "t.yaml:7:%u: %s\n", column, cases[i].expected));
     }
+}
+
+/* At the value inside its mapping; and what asks for nothing beyond the default, or for what is not known yet, is
+ * no mistake. */
+static void parameters_are_held_to_each_other(void **state)
+{
+    (void)state;
+    static const char *const fine[] = {
+        "range_test: {}, schedule: constant, warmup: 0",
+        "range_test: {}, warmup: '${{ stages.a.metrics.rows }}'",
+        "shards: '${{ stages.a.metrics.rows }}'",
+        "mixup: 0, balance: true",
+        "mixup: 0.2, balance: false, class_weights: {}",
+        "shards: 1, accumulate: 1024, batch: 1",
+    };
+    for (size_t i = 0; i < MLQ_COUNT_OF(fine); i++) {
+        accepts(mlq_region_format(region, IMPORT TRAIN "%s}}\n", fine[i]));
+    }
+    refuses(IMPORT TRAIN "range_test: {from: 2, to: 1}}}\n",
+            "t.yaml:7:67: range_test.from: 2 is not below range_test.to, which is 1: lower the one or raise the "
+            "other\n");
+    refuses(IMPORT "    b: {uses: train.xgboost, needs: [a], with: {eta: 0.1, learning_rate: 0.1}}\n",
+            "t.yaml:7:74: learning_rate: means nothing with eta: these are two names of one parameter: leave one out\n");
 }
 
 static void odd_names_are_refused(void **state)
@@ -301,6 +346,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(numbers_out_of_range_name_their_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(parameters_are_held_to_each_other, setup, teardown),
         cmocka_unit_test_setup_teardown(parameters_of_operators_have_ranges, setup, teardown),
         cmocka_unit_test_setup_teardown(odd_names_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_types_say_what_was_expected, setup, teardown),

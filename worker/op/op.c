@@ -14,6 +14,7 @@
 #include "lib/artifact/io.h"
 #include "lib/base/panic.h"
 #include "lib/base/str.h"
+#include "lib/spec/op_rules.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/log.h"
@@ -122,12 +123,34 @@ static int read_environment(struct op_context *ctx, struct mlq_err *err)
     return rc;
 }
 
+static void broken_rule(void *context, const char *path, const char *text)
+{
+    struct mlq_err *first = context;
+    if (first->code == MLQ_OK) {
+        (void)mlq_fail(first, MLQ_EINVAL, "%s: %s", path, text);
+    }
+}
+
+/* The spec's compiler has checked the same, but for what was an expression then. */
+static int check_rules(const struct op_context *ctx, struct mlq_err *err)
+{
+    const struct op_schema *schema = op_schema_find(mlq_str_from(ctx->name));
+    struct mlq_err first = MLQ_ERR_INIT;
+    if (schema != NULL) {
+        op_rules_check(schema, ctx->with, broken_rule, &first);
+    }
+    return first.code == MLQ_OK ? MLQ_OK : mlq_fail(err, first.code, "%s", first.text);
+}
+
 int op_open(const char *name, struct op_context **out, struct mlq_err *err)
 {
     struct op_context *ctx = mlq_alloc(sizeof *ctx);
     ctx->name = mlq_strdup(name);
     ctx->region = mlq_region_create();
     int rc = read_environment(ctx, err);
+    if (rc == MLQ_OK) {
+        rc = check_rules(ctx, err);
+    }
     if (rc == MLQ_OK) {
         rc = task_open(&ctx->task, err);
     }

@@ -41,7 +41,8 @@ struct op {
 
 /* ---- For op_main.c and tests ---- */
 
-/* Reads the environment (MLQ_WITH, MLQ_OUTPUT, RANK ...), connects to MLQ_CONTROL, and catches SIGTERM
+/* Reads the environment (MLQ_WITH, MLQ_OUTPUT, RANK ...), holds the parameters to the rules of the
+ * operator's schema (lib/spec/op_rules.h), connects to MLQ_CONTROL, and catches SIGTERM
  * and SIGUSR1. One context per process. */
 int op_open(const char *name, MLQ_OWNED_RETURN struct op_context **ctx, struct mlq_err *err);
 void op_close(struct op_context **ctx); /* takes NULL, frees, nulls */

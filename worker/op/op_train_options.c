@@ -84,7 +84,7 @@ read_schedule(const struct op_context *ctx, struct op_train_config *config, stru
     return rc;
 }
 
-/* An index into an embedding cannot be mixed, and a mean over mixed rows has no one weight. */
+/* An index into an embedding cannot be mixed, and a mean over mixed rows has no one weight: its rule says so. */
 static int read_mixup(const struct op_context *ctx, struct op_train_config *config,
                       struct mlq_err *err)
 {
@@ -97,12 +97,6 @@ static int read_mixup(const struct op_context *ctx, struct op_train_config *conf
     if (*mixup < MIXUP_MIN) {
         return mlq_fail(err, MLQ_EINVAL, "mixup: %g: expected 0, or a number from %g to 1", *mixup,
                         MIXUP_MIN);
-    }
-    if (config->loss.balance || json_object_size(config->loss.class_weights) > 0) {
-        return mlq_fail(err, MLQ_EINVAL, "mixup goes without class_weights and balance");
-    }
-    if (config->mlp.embedding > 0) {
-        return mlq_fail(err, MLQ_EINVAL, "mixup goes without embeddings: model.mlp.embedding: 0");
     }
     return 0;
 }
@@ -125,10 +119,6 @@ int op_train_options_read(const struct op_context *ctx,
     }
     if (rc == 0) {
         rc = op_get_int(ctx, "accumulate", (struct op_int_range){1, 1, 1024}, &accumulate, err);
-    }
-    if (rc == 0 && (accumulate & (accumulate - 1)) != 0) {
-        rc = mlq_fail(err, MLQ_EINVAL, "accumulate: %d is not a power of two (1, 2, 4, 8, ...)",
-                      (int)accumulate);
     }
     config->accumulate = (uint32_t)accumulate;
     return rc;

@@ -32,21 +32,6 @@ int op_train_range_read(const struct op_context *ctx, struct op_train_config *co
     if (rc != 0) {
         return rc;
     }
-    if (range.from >= range.to) {
-        return mlq_fail(err, MLQ_EINVAL, "range_test: from %g is not below to %g", range.from,
-                        range.to);
-    }
-    const char *other = config->early_stop                           ? "early_stop"
-                        : config->schedule.kind != SCHEDULE_CONSTANT ? "schedule"
-                        : config->warmup_epochs > 0                  ? "warmup"
-                                                                     : NULL;
-    if (other != NULL) {
-        return mlq_fail(
-            err, MLQ_EINVAL,
-            "range_test goes without %s: the test moves the learning rate itself, and ends "
-            "when the loss rises; take %s out, or range_test",
-            other, other);
-    }
     range.steps = (uint64_t)steps;
     config->range = range;
     return 0;

@@ -49,12 +49,6 @@ static int read_numbers(const struct op_context *ctx, struct booster_options *op
 static int read_eta(const struct op_context *ctx, double *eta, struct mlq_err *err)
 {
     static const struct op_number_range range = {.fallback = 0.3, .min = 1e-9, .max = 1};
-    bool both = op_with(ctx, "eta") != NULL && op_with(ctx, "learning_rate") != NULL;
-    if (both) {
-        return mlq_fail(err, MLQ_EINVAL,
-                        "eta and learning_rate are two names of one parameter: "
-                        "give one of them");
-    }
     return op_get_number(ctx, op_with(ctx, "eta") != NULL ? "eta" : "learning_rate", range, eta,
                          err);
 }
