@@ -30,7 +30,7 @@
 #define CALL_NS    (60 * MLQ_NS_PER_S)
 #define LOOK_MS    2
 #define WARM_JOBS  20
-#define PAUSE_MS   3 /* between two jobs of `latency`: the last one's end is recorded meanwhile */
+#define PAUSE_MS   3 /* in `latency`, after a job was accepted and after it was seen to have ended */
 #define SPEC_BYTES 4096
 #define JOB_NAME   "bench-00000000"
 #define STARTED_US "(extract(epoch FROM at) * 1e6)::bigint FROM mlq.fact WHERE kind = 'started' AND job ="
@@ -128,11 +128,16 @@ static int64_t jobs_held(struct net_caller *caller)
     return held;
 }
 
-static void wait_ended(const struct bench *bench, struct net_caller *caller, uint64_t first)
+static void wait_idle(struct net_caller *caller)
 {
     while (jobs_held(caller) > 0) {
         uv_sleep(LOOK_MS);
     }
+}
+
+static void wait_ended(const struct bench *bench, struct net_caller *caller, uint64_t first)
+{
+    wait_idle(caller);
     /* As the index of live jobs says it. */
     while (ask(bench, "count(*) FROM mlq.job WHERE state IN ('pending', 'running') AND id >=",
                first) > 0) {
@@ -155,30 +160,49 @@ static void print_quantiles(const char *what, double *us, uint64_t count)
     printf("%s_p50_us=%.0f %s_p99_us=%.0f ", what, us[count / 2], what, us[count * 99 / 100]);
 }
 
+struct lone {
+    uint64_t job;
+    int64_t began_us;
+    int64_t accepted_us;
+};
+
+static struct lone submit_alone(const struct bench *bench, struct net_caller *caller)
+{
+    char key[64];
+    struct lone lone = {.began_us = mlq_clock_wall_us()};
+    (void)snprintf(key, sizeof key, "bench-%lld", (long long)lone.began_us);
+    lone.job = submit(bench, caller, mlq_str_from(key));
+    lone.accepted_us = mlq_clock_wall_us();
+    uv_sleep(PAUSE_MS);
+    wait_idle(caller);
+    uv_sleep(PAUSE_MS);
+    return lone;
+}
+
+/* The record is asked when all is over: each question starts and ends a process of PostgreSQL, which would be in
+ * the way of the next job. */
 static void run_latency(struct bench *bench, uint64_t count)
 {
     struct net_caller *caller;
     struct mlq_err err = MLQ_ERR_INIT;
+    struct lone *lone = mlq_alloc_array(WARM_JOBS + count, sizeof *lone);
     double *started = mlq_alloc_array(count, sizeof *started);
     double *accepted = mlq_alloc_array(count, sizeof *accepted);
     check(net_caller_open(&bench->peer, &caller, &err), err.text);
     for (uint64_t i = 0; i < WARM_JOBS + count; i++) {
-        char key[64];
-        int64_t began_us = mlq_clock_wall_us();
-        (void)snprintf(key, sizeof key, "bench-%lld", (long long)began_us);
-        uint64_t job = submit(bench, caller, mlq_str_from(key));
-        int64_t accepted_us = mlq_clock_wall_us();
-        uv_sleep(PAUSE_MS);
-        wait_ended(bench, caller, job);
-        if (i >= WARM_JOBS) {
-            accepted[i - WARM_JOBS] = (double)(accepted_us - began_us);
-            started[i - WARM_JOBS] = (double)(ask(bench, STARTED_US, job) - began_us);
-        }
+        lone[i] = submit_alone(bench, caller);
+    }
+    wait_ended(bench, caller, lone[0].job);
+    for (uint64_t i = 0; i < count; i++) {
+        const struct lone *it = &lone[WARM_JOBS + i];
+        accepted[i] = (double)(it->accepted_us - it->began_us);
+        started[i] = (double)(ask(bench, STARTED_US, it->job) - it->began_us);
     }
     print_quantiles("start", started, count);
     print_quantiles("accept", accepted, count);
     printf("\n");
     net_caller_close(&caller);
+    mlq_free(lone);
     mlq_free(started);
     mlq_free(accepted);
 }
