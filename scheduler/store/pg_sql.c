@@ -7,7 +7,8 @@
  * held by the leader's session, so that a standby notices its death; MIGRATE lets one process at a
  * time change the schema. They spell "mlq" and a letter.
  *
- * Arrays come in parallel and are zipped by unnest, one element a row, in the order given.
+ * Arrays come in parallel and are zipped by unnest, one element a row, in the order given. They are named in a
+ * list of columns, where PostgreSQL steps through all of them at once. In FROM it would first make a table of each.
  */
 #include "scheduler/store/pg_sql.h"
 
@@ -158,15 +159,18 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "                         state, started_at, ended_at, cause) "
                  "SELECT id, name, kind, key, submitter, spec, labels::json, priority, at,"
                  "       coalesce(state, CASE WHEN began IS NULL THEN 'pending' ELSE 'running' END), began, ended, cause "
-                 "FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],"
-                 "            $8::int[], $9::timestamptz[], $10::text[], $11::timestamptz[], $12::timestamptz[],"
-                 "            $13::text[])"
-                 "    AS n (id, name, kind, key, submitter, spec, labels, priority, at, state, began, ended, cause)",
+                 "FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::text[]) AS name, unnest($3::text[]) AS kind,"
+                 "             unnest($4::text[]) AS key, unnest($5::text[]) AS submitter, unnest($6::text[]) AS spec,"
+                 "             unnest($7::text[]) AS labels, unnest($8::int[]) AS priority,"
+                 "             unnest($9::timestamptz[]) AS at, unnest($10::text[]) AS state,"
+                 "             unnest($11::timestamptz[]) AS began, unnest($12::timestamptz[]) AS ended,"
+                 "             unnest($13::text[]) AS cause) n",
          .prepare = true},
     [PG_SQL_PUT_KEYS] =
         {.text = "INSERT INTO mlq.submission (key, job, at) "
                  "SELECT key, job, at "
-                 "FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS n (key, job, at) "
+                 "FROM (SELECT unnest($1::text[]) AS key, unnest($2::bigint[]) AS job,"
+                 "             unnest($3::timestamptz[]) AS at) n "
                  "WHERE key IS NOT NULL",
          .prepare = true},
     [PG_SQL_PUT_STAGES] =
@@ -174,9 +178,11 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "                           state, started_at, ended_at) "
                  "SELECT job, idx, name, uses, array_count, ranks, ranks_min, resize, needs::int[],"
                  "       coalesce(state, CASE WHEN began IS NULL THEN 'pending' ELSE 'running' END), began, ended "
-                 "FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[],"
-                 "            $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[])"
-                 "    AS n (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs, state, began, ended)",
+                 "FROM (SELECT unnest($1::bigint[]) AS job, unnest($2::int[]) AS idx, unnest($3::text[]) AS name,"
+                 "             unnest($4::text[]) AS uses, unnest($5::int[]) AS array_count, unnest($6::int[]) AS ranks,"
+                 "             unnest($7::int[]) AS ranks_min, unnest($8::text[]) AS resize, unnest($9::text[]) AS needs,"
+                 "             unnest($10::text[]) AS state, unnest($11::timestamptz[]) AS began,"
+                 "             unnest($12::timestamptz[]) AS ended) n",
          .prepare = true},
     [PG_SQL_EXPECT_NEW] = {.text = "SELECT mlq.expect_new($1::bigint[], $2::int[], $3::int[], $4::bigint[],"
                                    "                      $5::int[], $6::text[], $7::text[])"},
@@ -194,20 +200,22 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "       ($14::bigint[])[n.low:n.high],"
                  "       CASE WHEN n.has_gpus THEN ($15::bigint[])[n.low:n.high] END,"
                  "       CASE WHEN n.has_detail THEN ($16::text[])[n.low:n.high] END "
-                 "FROM s, unnest($2::bigint[], $3::int[], $4::int[], $5::timestamptz[], $6::int[],"
-                 "               $7::int[], $8::boolean[], $9::boolean[], $17::int[], $18::int[])"
-                 "    AS n (job, stage, round, at, low, high, has_gpus, has_detail, index_low, index_high)",
+                 "FROM s, (SELECT unnest($2::bigint[]) AS job, unnest($3::int[]) AS stage, unnest($4::int[]) AS round,"
+                 "                unnest($5::timestamptz[]) AS at, unnest($6::int[]) AS low, unnest($7::int[]) AS high,"
+                 "                unnest($8::boolean[]) AS has_gpus, unnest($9::boolean[]) AS has_detail,"
+                 "                unnest($17::int[]) AS index_low, unnest($18::int[]) AS index_high) n",
          .prepare = true},
     [PG_SQL_PUT_METRICS] =
         {.text = "INSERT INTO mlq.metric (job, attempt, step, value, at, stage, index, name) "
-                 "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::float8[],"
-                 "                     $5::timestamptz[], $6::int[], $7::int[], $8::text[])",
+                 "SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::float8[]),"
+                 "       unnest($5::timestamptz[]), unnest($6::int[]), unnest($7::int[]), unnest($8::text[])",
          .prepare = true},
     [PG_SQL_PUT_ARTIFACTS] =
         {.text = "INSERT INTO mlq.artifact (job, attempt, bytes, stage, index, rank, is_tree,"
                  "                          name, digest) "
-                 "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[],"
-                 "                     $5::int[], $6::int[], $7::boolean[], $8::text[], $9::text[])"
+                 "SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::int[]),"
+                 "       unnest($5::int[]), unnest($6::int[]), unnest($7::boolean[]), unnest($8::text[]),"
+                 "       unnest($9::text[]) "
                  "ON CONFLICT DO NOTHING",
          .prepare = true},
     /* The last row of a worker wins, whatever stood there before. */
@@ -230,8 +238,8 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
         {.text = "WITH done AS ("
                  "  UPDATE mlq.stage_row s SET state = coalesce(n.state, 'running'),"
                  "         started_at = coalesce(s.started_at, n.began), ended_at = n.ended"
-                 "  FROM unnest($2::bigint[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
-                 "    AS n (job, stage, state, began, ended)"
+                 "  FROM (SELECT unnest($2::bigint[]) AS job, unnest($3::int[]) AS stage, unnest($4::text[]) AS state,"
+                 "               unnest($5::timestamptz[]) AS began, unnest($6::timestamptz[]) AS ended) n"
                  "  WHERE s.job = n.job AND s.idx = n.stage AND s.ended_at IS NULL"
                  "    AND (n.state IS NOT NULL OR s.started_at IS NULL) RETURNING n.state) "
                  "SELECT mlq.expect('stage ended', $1::bigint, met.count)"
@@ -243,8 +251,8 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "  UPDATE mlq.job_row j SET started_at = coalesce(j.started_at, n.began), ended_at = n.ended,"
                  "         state = coalesce(n.state, CASE WHEN n.began IS NULL THEN j.state ELSE 'running' END),"
                  "         cause = coalesce(j.cause, n.cause)"
-                 "  FROM unnest($2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
-                 "    AS n (job, state, cause, began, ended)"
+                 "  FROM (SELECT unnest($2::bigint[]) AS job, unnest($3::text[]) AS state, unnest($4::text[]) AS cause,"
+                 "               unnest($5::timestamptz[]) AS began, unnest($6::timestamptz[]) AS ended) n"
                  "  WHERE j.id = n.job AND j.ended_at IS NULL"
                  "    AND (n.state IS NOT NULL OR n.cause IS NOT NULL OR j.started_at IS NULL)"
                  "  RETURNING n.state) "
