@@ -93,7 +93,6 @@ struct fake {
     unsigned leavings;
     unsigned started;
     unsigned reports; /* messages */
-    uint16_t port_first;
     size_t claim_count;
     struct msg_member claims[16];
     char software[200];
@@ -241,7 +240,6 @@ static inline void hear_hello(struct fake *f, const struct msg_hello *hello)
     assert_true(hello->session > f->session);
     f->session = hello->session;
     f->claim_count = hello->claim_count;
-    f->port_first = hello->port_first;
     copy_text(f->software, sizeof f->software, hello->software);
     for (size_t i = 0; i < hello->claim_count && i < 16; i++) {
         f->claims[i] = hello->claims[i];

@@ -4,6 +4,7 @@
  * mlq-worker as a program, with real shims and tasks, against a scripted scheduler.
  */
 #include "tests/e2e/fake_scheduler.h"
+#include "tests/unit/free_port.h"
 
 #include <dirent.h>
 
@@ -374,6 +375,7 @@ static void test_gang(void **state)
     cas_close(&cas);
     mlq_free(folder);
     const struct mlq_str argv[] = {MLQ_STR("python3"), MLQ_STR("allreduce.py")};
+    uint16_t port = free_port(); /* the workers' own range is the same in every copy of this test */
     struct msg_assignment ranks[2];
     for (uint32_t i = 0; i < 2; i++) {
         ranks[i] = assignment(125);
@@ -382,7 +384,7 @@ static void test_gang(void **state)
         ranks[i].local_rank = i;
         ranks[i].local_ranks = 2;
         ranks[i].master_addr = MLQ_STR("127.0.0.1");
-        ranks[i].master_port = fake.port_first;
+        ranks[i].master_port = port;
         ranks[i].argv = argv;
         ranks[i].argc = 2;
         ranks[i].code = mlq_str_from(code);
