@@ -6,12 +6,14 @@
 #include <string.h>
 
 #include "worker/ml/func.h"
+#include "worker/ml/wide.h"
 
 bool activation_keeps_input(enum layer_activation kind)
 {
     return kind == LAYER_GELU;
 }
 
+ML_WIDE
 void activation_forward(enum layer_activation kind,
                         size_t count,
                         float *restrict values,
@@ -40,6 +42,7 @@ void activation_forward(enum layer_activation kind,
     }
 }
 
+ML_WIDE
 void activation_backward(enum layer_activation kind,
                          size_t count,
                          const float *restrict values,

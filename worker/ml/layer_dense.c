@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "worker/ml/gemm.h"
+#include "worker/ml/wide.h"
 
+ML_WIDE
 void layer_dense_add_bias(size_t rows,
                           size_t columns,
                           const float *restrict bias,
@@ -19,6 +21,7 @@ void layer_dense_add_bias(size_t rows,
     }
 }
 
+ML_WIDE
 void layer_dense_sum_rows(size_t rows,
                           size_t columns,
                           const float *restrict values,

@@ -7,6 +7,7 @@
 
 #include "worker/ml/layer_dense.h"
 #include "worker/ml/patches.h"
+#include "worker/ml/wide.h"
 
 static uint32_t window_size(const struct layer *layer)
 {
@@ -55,6 +56,7 @@ static void each_tap(const struct layer_pass *pass,
     }
 }
 
+ML_WIDE
 static void
 multiply_add(size_t count, const float *restrict a, const float *restrict b, float *restrict sum)
 {

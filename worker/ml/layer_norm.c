@@ -2,6 +2,7 @@
  * SPDX-FileCopyrightText: mlq authors
  */
 #include "worker/ml/layer_norm.h"
+#include "worker/ml/wide.h"
 
 #include <math.h>
 #include <string.h>
@@ -49,6 +50,7 @@ static size_t used_places(const struct layer_pass *pass)
 }
 
 /* Mean and variance in two passes, in double: no digits are lost to a large mean. */
+ML_WIDE
 static void measure(const struct layer_pass *pass)
 {
     size_t channels = pass->layer->in.channels, places = used_places(pass);
@@ -88,6 +90,7 @@ static void recall(const struct layer_pass *pass)
     }
 }
 
+ML_WIDE
 static void forward(const struct layer_pass *pass)
 {
     const struct layer *layer = pass->layer;
@@ -112,6 +115,7 @@ static void forward(const struct layer_pass *pass)
 }
 
 /* The gradients of weight and bias, which are also what the input's gradient needs. */
+ML_WIDE
 static void parameter_gradients(const struct layer_pass *pass)
 {
     const struct layer *layer = pass->layer;
@@ -133,6 +137,7 @@ static void parameter_gradients(const struct layer_pass *pass)
     }
 }
 
+ML_WIDE
 static void input_gradient(const struct layer_pass *pass)
 {
     const struct layer *layer = pass->layer;

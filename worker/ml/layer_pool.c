@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "worker/ml/patches.h"
+#include "worker/ml/wide.h"
 
 static int shape(struct layer *layer, struct mlq_err *err)
 {
@@ -37,7 +38,7 @@ static size_t in_step(const struct layer *layer, uint32_t k)
 }
 
 /* A NaN is larger than all, so that it comes through. */
-static void take_larger(size_t channels,
+static inline void take_larger(size_t channels,
                         uint32_t k,
                         const float *restrict in,
                         float *restrict out,
@@ -50,6 +51,7 @@ static void take_larger(size_t channels,
     }
 }
 
+ML_WIDE
 static void max_forward(const struct layer_pass *pass)
 {
     const struct layer *layer = pass->layer;
@@ -68,11 +70,23 @@ static void max_forward(const struct layer_pass *pass)
     }
 }
 
+/* To whom the largest came from at place k. Nothing is subtracted, so a zero that is added changes
+ * no bit. */
+static inline void add_chosen(size_t channels, uint32_t k, const uint32_t *restrict place,
+                              const float *restrict from, float *restrict to)
+{
+    for (size_t c = 0; c < channels; c++) {
+        to[c] += place[c] == k ? from[c] : 0.0f;
+    }
+}
+
+ML_WIDE
 static void max_backward(const struct layer_pass *pass)
 {
     const struct layer *layer = pass->layer;
     size_t channels = layer->in.channels, at = 0;
     const uint32_t *places = (const uint32_t *)(const void *)pass->kept;
+    uint32_t window = layer->kernel_height * layer->kernel_width;
     if (pass->in_gradient == NULL) {
         return;
     }
@@ -80,20 +94,22 @@ static void max_backward(const struct layer_pass *pass)
     for (uint32_t line = 0; line < pass->rows * layer->out.height; line++) {
         for (uint32_t x = 0; x < layer->out.width; x++, at += channels) {
             float *in = pass->in_gradient + window_at(layer, line, x);
-            for (size_t c = 0; c < channels; c++) {
-                in[in_step(layer, places[at + c]) + c] += pass->out_gradient[at + c];
+            for (uint32_t k = 0; k < window; k++) {
+                add_chosen(channels, k, places + at, pass->out_gradient + at,
+                           in + in_step(layer, k));
             }
         }
     }
 }
 
-static void add_scaled(size_t count, float scale, const float *restrict from, float *restrict to)
+static inline void add_scaled(size_t count, float scale, const float *restrict from, float *restrict to)
 {
     for (size_t i = 0; i < count; i++) {
         to[i] += scale * from[i];
     }
 }
 
+ML_WIDE
 static void average_forward(const struct layer_pass *pass)
 {
     const struct layer *layer = pass->layer;
@@ -110,6 +126,7 @@ static void average_forward(const struct layer_pass *pass)
     }
 }
 
+ML_WIDE
 static void average_backward(const struct layer_pass *pass)
 {
     const struct layer *layer = pass->layer;

@@ -8,6 +8,7 @@
 
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
+#include "worker/ml/wide.h"
 
 struct optim *optim_create(struct optim_options options, uint64_t parameter_count)
 {
@@ -39,6 +40,7 @@ struct range {
     uint64_t end;
 };
 
+ML_WIDE
 static void sgd_range(struct optim *optim,
                       struct range range,
                       double lr,
@@ -60,6 +62,7 @@ static void sgd_range(struct optim *optim,
 }
 
 /* The corrections depend on the step alone, so they are taken in double, once. */
+ML_WIDE
 static void adam_range(struct optim *optim,
                        struct range range,
                        double lr,

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "worker/ml/wide.h"
+
 /* Windows of `kernel` over `size` numbers with `padding` on both sides; 0: they do not fit. */
 static uint32_t windows(uint32_t size, uint32_t kernel, uint32_t stride, uint32_t padding)
 {
@@ -65,6 +67,7 @@ static struct strip find_strip(const struct layer *layer, uint32_t line, uint32_
     };
 }
 
+ML_WIDE
 void patches_gather(const struct layer *layer,
                     struct patches_lines lines,
                     const float *restrict images,
@@ -90,6 +93,7 @@ void patches_gather(const struct layer *layer,
     }
 }
 
+ML_WIDE
 void patches_scatter(const struct layer *layer,
                      struct patches_lines lines,
                      const float *restrict patches,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/base/panic.h"
+#include "worker/ml/wide.h"
 
 void tree_init(struct tree *tree, uint64_t width)
 {
@@ -20,6 +21,7 @@ static bool are_halves(uint32_t left_level, uint32_t left, uint32_t right_level,
     return left_level == right_level && left % 2 == 0 && right == left + 1;
 }
 
+ML_WIDE
 static void add_into(float *restrict to, const float *restrict from, uint64_t width)
 {
     for (uint64_t i = 0; i < width; i++) {
@@ -89,6 +91,7 @@ struct block {
     float *places[TREE_NODES_MAX];
 };
 
+ML_WIDE
 static void add(float *restrict to, const float *restrict left, const float *restrict right,
                 uint64_t width)
 {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "lib/sys/mem.h"
+#include "worker/ml/wide.h"
 #include "worker/op/op_train_step.h"
 
 /* Behind the gradient, in the same all-reduce. */
@@ -45,6 +46,7 @@ static void fast_destroy(void *state)
     mlq_free(fast);
 }
 
+ML_WIDE
 static void add_into(float *restrict to, const float *restrict from, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
