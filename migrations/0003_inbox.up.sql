@@ -20,8 +20,9 @@ BEGIN
     END LOOP;
 END $$;
 
--- What one commit accepted: arrays with an element for each job, and others with one for each stage. The row
--- goes when the last of its jobs has rows of its own.
+-- What one commit accepted: arrays with an element for each job, and others with one for each stage. An array of
+-- NULLs alone is empty, and what is as with most stages is NULL. The row goes when the last of its jobs has rows
+-- of its own.
 CREATE TABLE mlq.inbox (
     first       bigint PRIMARY KEY,      -- the lowest of `ids`
     ids         bigint[] NOT NULL,
@@ -61,7 +62,9 @@ CREATE VIEW mlq.inbox_job AS
         AS n (id, name, kind, key, submitter, spec, labels, priority, submitted_at)
     WHERE NOT EXISTS (SELECT FROM mlq.job_row r WHERE r.id = n.id);
 CREATE VIEW mlq.inbox_stage AS
-    SELECT n.job, n.idx, n.name, n.uses, n.array_count, n.ranks, n.ranks_min, n.resize, n.needs::int[] AS needs,
+    SELECT n.job, n.idx, n.name, n.uses, coalesce(n.array_count, 1) AS array_count, coalesce(n.ranks, 1) AS ranks,
+           coalesce(n.ranks_min, n.ranks, 1) AS ranks_min, coalesce(n.resize, 'never') AS resize,
+           coalesce(n.needs::int[], '{}') AS needs,
            'pending'::mlq.state AS state, NULL::timestamptz AS started_at, NULL::timestamptz AS ended_at
     FROM mlq.inbox i, LATERAL unnest(i.stage_jobs, i.stage_idxs, i.stage_names, i.uses, i.array_counts, i.ranks,
                                      i.ranks_mins, i.resizes, i.needs)

@@ -109,6 +109,16 @@ static struct mlq_str needs_text(const struct store_stage *stage, char *room, si
     return (struct mlq_str){.ptr = room, .len = len};
 }
 
+static void add_unless(struct pg_array *array, uint32_t number, uint32_t usual)
+{
+    if (number == usual) {
+        pg_value_add_null(array);
+    } else {
+        pg_value_add_i32(array, (int32_t)number);
+    }
+}
+
+/* What is as with most stages is NULL: one task of one rank, which never changes its size and needs nothing. */
 static void add_stage(struct pg_array *c, const struct store_job *job, uint16_t idx)
 {
     char room[CORE_STAGES_PER_JOB_MAX * 6 + 8];
@@ -117,11 +127,11 @@ static void add_stage(struct pg_array *c, const struct store_job *job, uint16_t 
     pg_value_add_i32(&c[1], idx);
     pg_value_add_text(&c[2], stage->name);
     pg_value_add_text(&c[3], stage->uses);
-    pg_value_add_i32(&c[4], (int32_t)stage->array_count);
-    pg_value_add_i32(&c[5], (int32_t)stage->ranks);
-    pg_value_add_i32(&c[6], (int32_t)(stage->ranks_min > 0 ? stage->ranks_min : stage->ranks));
-    pg_value_add_text(&c[7], mlq_str_from(store_check_resize_text(stage->resize)));
-    pg_value_add_text(&c[8], needs_text(stage, room, sizeof room));
+    add_unless(&c[4], stage->array_count, 1);
+    add_unless(&c[5], stage->ranks, 1);
+    add_unless(&c[6], stage->ranks_min > 0 ? stage->ranks_min : stage->ranks, stage->ranks);
+    pg_rows_add_text(&c[7], mlq_str_from(stage->resize == RESIZE_NEVER ? "" : store_check_resize_text(stage->resize)));
+    pg_rows_add_text(&c[8], stage->needs_count == 0 ? (struct mlq_str){0} : needs_text(stage, room, sizeof room));
 }
 
 static void put_inbox(struct pg_rows *rows, const struct store_batch *in)

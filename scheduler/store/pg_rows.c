@@ -49,6 +49,16 @@ void pg_rows_add_text(struct pg_array *array, struct mlq_str text)
     }
 }
 
+/* False as NULL: a column of nothing else takes no time. */
+static void add_flag(struct pg_array *array, bool flag)
+{
+    if (flag) {
+        pg_value_add_bool(array, true);
+    } else {
+        pg_value_add_null(array);
+    }
+}
+
 /* ---- The journal ------------------------------------------------------------------------------
  */
 
@@ -139,8 +149,8 @@ static size_t put_row(struct pg_rows *rows, const struct store_fact *facts, cons
     pg_value_add_time(&c[3], facts[places[low].nth].at_us);
     pg_value_add_i32(&c[4], (int32_t)low + 1);
     pg_value_add_i32(&c[5], (int32_t)high);
-    pg_value_add_bool(&c[6], has_gpus);
-    pg_value_add_bool(&c[7], has_detail);
+    add_flag(&c[6], has_gpus);
+    add_flag(&c[7], has_detail);
     pg_value_add_i32(&c[15], (int32_t)lowest);
     pg_value_add_i32(&c[16], (int32_t)highest);
     return high;
@@ -155,6 +165,10 @@ static void put_facts(struct pg_rows *rows, const struct store_fact *facts, cons
                                          PG_INT4, PG_INT4};
     struct pg_array *c = rows->columns;
     int64_t first_us = 0;
+    bool has_gpus = false;
+    for (size_t i = 0; i < count; i++) {
+        has_gpus = has_gpus || facts[i].fact.gpu_mask != 0;
+    }
     pg_rows_columns(rows, types, MLQ_COUNT_OF(types));
     for (size_t i = 0, end = 0; i < count; i++) {
         const struct store_fact *row = &facts[rows->places[i].nth];
@@ -168,7 +182,11 @@ static void put_facts(struct pg_rows *rows, const struct store_fact *facts, cons
         pg_value_add_i64(&c[10], task_of(&row->fact, rows->places[i].nth));
         pg_value_add_i64(&c[11], (int64_t)row->fact.attempt);
         pg_value_add_i64(&c[12], row->at_us - first_us);
-        pg_value_add_i64(&c[13], (int64_t)row->fact.gpu_mask);
+        if (has_gpus) { /* of all: a slice of an array with NULLs is counted out from its head */
+            pg_value_add_i64(&c[13], (int64_t)row->fact.gpu_mask);
+        } else {
+            pg_value_add_null(&c[13]);
+        }
         pg_rows_add_text(&c[14], store_check_detail(row->detail, room));
     }
     char epoch[8];

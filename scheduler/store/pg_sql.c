@@ -176,7 +176,8 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
     [PG_SQL_PUT_STAGES] =
         {.text = "INSERT INTO mlq.stage_row (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs,"
                  "                           state, started_at, ended_at) "
-                 "SELECT job, idx, name, uses, array_count, ranks, ranks_min, resize, needs::int[],"
+                 "SELECT job, idx, name, uses, coalesce(array_count, 1), coalesce(ranks, 1),"
+                 "       coalesce(ranks_min, ranks, 1), coalesce(resize, 'never'), coalesce(needs::int[], '{}'),"
                  "       coalesce(state, CASE WHEN began IS NULL THEN 'pending' ELSE 'running' END), began, ended "
                  "FROM (SELECT unnest($1::bigint[]) AS job, unnest($2::int[]) AS idx, unnest($3::text[]) AS name,"
                  "             unnest($4::text[]) AS uses, unnest($5::int[]) AS array_count, unnest($6::int[]) AS ranks,"

@@ -13,6 +13,7 @@
 #include "lib/sys/mem.h"
 
 #define HEADER_BYTES  20
+#define EMPTY_BYTES   12 /* no dimensions */
 #define EPOCH_2000_US INT64_C(946684800000000)
 
 static void put_u32(char *out, uint32_t value)
@@ -66,6 +67,7 @@ static char *element(struct pg_array *array, enum pg_type type, size_t bytes)
     char *place = grow(array, 4 + bytes);
     put_u32(place, (uint32_t)bytes);
     array->count++;
+    array->has_value = true;
     return place + 4;
 }
 
@@ -74,6 +76,7 @@ void pg_value_array_begin(struct pg_array *array, enum pg_type type)
     array->len = 0;
     array->count = 0;
     array->has_null = false;
+    array->has_value = false;
     array->type = type;
     (void)grow(array, HEADER_BYTES);
 }
@@ -130,12 +133,12 @@ void pg_value_add_null(struct pg_array *array)
 struct pg_param pg_value_array(struct pg_array *array)
 {
     MLQ_ASSERT(array->len <= INT32_MAX);
-    put_u32(array->data, 1);
-    put_u32(array->data + 4, array->has_null ? 1 : 0);
+    put_u32(array->data, array->has_value ? 1 : 0);
+    put_u32(array->data + 4, array->has_value && array->has_null ? 1 : 0);
     put_u32(array->data + 8, (uint32_t)array->type);
     put_u32(array->data + 12, (uint32_t)array->count);
     put_u32(array->data + 16, 1);
-    return (struct pg_param){.data = array->data, .len = (int)array->len};
+    return (struct pg_param){.data = array->data, .len = array->has_value ? (int)array->len : EMPTY_BYTES};
 }
 
 struct pg_param pg_value_i32(int32_t value, char room[4])

@@ -34,6 +34,7 @@ struct pg_array {
     size_t capacity;
     int32_t count;
     bool has_null;
+    bool has_value; /* that is none */
     enum pg_type type;
 };
 
@@ -46,7 +47,8 @@ void pg_value_add_f64(struct pg_array *array, double value);
 void pg_value_add_time(struct pg_array *array, int64_t us);
 void pg_value_add_text(struct pg_array *array, struct mlq_str value);
 void pg_value_add_null(struct pg_array *array);
-/* Valid until the next call on the array. */
+/* Valid until the next call on the array. One of NULLs alone is sent empty: beside longer ones, unnest fills it up
+ * with NULLs. */
 struct pg_param pg_value_array(struct pg_array *array);
 
 /* Scalars. `room` is the caller's, kept until the statement is sent. */
