@@ -28,7 +28,6 @@
 #define FILE_MODE   0600
 
 static const char *const inner[] = {"work", "out", "tmp"};
-static const char *const files[] = {SHIMFILE_STATE, JOBLOG_FILE};
 
 /* ---- The book ---- */
 
@@ -141,12 +140,19 @@ static bool is_fresh_inner(int dir_fd, const char *name)
     return has_only(fd, NULL, 0) && good;
 }
 
-/* A file of the shim's, emptied. Its lock shows that the shim is gone. */
-static bool empty_file(int dir_fd, const char *name)
+/* Of a task that printed nothing it keeps its blocks, the room for last words. */
+static bool empty_log(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && (status.st_size == 0 || ftruncate(fd, 0) == 0);
+}
+
+/* A file of the shim's. Its lock shows that the shim is gone. */
+static bool empty_file(int dir_fd, const char *name, bool (*empty)(int fd))
 {
     int fd = openat(dir_fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     bool good = fd >= 0 && is_as_made(fd, S_IFREG, FILE_MODE) &&
-                flock(fd, LOCK_EX | LOCK_NB) == 0 && ftruncate(fd, 0) == 0;
+                flock(fd, LOCK_EX | LOCK_NB) == 0 && empty(fd);
     if (fd >= 0) {
         close(fd);
     }
@@ -163,9 +169,8 @@ bool folder_keep(const char *dir, const char *place)
     for (size_t i = 0; good && i < MLQ_COUNT_OF(inner); i++) {
         good = is_fresh_inner(fd, inner[i]);
     }
-    for (size_t i = 0; good && i < MLQ_COUNT_OF(files); i++) {
-        good = empty_file(fd, files[i]);
-    }
+    good = good && empty_file(fd, SHIMFILE_STATE, shimfile_clear) &&
+           empty_file(fd, JOBLOG_FILE, empty_log);
     if (fd >= 0) {
         close(fd);
     }

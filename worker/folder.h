@@ -4,7 +4,7 @@
  * An attempt's folder, with what each has: work/, out/, tmp/, and the shim's files (exec/shimfile.h).
  * A task that leaves these empty leaves a folder that serves again: it waits in HOME/spare, and is
  * the next attempt's by one rename. To make and remove six files costs more than to run a small
- * program.
+ * program, and so does it to give back and take the blocks of two: they are written over in place.
  *
  * folder_make and folder_keep block on the disk and run on libuv's pool; the book of spare folders is
  * the worker's own.

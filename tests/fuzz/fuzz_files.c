@@ -14,13 +14,17 @@
 #include "tests/fuzz/fuzz.h"
 #include "worker/exec/shimfile.h"
 
-/* The file as it is, or behind an empty page. */
+/* The file as it is, or behind a page that says no more than its length. */
 static void put_state(struct mlq_str bytes, bool has_page)
 {
     char *path = mlq_fs_join(fuzz_folder(), SHIMFILE_STATE);
-    size_t page = has_page ? SHIMFILE_END_ROOM : 0;
+    const size_t page = has_page ? SHIMFILE_PAGE_BYTES : 0;
+    const uint64_t len = bytes.len;
     char *file = mlq_alloc(page + bytes.len);
     memcpy(file + page, bytes.ptr, bytes.len);
+    if (has_page) {
+        memcpy(file + page - sizeof len, &len, sizeof len);
+    }
     struct mlq_str whole = {.ptr = file, .len = page + bytes.len};
     MLQ_ASSERT(mlq_fs_write_whole(path, whole, 0600, NULL) == MLQ_OK);
     mlq_free(file);

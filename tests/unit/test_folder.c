@@ -15,6 +15,7 @@
 #include "lib/base/ownership.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "worker/exec/joblog.h"
 #include "worker/exec/shimfile.h"
 #include "worker/folder.h"
 
@@ -63,6 +64,17 @@ static bool keep(const char *dir, const char **place)
     return is_kept;
 }
 
+static void expect_zeros(const char *path)
+{
+    char *data;
+    size_t len;
+    assert_int_equal(mlq_fs_read(path, 1 << 20, &data, &len, NULL), 0);
+    for (size_t i = 0; i < len; i++) {
+        assert_int_equal(data[i], 0);
+    }
+    mlq_free(data);
+}
+
 static void test_serves_again(void **state)
 {
     (void)state;
@@ -82,12 +94,37 @@ static void test_serves_again(void **state)
     assert_int_equal(shimfile_load_end("a/2-0", &end, NULL), MLQ_ENOENT);
     assert_int_equal(shimfile_load_conf("a/2-0", region, &conf, NULL), MLQ_ECORRUPT);
     assert_false(shimfile_was_started("a/2-0"));
+    expect_zeros("a/2-0/state");
     struct stat status;
     assert_int_equal(stat("a/2-0/log", &status), 0);
     assert_int_equal(status.st_size, 0);
     use("a/2-0", NULL);
     assert_true(keep("a/2-0", &place));
 }
+
+/* To give blocks back and take them again costs more than a small program. */
+static void test_keeps_blocks(void **state)
+{
+    (void)state;
+    const char *place;
+    struct stat before;
+    struct stat after;
+    struct joblog log;
+    use("a/1-0", NULL);
+    assert_int_equal(joblog_create(&log, "a/1-0", 1, 1, NULL), 0); /* of a task that prints nothing */
+    joblog_close(&log);
+    assert_int_equal(stat("a/1-0/log", &before), 0);
+    assert_true(keep("a/1-0", &place));
+    char *path = mlq_fs_join(place, "log");
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(after.st_blocks, before.st_blocks);
+    mlq_free(path);
+    path = mlq_fs_join(place, "state");
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(after.st_size, 8192);
+    mlq_free(path);
+}
+
 
 static void test_spare_is_gone(void **state)
 {
@@ -131,6 +168,11 @@ static void remove_one(void)
     assert_int_equal(rmdir("a/1-0/tmp"), 0);
 }
 
+static void grow_state(void)
+{
+    assert_int_equal(truncate("a/1-0/state", SHIMFILE_KEPT_BYTES_MAX + 1), 0);
+}
+
 static void link_state(void)
 {
     (void)unlink("linked");
@@ -167,7 +209,7 @@ static void test_not_as_it_was(void **state)
     (void)state;
     static void (*const spoil[])(void) = {
         leave_file, leave_output, leave_folder,  leave_stray, open_it,      open_log,
-        remove_one, link_state,   swap_for_link, swap_log,    swap_for_fifo, link_log,
+        remove_one, link_state,   swap_for_link, swap_log,    swap_for_fifo, grow_state, link_log,
     };
     const char *place;
     for (size_t i = 0; i < MLQ_COUNT_OF(spoil); i++) {
@@ -255,6 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_serves_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keeps_blocks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_spare_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_as_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attribute, setup, teardown),

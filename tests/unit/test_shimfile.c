@@ -22,12 +22,21 @@ static void write_file(const char *path, const char *bytes, size_t len)
         mlq_fs_write_durable(path, (struct mlq_str){.ptr = bytes, .len = len}, 0600, NULL), 0);
 }
 
-/* Behind the page of the end, which is empty. */
+/* Behind the page of the end, which is empty and says in its last bytes how long it is. */
 static void write_conf(const char *bytes, size_t len)
 {
     char file[8192] = {0};
+    const uint64_t said = len;
+    memcpy(file + 4088, &said, sizeof said);
     memcpy(file + 4096, bytes, len);
     write_file(SHIMFILE_STATE, file, 4096 + len);
+}
+
+static void cut_conf_short(uint64_t len)
+{
+    int fd = open(SHIMFILE_STATE, O_WRONLY);
+    assert_int_equal(pwrite(fd, &len, sizeof len, 4088), sizeof len);
+    close(fd);
 }
 
 static void save_some_conf(void)
@@ -95,13 +104,16 @@ static void test_conf_nonsense(void **state)
         write_conf(bad[i], strlen(bad[i]) + 1);
         assert_int_equal(shimfile_load_conf(".", region, &got, NULL), MLQ_ECORRUPT);
     }
-    static const char good[] = "arg=a\0workdir=/w\0log_tail_bytes=9\0future=1\0whole=1";
+    static const char good[] = "arg=a\0workdir=/w\0log_tail_bytes=9\0future=1";
     write_conf(good, sizeof good);
     assert_int_equal(shimfile_load_conf(".", region, &got, NULL), 0);
-    for (size_t len = 0; len < sizeof good; len++) { /* its writer died at it */
-        write_conf(good, len);
-        assert_int_equal(shimfile_load_conf(".", region, &got, NULL), MLQ_ECORRUPT);
-    }
+    cut_conf_short(0); /* its writer died at it */
+    assert_int_equal(shimfile_load_conf(".", region, &got, NULL), MLQ_ECORRUPT);
+    cut_conf_short(sizeof good - 1);
+    assert_int_equal(shimfile_load_conf(".", region, &got, NULL), MLQ_ECORRUPT);
+    write_conf(good, sizeof good);
+    assert_int_equal(truncate(SHIMFILE_STATE, 4096 + sizeof good - 1), 0); /* shorter than it says */
+    assert_int_equal(shimfile_load_conf(".", region, &got, NULL), MLQ_ECORRUPT);
     write_file(SHIMFILE_STATE, "cut in its first page", 21);
     assert_int_equal(shimfile_load_conf(".", region, &got, NULL), MLQ_ECORRUPT);
     (void)unlink(SHIMFILE_STATE);
@@ -170,7 +182,7 @@ static void test_end_is_whole(void **state)
     }
     assert_int_equal(shimfile_load_end(".", &got, NULL), 0);
     assert_int_equal(got.exit_code, 7);
-    assert_int_equal(ftruncate(fd, 4095), 0);
+    assert_int_equal(ftruncate(fd, 4087), 0); /* within its room */
     assert_int_equal(shimfile_load_end(".", &got, NULL), MLQ_ENOENT);
     close(fd);
     end.cause = WORKER_CAUSE_COUNT; /* whole, and still nothing that can be */

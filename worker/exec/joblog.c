@@ -67,9 +67,16 @@ int joblog_create(struct joblog *log, const char *dir, uint64_t head_bytes, uint
     if (tail_bytes == 0) {
         return mlq_fail(err, MLQ_EINVAL, "a log needs room for its tail");
     }
-    log->fd = open_in(dir, JOBLOG_FILE, O_RDWR | O_CREAT | O_TRUNC, err);
+    log->fd = open_in(dir, JOBLOG_FILE, O_RDWR | O_CREAT, err);
     if (log->fd < 0) {
         return err == NULL ? MLQ_EIO : err->code;
+    }
+    /* Mostly it is new, or empty with its room: to truncate it would give that back. */
+    struct stat status;
+    if ((fstat(log->fd, &status) != 0 || status.st_size > 0) && ftruncate(log->fd, 0) != 0) {
+        int rc = mlq_fail(err, MLQ_EIO, "empty %s/%s: %s", dir, JOBLOG_FILE, strerror(errno));
+        joblog_close(log);
+        return rc;
     }
     (void)fallocate(log->fd, FALLOC_FL_KEEP_SIZE, 0, ROOM_BYTES); /* what a task says when it has filled the disk */
     return MLQ_OK;

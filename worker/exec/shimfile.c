@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/panic.h"
@@ -16,8 +17,9 @@
 #include "lib/sys/mem.h"
 #include "worker/exec/kv.h"
 
-#define KEY_WHOLE "whole"
-#define END_ROOM  SHIMFILE_END_ROOM
+#define PAGE     SHIMFILE_PAGE_BYTES
+#define CONF_AT  ((off_t)PAGE)
+#define END_ROOM (PAGE - sizeof(uint64_t))
 
 /* Before the text of an end. All zeros: there is none, and nothing was started. */
 struct end_head {
@@ -27,6 +29,9 @@ struct end_head {
 };
 
 #define END_BYTES_MAX (END_ROOM - sizeof(struct end_head))
+
+/* Behind an end: how many bytes the description has. 0: there is none, or its writer died at it. */
+#define CONF_LEN_AT ((off_t)END_ROOM)
 
 static int open_state(const char *dir, int flags, int *fd, struct mlq_err *err)
 {
@@ -44,26 +49,52 @@ static int open_state(const char *dir, int flags, int *fd, struct mlq_err *err)
 
 /* ---- The description ---- */
 
+static int fail_write(struct mlq_err *err, const char *what, int code)
+{
+    return mlq_fail(err, code == ENOSPC || code == EDQUOT ? MLQ_EFULL : MLQ_EIO, "%s: %s", what,
+                    strerror(code));
+}
+
+/* In whole pages, so that a file that serves again keeps its length and its blocks: to give them back
+ * and to take them costs more than a small program. */
+static int write_text(int fd, const struct kv *kv, struct mlq_err *err)
+{
+    static const char zeros[PAGE];
+    const size_t pad = (PAGE - kv->len % PAGE) % PAGE;
+    const off_t end = CONF_AT + (off_t)(kv->len + pad);
+    struct stat status;
+    if (lseek(fd, CONF_AT, SEEK_SET) != CONF_AT || fstat(fd, &status) != 0 ||
+        (status.st_size > end && ftruncate(fd, end) != 0)) {
+        return fail_write(err, "prepare", errno);
+    }
+    int rc = mlq_fs_write_all(fd, (struct mlq_str){.ptr = kv->data, .len = kv->len}, err);
+    return rc == MLQ_OK ? mlq_fs_write_all(fd, (struct mlq_str){.ptr = zeros, .len = pad}, err) : rc;
+}
+
 /* A task may fill the disk, and its end must be told all the same: so the room for it is taken
- * before. */
+ * before. Nothing is synced: with the machine the task is gone too, see home_open. */
 static int write_conf(int fd, const struct kv *kv, struct mlq_err *err)
 {
-    int code = posix_fallocate(fd, 0, END_ROOM);
+    static const char none[PAGE];
+    const uint64_t len = kv->len;
+    int code = posix_fallocate(fd, 0, PAGE);
     if (code != 0) {
-        return mlq_fail(err, code == ENOSPC || code == EDQUOT ? MLQ_EFULL : MLQ_EIO,
-                        "reserve the room of its end: %s", strerror(code));
+        return fail_write(err, "reserve the room of its end", code);
     }
-    if (lseek(fd, END_ROOM, SEEK_SET) != END_ROOM) {
-        return mlq_fail(err, MLQ_EIO, "seek: %s", strerror(errno));
+    if (pwrite(fd, none, sizeof none, 0) != (ssize_t)sizeof none) {
+        return fail_write(err, "clear its first page", errno);
     }
-    /* Not for a loss of power: then the task is gone too, see home_open. */
-    return mlq_fs_write_all(fd, (struct mlq_str){.ptr = kv->data, .len = kv->len}, err);
+    int rc = write_text(fd, kv, err);
+    if (rc == MLQ_OK && pwrite(fd, &len, sizeof len, CONF_LEN_AT) != (ssize_t)sizeof len) {
+        rc = fail_write(err, "say that it is whole", errno);
+    }
+    return rc;
 }
 
 static int save_conf(const char *dir, const struct kv *kv, struct mlq_err *err)
 {
     int fd;
-    int rc = open_state(dir, O_WRONLY | O_CREAT | O_TRUNC, &fd, err);
+    int rc = open_state(dir, O_WRONLY | O_CREAT, &fd, err);
     if (rc != MLQ_OK) {
         return rc;
     }
@@ -96,7 +127,6 @@ int shimfile_save_conf(const char *dir, const struct shimfile_conf *conf, struct
     for (size_t i = 0; conf->cgroups[i] != NULL; i++) {
         kv_put(&kv, "cgroup", mlq_str_from(conf->cgroups[i]));
     }
-    kv_put(&kv, KEY_WHOLE, MLQ_STR("1")); /* the last: without it, its writer died at it */
     int rc = save_conf(dir, &kv, err);
     kv_fini(&kv);
     return rc;
@@ -134,7 +164,6 @@ struct conf_counts {
     size_t args;
     size_t envs;
     size_t cgroups;
-    bool is_whole;
 };
 
 static bool take_text(struct shimfile_conf *conf, struct conf_counts *counts,
@@ -152,8 +181,6 @@ static bool take_text(struct shimfile_conf *conf, struct conf_counts *counts,
         conf->control = mlq_region_strndup(region, value);
     } else if (mlq_str_eq_c(key, "checkpoint")) {
         conf->checkpoint = mlq_region_strndup(region, value);
-    } else if (mlq_str_eq_c(key, KEY_WHOLE)) {
-        counts->is_whole = true;
     } else {
         return false;
     }
@@ -191,8 +218,19 @@ static bool parse_conf(struct mlq_str text, struct mlq_region *region, struct sh
     }
     conf->log_head_bytes = (uint64_t)head;
     conf->log_tail_bytes = (uint64_t)tail;
-    return good && counts.is_whole && text.len == 0 && counts.args > 0 &&
+    return good && text.len == 0 && counts.args > 0 &&
            conf->workdir[0] != '\0' && head >= 0 && tail > 0;
+}
+
+/* All of the file, with as many bytes of text as it says. */
+static bool cut_conf(struct mlq_str file, struct mlq_str *text)
+{
+    uint64_t len = 0;
+    if (file.len > PAGE) {
+        memcpy(&len, file.ptr + CONF_LEN_AT, sizeof len);
+    }
+    *text = (struct mlq_str){.ptr = file.ptr + CONF_AT, .len = len};
+    return len > 0 && len <= file.len - PAGE;
 }
 
 int shimfile_load_conf(const char *dir, struct mlq_region *region, struct shimfile_conf *conf,
@@ -200,17 +238,28 @@ int shimfile_load_conf(const char *dir, struct mlq_region *region, struct shimfi
 {
     char *data = NULL;
     size_t len = 0;
+    struct mlq_str text;
     char *path = mlq_fs_join(dir, SHIMFILE_STATE);
     int rc = mlq_fs_read(path, SHIMFILE_CONF_BYTES_MAX, &data, &len, err);
-    bool good = rc == MLQ_OK && len > END_ROOM &&
-                parse_conf((struct mlq_str){.ptr = data + END_ROOM, .len = len - END_ROOM}, region,
-                           conf);
-    if (rc == MLQ_OK && !good) {
+    if (rc == MLQ_OK && !(cut_conf((struct mlq_str){.ptr = data, .len = len}, &text) &&
+                          parse_conf(text, region, conf))) {
         rc = mlq_fail(err, MLQ_ECORRUPT, "%s is not a complete description of a task", path);
     }
     mlq_free(path);
     mlq_free(data);
     return rc;
+}
+
+bool shimfile_clear(int fd)
+{
+    static const char zeros[PAGE];
+    struct stat status;
+    bool good = fstat(fd, &status) == 0 && status.st_size <= SHIMFILE_KEPT_BYTES_MAX;
+    for (off_t at = 0; good && at < status.st_size; at += PAGE) {
+        size_t part = status.st_size - at < (off_t)PAGE ? (size_t)(status.st_size - at) : PAGE;
+        good = pwrite(fd, zeros, part, at) == (ssize_t)part;
+    }
+    return good;
 }
 
 /* ---- The end ---- */
@@ -227,7 +276,7 @@ static uint32_t checksum(const char *bytes, size_t len)
 /* One write within a page, into blocks that are there. */
 static int put_end(const char *dir, const struct kv *kv, struct mlq_err *err)
 {
-    char page[END_ROOM] = {0};
+    char page[END_ROOM] = {0}; /* all but the length of the description */
     const struct end_head head = {
         .len = (uint32_t)kv->len, .check = checksum(kv->data, kv->len), .is_started = 1};
     MLQ_ASSERT(kv->len <= END_BYTES_MAX);

@@ -6,7 +6,8 @@
  *     state         one file (mode 0600: it holds the task's environment) for three things:
  *                   its second page and what follows: worker to shim, what to run and within which
  *                   bounds, and what a worker that is restarted must know;
- *                   its first page: shim to worker, that it started, and how it ended;
+ *                   its first page: shim to worker, that it started, and how it ended (and from the
+ *                   worker, last, that all of the description is there);
  *                   its lock (flock), held by the shim as long as it lives. The kernel lets go of it
  *                   with the process, so no process number is ever trusted. Who else holds it is
  *                   sure that no shim runs or will run here
@@ -32,12 +33,13 @@
 #define SHIMFILE_STATE  "state"
 #define SHIMFILE_SOCKET "shim.sock"
 
-#define SHIMFILE_END_ROOM       4096 /* a page: no reader and no death of the writer finds half of it */
+#define SHIMFILE_PAGE_BYTES     4096u /* no reader and no death of the writer finds half of the first */
 #define SHIMFILE_CONF_BYTES_MAX (16u << 20)
 #define SHIMFILE_FIRST_CLIENT_FD                                                                   \
     3 /* the worker's end of a socket pair: connected from the start                               \
        */
 #define SHIMFILE_CGROUPS_MAX  4
+#define SHIMFILE_KEPT_BYTES_MAX (64u << 10) /* of a file that serves again */
 #define SHIMFILE_LEASE_NONE   INT64_C(0)
 #define SHIMFILE_DETAIL_BYTES 240
 
@@ -58,7 +60,8 @@ struct shimfile_conf {
     const char *cgroups[SHIMFILE_CGROUPS_MAX + 1]; /* folders whose cgroup.procs takes the task */
 };
 
-/* Strings are borrowed for the time of the call. Takes the room of the end, too: MLQ_EFULL when the disk has none. */
+/* Over what stood there, which nobody may use any more. Strings are borrowed for the time of the call. Takes
+ * the room of the end, too: MLQ_EFULL when the disk has none. */
 int shimfile_save_conf(const char *dir, const struct shimfile_conf *conf, struct mlq_err *err);
 /* Strings live in `region`. */
 int shimfile_load_conf(const char *dir, struct mlq_region *region, struct shimfile_conf *conf,
@@ -90,6 +93,10 @@ int shimfile_forget_end(const char *dir, struct mlq_err *err);
  * or given up for lost: never twice. */
 int shimfile_note_start(int fd, struct mlq_err *err);
 bool shimfile_was_started(const char *dir);
+
+/* Zeros all of it, with the lock `fd` held: it says nothing any more, as when it was new, but keeps its blocks.
+ * False: it is larger than one that is worth to be kept, or cannot be written. */
+bool shimfile_clear(int fd);
 
 /* Takes the lock: *fd is held until it is closed. MLQ_EAGAIN: a shim lives there. */
 int shimfile_lock(const char *dir, int *fd, struct mlq_err *err);
