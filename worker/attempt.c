@@ -158,7 +158,7 @@ void attempt_prepare(struct worker *worker, const struct agent_action *action)
     const struct cgroup_bounds bounds = prepare_bounds(&attempt->assignment);
     attempt->prepare = (struct prepare_job){
         .dir = attempt->dir,
-        .spare = folder_take(&worker->spares, attempt->region),
+        .spare = folder_take(&worker->spares, attempt->region, &attempt->control),
         .store = worker->config->store,
         .bin_dir = worker->config->bin_dir,
         .control = attempt->control_path,
@@ -252,8 +252,25 @@ static int open_control(struct attempt *attempt, struct mlq_err *err)
         .ready = on_ready,
         .record = on_record,
     };
+    if (attempt->control != NULL) { /* came with its folder */
+        if (control_wake(attempt->control, attempt->control_path, &callbacks)) {
+            return MLQ_OK;
+        }
+        control_close(&attempt->control);
+    }
     return control_create(attempt->worker->loop, attempt->control_path, &callbacks,
                           &attempt->control, err);
+}
+
+/* Nobody is left to use it, until its folder serves again. */
+static void rest_control(struct attempt *attempt)
+{
+    if (attempt->control != NULL &&
+        strncmp(attempt->control_path, attempt->dir, strlen(attempt->dir)) == 0) {
+        control_rest(attempt->control);
+    } else {
+        control_close(&attempt->control);
+    }
 }
 
 /* As the task reads it: the generation, then a line for each member. */
@@ -262,7 +279,7 @@ void attempt_membership(struct worker *worker, const struct agent_action *action
     const struct attempt *attempt = must_find(worker, action);
     const struct msg_membership *membership = worker->membership;
     MLQ_ASSERT(membership != NULL && membership->member.attempt == action->attempt);
-    if (attempt->control == NULL) {
+    if (attempt->control == NULL || attempt->has_ended) {
         return;
     }
     char *text = mlq_format("%llu\n", (unsigned long long)membership->generation);
@@ -297,7 +314,7 @@ static void on_ended(void *context, const struct shimfile_end *end)
              (unsigned long long)attempt->attempt, attempt->rank, (int)end->cause, end->exit_code,
              end->signal, end->detail);
     shimlink_close(&attempt->shim);
-    control_close(&attempt->control); /* nobody is left to use it */
+    rest_control(attempt);
     worker_feed(attempt->worker, (struct agent_event){.kind = AGENT_EV_SHIM_ENDED,
                                                       .attempt = attempt->attempt,
                                                       .rank = attempt->rank,
@@ -483,6 +500,8 @@ struct removal {
     const char *dir;
     const char *place; /* where it may wait as a spare one; NULL: it may not */
     uint64_t number;   /* of that place */
+    struct control *control; /* owned: rests in the folder; NULL: none */
+    uint64_t socket_inode;
     bool is_kept;
     bool has_groups;
     struct mlq_err err;
@@ -494,7 +513,8 @@ static void remove_work(uv_work_t *work)
     if (removal->has_groups) {
         (void)shimlink_clean_groups(removal->dir);
     }
-    removal->is_kept = removal->place != NULL && folder_keep(removal->dir, removal->place);
+    removal->is_kept =
+        removal->place != NULL && folder_keep(removal->dir, removal->place, removal->socket_inode);
     if (!removal->is_kept) {
         (void)mlq_fs_remove_tree(removal->dir, &removal->err);
     }
@@ -506,7 +526,7 @@ static void removed(uv_work_t *work, int status)
     (void)status;
     removal->worker->jobs--;
     if (removal->place != NULL) {
-        folder_kept(&removal->worker->spares, removal->number, removal->is_kept);
+        folder_kept(&removal->worker->spares, removal->number, removal->is_kept, removal->control);
     }
     if (removal->err.code != MLQ_OK) {
         log_warn("attempt.unremoved", "dir=\"%s\" error=\"%s\"", removal->dir, removal->err.text);
@@ -515,7 +535,7 @@ static void removed(uv_work_t *work, int status)
     mlq_free(removal);
 }
 
-static void remove_folder(struct worker *worker, const struct attempt *attempt)
+static void remove_folder(struct worker *worker, struct attempt *attempt)
 {
     struct removal *removal = mlq_alloc(sizeof *removal);
     removal->work.data = removal;
@@ -524,6 +544,11 @@ static void remove_folder(struct worker *worker, const struct attempt *attempt)
     removal->dir = mlq_region_strdup(removal->region, attempt->dir);
     removal->place = folder_place(&worker->spares, &removal->number, removal->region);
     removal->has_groups = attempt->has_groups;
+    if (removal->place != NULL && attempt->control != NULL) {
+        removal->control = attempt->control;
+        removal->socket_inode = control_inode(attempt->control);
+        attempt->control = NULL;
+    }
     worker->jobs++;
     MLQ_ASSERT(uv_queue_work(worker->loop, &removal->work, remove_work, removed) == 0);
 }

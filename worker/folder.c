@@ -21,11 +21,13 @@
 #include "lib/base/ownership.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "worker/exec/control.h"
 #include "worker/exec/joblog.h"
 #include "worker/exec/shimfile.h"
 
 #define FOLDER_MODE 0700
 #define FILE_MODE   0600
+#define LABEL       "security.selinux"
 
 static const char *const inner[] = {"work", "out", "tmp"};
 
@@ -44,11 +46,23 @@ static const char *path_of(const struct folder_spares *spares, uint64_t number,
     return mlq_region_format(region, "%s/%llu", spares->dir, (unsigned long long)number);
 }
 
-const char *folder_take(struct folder_spares *spares, struct mlq_region *region)
+void folder_spares_fini(struct folder_spares *spares)
 {
-    return spares->waiting_count == 0
-               ? NULL
-               : path_of(spares, spares->waiting[--spares->waiting_count], region);
+    while (spares->waiting_count > 0) {
+        control_close(&spares->waiting[--spares->waiting_count].control);
+    }
+}
+
+const char *folder_take(struct folder_spares *spares, struct mlq_region *region,
+                        struct control **control)
+{
+    *control = NULL;
+    if (spares->waiting_count == 0) {
+        return NULL;
+    }
+    spares->waiting_count--;
+    *control = spares->waiting[spares->waiting_count].control;
+    return path_of(spares, spares->waiting[spares->waiting_count].number, region);
 }
 
 const char *folder_place(struct folder_spares *spares, uint64_t *number, struct mlq_region *region)
@@ -61,11 +75,15 @@ const char *folder_place(struct folder_spares *spares, uint64_t *number, struct 
     return path_of(spares, *number, region);
 }
 
-void folder_kept(struct folder_spares *spares, uint64_t number, bool is_kept)
+void folder_kept(struct folder_spares *spares, uint64_t number, bool is_kept, struct control *control)
 {
     spares->coming_count--;
     if (is_kept) {
-        spares->waiting[spares->waiting_count++] = number;
+        spares->waiting[spares->waiting_count].number = number;
+        spares->waiting[spares->waiting_count].control = control;
+        spares->waiting_count++;
+    } else {
+        control_close(&control);
     }
 }
 
@@ -87,19 +105,22 @@ int folder_make(const char *dir, const char *spare, struct mlq_err *err)
 
 /* ---- Keeping ---- */
 
-/* An access list or a flag like append-only would outlive its task. The label that every file has
- * under SELinux is none. */
+/* Of a list of names: an access list would outlive its task. The label that every file has under SELinux is
+ * none. */
+static bool has_more_than_label(ssize_t len, const char *names)
+{
+    return len < 0 ? errno != ENOTSUP
+                   : len > 0 && ((size_t)len != sizeof LABEL || memcmp(names, LABEL, sizeof LABEL) != 0);
+}
+
+/* A flag like append-only would, too. */
 static bool has_attributes(int fd)
 {
-    static const char label[] = "security.selinux";
     const int odd = FS_IMMUTABLE_FL | FS_APPEND_FL | FS_SYNC_FL | FS_DIRSYNC_FL;
-    char names[sizeof label + 1];
+    char names[sizeof LABEL + 1];
     int flags = 0;
-    ssize_t len = flistxattr(fd, names, sizeof names);
-    bool has_names = len < 0 ? errno != ENOTSUP
-                             : len > 0 && ((size_t)len != sizeof label ||
-                                           memcmp(names, label, sizeof label) != 0);
-    return has_names || (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & odd) != 0);
+    return has_more_than_label(flistxattr(fd, names, sizeof names), names) ||
+           (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & odd) != 0);
 }
 
 static bool is_as_made(int fd, mode_t type, mode_t mode)
@@ -159,13 +180,30 @@ static bool empty_file(int dir_fd, const char *name, bool (*empty)(int fd))
     return good;
 }
 
-bool folder_keep(const char *dir, const char *place)
+/* The one that its worker listens on, or none. It cannot be opened to look at it. */
+static bool has_socket(const char *dir, uint64_t inode)
 {
-    static const char *const all[] = {"work", "out", "tmp", SHIMFILE_STATE, JOBLOG_FILE};
+    char names[sizeof LABEL + 1];
+    struct stat status;
+    char *path = mlq_fs_join(dir, CONTROL_FILE);
+    bool good = lstat(path, &status) != 0
+                    ? inode == 0 && errno == ENOENT
+                    : inode != 0 && status.st_ino == inode && S_ISSOCK(status.st_mode) &&
+                          (status.st_mode & 07777) == FILE_MODE && status.st_uid == geteuid() &&
+                          status.st_nlink == 1 &&
+                          !has_more_than_label(llistxattr(path, names, sizeof names), names);
+    mlq_free(path);
+    return good;
+}
+
+bool folder_keep(const char *dir, const char *place, uint64_t socket_inode)
+{
+    static const char *const all[] = {"work",         "out",       "tmp",
+                                      SHIMFILE_STATE, JOBLOG_FILE, CONTROL_FILE};
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     int again = fd < 0 ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool good = again >= 0 && has_only(again, all, MLQ_COUNT_OF(all)) &&
-                is_as_made(fd, S_IFDIR, FOLDER_MODE);
+                is_as_made(fd, S_IFDIR, FOLDER_MODE) && has_socket(dir, socket_inode);
     for (size_t i = 0; good && i < MLQ_COUNT_OF(inner); i++) {
         good = is_fresh_inner(fd, inner[i]);
     }

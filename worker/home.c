@@ -17,6 +17,7 @@
 #include "lib/sys/fs.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
+#include "worker/exec/control.h"
 #include "worker/exec/shimfile.h"
 #include "worker/exec/unixsock.h"
 
@@ -213,7 +214,7 @@ static int make_run_dir(const char *path, struct mlq_err *err)
 int home_control_path(const struct home *home, struct mlq_region *region, const char *dir,
                       uint64_t attempt, uint32_t rank, const char **path, struct mlq_err *err)
 {
-    *path = mlq_region_format(region, "%s/control.sock", dir);
+    *path = mlq_region_format(region, "%s/" CONTROL_FILE, dir);
     if (unixsock_fits(*path)) {
         return MLQ_OK;
     }

@@ -340,6 +340,7 @@ static void finish(struct worker *worker)
         (void)uv_run(worker->loop, UV_RUN_ONCE);
     }
     attempt_release_all(worker);
+    folder_spares_fini(&worker->spares);
     nursery_destroy(&worker->nursery);
     cgpool_fini(&worker->cgpool);
     if (worker->link != NULL) {

@@ -298,6 +298,60 @@ static void test_record(void **state)
     assert_false(control_answer(control, record, MLQ_OK, MLQ_STR("{}")));
 }
 
+static bool is_hung_up(int fd)
+{
+    char text[8];
+    ssize_t got = hear(fd, text, sizeof text);
+    close(fd);
+    return got <= 0;
+}
+
+/* From one task to the next, whose folder has another name: what was said or begun before counts no more. */
+static void test_rests(void **state)
+{
+    (void)state;
+    int old = dial();
+    expect(old, "metric loss 0.5\n", "ok go\n");
+    assert_int_equal(send(old, "members 0\n", 10, MSG_NOSIGNAL), 10);
+    control_set_members(control, 7, MLQ_STR("7\n"));
+    control_rest(control);
+    assert_true(is_hung_up(old));
+    assert_true(is_hung_up(dial())); /* it rests */
+    int early = dial();              /* the loop has not come to it */
+    assert_int_equal(send(early, "metric loss 1\n", 14, MSG_NOSIGNAL), 14);
+    assert_int_equal(rename("c.sock", "d.sock"), 0);
+    const struct control_callbacks next = {.metric = on_metric, .must_stop = on_must_stop};
+    assert_false(control_wake(control, "c.sock", &next));
+    assert_true(control_wake(control, "d.sock", &next));
+    last[0] = '\0';
+    assert_true(is_hung_up(early));
+    assert_string_equal(last, "");
+    int fd;
+    assert_int_equal(unixsock_connect("d.sock", &fd, NULL), 0);
+    expect(fd, "metric loss 2\n", "ok go\n");
+    assert_string_equal(last, "loss 2 -9223372036854775808");
+    assert_int_equal(send(fd, "members 0\n", 10, MSG_NOSIGNAL), 10); /* waits: the next task has none yet */
+    control_set_members(control, 1, MLQ_STR("1\n"));
+    char text[64];
+    assert_true(hear(fd, text, sizeof text) > 0);
+    assert_string_equal(text, "data 2\n1\n");
+    close(fd);
+}
+
+/* Somebody put another one in its place. */
+static void test_rests_and_is_replaced(void **state)
+{
+    (void)state;
+    int other;
+    const struct control_callbacks next = {.metric = on_metric, .must_stop = on_must_stop};
+    control_rest(control);
+    assert_int_equal(rename("c.sock", "mine.sock"), 0);
+    assert_int_equal(unixsock_listen("c.sock", 1, &other, NULL), 0);
+    assert_false(control_wake(control, "c.sock", &next));
+    close(other);
+    assert_int_equal(unlink("mine.sock"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +362,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_never_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_clients, setup, teardown),
         cmocka_unit_test_setup_teardown(test_record, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rests_and_is_replaced, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

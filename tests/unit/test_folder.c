@@ -17,6 +17,7 @@
 #include "lib/sys/mem.h"
 #include "worker/exec/joblog.h"
 #include "worker/exec/shimfile.h"
+#include "worker/exec/unixsock.h"
 #include "worker/folder.h"
 
 static struct mlq_region *region;
@@ -52,16 +53,29 @@ static void use(const char *dir, const char *spare)
     mlq_free(log);
 }
 
-static bool keep(const char *dir, const char **place)
+static bool keep_with(const char *dir, const char **place, uint64_t socket_inode)
 {
     uint64_t number = 0;
     *place = folder_place(&spares, &number, region);
     assert_non_null(*place);
-    bool is_kept = folder_keep(dir, *place);
-    folder_kept(&spares, number, is_kept);
+    bool is_kept = folder_keep(dir, *place, socket_inode);
+    folder_kept(&spares, number, is_kept, NULL);
     assert_int_equal(mlq_fs_exists(dir), !is_kept);
     assert_int_equal(mlq_fs_exists(*place), is_kept);
     return is_kept;
+}
+
+static bool keep(const char *dir, const char **place)
+{
+    return keep_with(dir, place, 0);
+}
+
+static const char *take(void)
+{
+    struct control *control;
+    const char *spare = folder_take(&spares, region, &control);
+    assert_null(control);
+    return spare;
 }
 
 static void expect_zeros(const char *path)
@@ -81,13 +95,13 @@ static void test_serves_again(void **state)
     const char *place;
     struct shimfile_conf conf;
     struct shimfile_end end;
-    assert_null(folder_take(&spares, region));
+    assert_null(take());
     use("a/1-0", NULL);
     ino_t inode = inode_of("a/1-0/work");
     assert_true(keep("a/1-0", &place));
-    const char *spare = folder_take(&spares, region);
+    const char *spare = take();
     assert_string_equal(spare, place);
-    assert_null(folder_take(&spares, region));
+    assert_null(take());
     assert_int_equal(folder_make("a/2-0", spare, NULL), 0);
     assert_int_equal(inode_of("a/2-0/work"), inode);
     /* Nothing of the first: a worker that dies now finds a member that was not prepared. */
@@ -251,6 +265,38 @@ static void test_shim_holds_it(void **state)
     assert_true(keep("a/1-0", &place));
 }
 
+/* The control socket stays if it is the one that the worker listens on. */
+static void test_socket(void **state)
+{
+    (void)state;
+    const char *place;
+    int fd;
+    int other;
+    use("a/1-0", NULL);
+    assert_int_equal(unixsock_listen("a/1-0/control.sock", 1, &fd, NULL), 0);
+    ino_t inode = inode_of("a/1-0/control.sock");
+    assert_false(keep_with("a/1-0", &place, 0));
+    assert_false(keep_with("a/1-0", &place, inode + 1));
+    assert_int_equal(chmod("a/1-0/control.sock", 0666), 0);
+    assert_false(keep_with("a/1-0", &place, inode));
+    assert_int_equal(chmod("a/1-0/control.sock", 0600), 0);
+    (void)unlink("linked");
+    assert_int_equal(link("a/1-0/control.sock", "linked"), 0);
+    assert_false(keep_with("a/1-0", &place, inode));
+    assert_int_equal(unlink("linked"), 0);
+    assert_int_equal(rename("a/1-0/control.sock", "a/other"), 0);
+    assert_false(keep_with("a/1-0", &place, inode));
+    assert_int_equal(unixsock_listen("a/1-0/control.sock", 1, &other, NULL), 0);
+    assert_false(keep_with("a/1-0", &place, inode)); /* the task's own */
+    assert_int_equal(rename("a/other", "a/1-0/control.sock"), 0);
+    assert_true(keep_with("a/1-0", &place, inode));
+    assert_int_equal(folder_make("a/2-0", take(), NULL), 0);
+    close(other);
+    assert_int_equal(unixsock_connect("a/2-0/control.sock", &other, NULL), 0);
+    close(other);
+    close(fd);
+}
+
 static void test_book(void **state)
 {
     (void)state;
@@ -260,17 +306,17 @@ static void test_book(void **state)
         assert_non_null(folder_place(&spares, &numbers[i], region));
     }
     assert_null(folder_place(&spares, &more, region)); /* there is no room for all that come */
-    folder_kept(&spares, numbers[0], false);
+    folder_kept(&spares, numbers[0], false, NULL);
     assert_non_null(folder_place(&spares, &more, region));
     for (unsigned i = 1; i < FOLDER_SPARES_MAX; i++) {
-        folder_kept(&spares, numbers[i], true);
+        folder_kept(&spares, numbers[i], true, NULL);
     }
-    folder_kept(&spares, more, true);
+    folder_kept(&spares, more, true, NULL);
     assert_null(folder_place(&spares, &more, region));
     for (unsigned i = 0; i < FOLDER_SPARES_MAX; i++) {
-        assert_non_null(folder_take(&spares, region));
+        assert_non_null(take());
     }
-    assert_null(folder_take(&spares, region));
+    assert_null(take());
     /* What an earlier run left is not trusted. */
     put("spare/left", "");
     folder_spares_init(&spares, ".", region);
@@ -302,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_not_as_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attribute, setup, teardown),
         cmocka_unit_test_setup_teardown(test_shim_holds_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_socket, setup, teardown),
         cmocka_unit_test_setup_teardown(test_book, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

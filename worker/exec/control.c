@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -42,6 +44,8 @@ struct control {
     uint64_t members_generation; /* 0: none was told yet */
     char *members;               /* owned */
     size_t members_len;
+    uint64_t inode;
+    bool is_resting;
     bool is_closing;
 };
 
@@ -366,6 +370,7 @@ static void on_connection(uv_stream_t *listener, int status)
         slot++;
     }
     if (uv_accept(listener, (uv_stream_t *)&client->pipe) != 0 || slot == CONTROL_CLIENTS_MAX ||
+        control->is_resting ||
         uv_read_start((uv_stream_t *)&client->pipe, give_buffer, on_read) != 0) {
         hang_up(client);
         return;
@@ -437,6 +442,12 @@ bool control_answer(struct control *control, uint64_t request, int code, struct 
     return true;
 }
 
+static uint64_t inode_at(const char *path)
+{
+    struct stat status;
+    return lstat(path, &status) == 0 && S_ISSOCK(status.st_mode) ? (uint64_t)status.st_ino : 0;
+}
+
 int control_create(struct uv_loop_s *loop, const char *path,
                    const struct control_callbacks *callbacks, struct control **control,
                    struct mlq_err *err)
@@ -449,6 +460,7 @@ int control_create(struct uv_loop_s *loop, const char *path,
     struct control *made = mlq_alloc(sizeof *made);
     made->callbacks = *callbacks;
     made->path = mlq_strdup(path);
+    made->inode = inode_at(path);
     made->handles = 1;
     (void)uv_pipe_init(loop, &made->listener, 0);
     made->listener.data = made;
@@ -462,6 +474,54 @@ int control_create(struct uv_loop_s *loop, const char *path,
     return rc;
 }
 
+static void hang_up_on_all(struct control *control)
+{
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        if (control->clients[i] != NULL) {
+            hang_up(control->clients[i]);
+        }
+    }
+}
+
+void control_rest(struct control *control)
+{
+    control->is_resting = true;
+    hang_up_on_all(control);
+    mlq_free(control->members);
+    control->members = NULL;
+    control->members_len = 0;
+    control->members_generation = 0;
+}
+
+/* Those whom the loop has not come to. */
+static void refuse_early(const struct control *control)
+{
+    uv_os_fd_t listener = -1;
+    int fd;
+    (void)uv_fileno((const uv_handle_t *)&control->listener, &listener);
+    while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        close(fd);
+    }
+}
+
+bool control_wake(struct control *control, const char *path, const struct control_callbacks *callbacks)
+{
+    if (control->inode == 0 || inode_at(path) != control->inode) {
+        return false;
+    }
+    refuse_early(control);
+    control->callbacks = *callbacks;
+    mlq_free(control->path);
+    control->path = mlq_strdup(path);
+    control->is_resting = false;
+    return true;
+}
+
+uint64_t control_inode(const struct control *control)
+{
+    return control->inode;
+}
+
 void control_close(struct control **control)
 {
     struct control *closing = *control;
@@ -471,10 +531,6 @@ void control_close(struct control **control)
     }
     closing->is_closing = true;
     (void)unlink(closing->path);
-    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
-        if (closing->clients[i] != NULL) {
-            hang_up(closing->clients[i]);
-        }
-    }
+    hang_up_on_all(closing);
     uv_close((uv_handle_t *)&closing->listener, listener_closed);
 }
