@@ -295,6 +295,7 @@ static bool is_group_used(void *context, const char *path)
 static void create_nursery(struct worker *worker)
 {
     const struct nursery_options options = {
+        .loop = worker->loop,
         .program = mlq_region_format(worker->region, "%s/mlq-shim", worker->config->bin_dir),
         .log = mlq_region_format(worker->region, "%s/shim.log", worker->home.base),
         .attempts = worker->home.attempts,

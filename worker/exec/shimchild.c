@@ -121,6 +121,18 @@ int shimchild_start(struct shimchild *child, const struct shimfile_conf *conf, s
     return child->pid > 0 ? MLQ_OK : mlq_fail(err, MLQ_EIO, "fork: %s", strerror(saved));
 }
 
+void shimchild_close(struct shimchild *child)
+{
+    if (child->log_fd >= 0) {
+        close(child->log_fd);
+    }
+    if (child->exec_fd >= 0) {
+        close(child->exec_fd);
+    }
+    child->log_fd = -1;
+    child->exec_fd = -1;
+}
+
 bool shimchild_take_exec_result(struct shimchild *child)
 {
     if (child->exec_fd < 0) {

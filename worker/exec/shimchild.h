@@ -23,6 +23,9 @@ struct shimchild {
 
 int shimchild_start(struct shimchild *child, const struct shimfile_conf *conf, struct mlq_err *err);
 
+/* Its descriptors, if they are open. */
+void shimchild_close(struct shimchild *child);
+
 /* True once: when it turned out that the program runs. */
 bool shimchild_take_exec_result(struct shimchild *child);
 

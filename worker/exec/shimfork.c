@@ -4,7 +4,6 @@
 #include "worker/exec/shimfork.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,19 +16,15 @@
 #include "worker/exec/shim.h"
 #include "worker/exec/shimfile.h"
 
-struct order {
-    char dir[PATH_MAX];
-    int fd; /* of the shim's first client; -1: none came with it */
-};
-
-/* False: the worker is gone. */
-static bool take_order(struct order *order)
+/* False: the worker is gone. *client: -1 if none came. */
+static bool take_client(int *client)
 {
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control = {.bytes = {0}};
-    struct iovec text = {.iov_base = order->dir, .iov_len = sizeof order->dir - 1};
+    char byte;
+    struct iovec text = {.iov_base = &byte, .iov_len = sizeof byte};
     struct msghdr message = {.msg_iov = &text,
                              .msg_iovlen = 1,
                              .msg_control = control.bytes,
@@ -38,38 +33,21 @@ static bool take_order(struct order *order)
     do {
         got = recvmsg(SHIMFORK_FD, &message, MSG_CMSG_CLOEXEC);
     } while (got < 0 && errno == EINTR);
-    if (got <= 0) {
-        return false;
-    }
-    order->dir[got] = '\0';
-    order->fd = -1;
-    const struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    *client = -1;
+    const struct cmsghdr *head = got <= 0 ? NULL : CMSG_FIRSTHDR(&message);
     if (head != NULL && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int))) {
-        memcpy(&order->fd, CMSG_DATA(head), sizeof order->fd);
+        memcpy(client, CMSG_DATA(head), sizeof *client);
     }
-    return true;
+    return got > 0;
 }
 
-/* As ps and pgrep know a shim. In place: the kernel shows what lies where the arguments were. */
-static void set_title(const struct shimfork_title *title, const char *dir)
-{
-    static const char name[] = "mlq-shim";
-    size_t len = strlen(dir) + 1;
-    memset(title->text, 0, title->room);
-    if (sizeof name + len <= title->room) {
-        memcpy(title->text, name, sizeof name);
-        memcpy(title->text + sizeof name, dir, len);
-    }
-}
-
-static int become(const struct shimfork_title *title, const struct order *order)
+static int become(const struct shim_title *title, int client)
 {
     (void)signal(SIGCHLD, SIG_DFL);
-    if (dup2(order->fd, SHIMFILE_FIRST_CLIENT_FD) < 0) { /* in place of the worker's line */
+    if (dup2(client, SHIMFILE_FIRST_CLIENT_FD) < 0) { /* in place of the worker's line */
         return 1;
     }
-    set_title(title, order->dir);
-    return shim_run(order->dir);
+    return shim_serve(title);
 }
 
 /* Two that posix_spawn() leaves ignored, tasks and all, and that signal() does not know: those which
@@ -82,25 +60,29 @@ static void reset_hidden_signals(void)
     }
 }
 
-int shimfork_serve(const struct shimfork_title *title)
+int shimfork_serve(const struct shim_title *title)
 {
-    struct order order;
+    int client;
     (void)setsid();                 /* a Ctrl-C at the worker's terminal is not for it */
     (void)signal(SIGCHLD, SIG_IGN); /* nobody waits for a shim: its file says how it ended */
     reset_hidden_signals();
     (void)close_range(SHIMFORK_FD + 1, ~0U, 0);
-    while (take_order(&order)) {
-        if (order.fd < 0) {
+    if (chdir(title->attempts) != 0) {
+        log_error("nursery.folder", "dir=\"%s\" error=\"%s\"", title->attempts, strerror(errno));
+        return 1;
+    }
+    while (take_client(&client)) {
+        if (client < 0) {
             continue;
         }
         pid_t pid = fork();
         if (pid == 0) {
-            return become(title, &order);
+            return become(title, client);
         }
         if (pid < 0) { /* its client sees it hang up, and nobody started */
-            log_error("nursery.fork", "dir=\"%s\" error=\"%s\"", order.dir, strerror(errno));
+            log_error("nursery.fork", "error=\"%s\"", strerror(errno));
         }
-        close(order.fd);
+        close(client);
     }
     return 0;
 }

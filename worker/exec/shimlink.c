@@ -31,6 +31,7 @@ struct shimlink {
     struct shimlink_callbacks callbacks;
     char *dir;
     char *mark;
+    struct nursery *nursery; /* where its shim may rest; NULL: it was found */
     uv_loop_t *loop;
     uv_poll_t poll;
     struct loop_timer *timer;
@@ -99,9 +100,16 @@ static void disconnect(struct shimlink *link)
     }
 }
 
-/* All that waits there. True: the shim hung up. */
-static bool hear(struct shimlink *link, bool *says_started)
+/* What waited there. */
+struct words {
+    bool has_started;
+    bool has_ended;
+    bool is_gone; /* it hung up */
+};
+
+static struct words hear(const struct shimlink *link)
 {
+    struct words words = {0};
     char text[READ_BYTES];
     for (;;) {
         ssize_t got = recv(link->fd, text, sizeof text - 1, MSG_DONTWAIT);
@@ -109,12 +117,22 @@ static bool hear(struct shimlink *link, bool *says_started)
             continue;
         }
         if (got <= 0) {
-            return got == 0 || errno != EAGAIN;
+            words.is_gone = got == 0 || errno != EAGAIN;
+            return words;
         }
         text[got] = '\0'; /* lines are short: none comes in two parts */
-        *says_started = *says_started || strstr(text, "started ") != NULL ||
-                        strstr(text, "running ") != NULL || strstr(text, "stopping ") != NULL;
+        words.has_started = words.has_started || strstr(text, "started ") != NULL ||
+                            strstr(text, "running ") != NULL || strstr(text, "stopping ") != NULL;
+        words.has_ended = words.has_ended || strstr(text, "ended\n") != NULL;
     }
+}
+
+/* The line is the next task's. */
+static void let_rest(struct shimlink *link)
+{
+    (void)uv_poll_stop(&link->poll);
+    nursery_rest(link->nursery, link->fd);
+    link->fd = -1;
 }
 
 /* A shim that ends with a line unread (a lease that came late) leaves its last words and an error on
@@ -122,15 +140,19 @@ static bool hear(struct shimlink *link, bool *says_started)
 static void on_readable(uv_poll_t *handle, int status, int events)
 {
     struct shimlink *link = handle->data;
-    bool says_started = false;
     (void)events;
-    bool is_gone = hear(link, &says_started) || status != 0;
-    if (says_started && !link->is_started) {
+    struct words words = hear(link);
+    words.is_gone = words.is_gone || status != 0;
+    if (words.has_started && !link->is_started) {
         link->is_started = true;
         link->callbacks.started(link->callbacks.context);
     }
-    if (is_gone) {
+    if (words.is_gone) {
         disconnect(link);
+    } else if (words.has_ended && link->nursery != NULL) {
+        let_rest(link);
+    }
+    if (link->fd < 0) {
         look(link);
     }
 }
@@ -223,22 +245,21 @@ static void look(void *context)
 
 /* ---- Start ---- */
 
-/* A new shim, its first client connected and told the lease before it runs. */
+/* A shim that has the lease before it runs. */
 static int start(struct shimlink *link, const struct shimlink_options *options, struct mlq_err *err)
 {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
-        return mlq_fail(err, MLQ_EIO, "socketpair: %s", strerror(errno));
-    }
-    link->fd = pair[0];
-    shimlink_lease(link, options->lease_deadline_ns);
-    int rc = nursery_spawn(options->nursery, link->dir, pair[1], err);
-    close(pair[1]);
-    if (rc == MLQ_OK) {
-        rc = watch(link, pair[0], err);
-    }
+    int line;
+    const char *slash = strrchr(link->dir, '/');
+    int rc = nursery_run(options->nursery, slash == NULL ? link->dir : slash + 1,
+                         options->lease_deadline_ns, &line, err);
     if (rc != MLQ_OK) {
-        close(pair[0]);
+        return rc;
+    }
+    link->nursery = options->nursery;
+    link->lease_deadline_ns = options->lease_deadline_ns;
+    rc = watch(link, line, err);
+    if (rc != MLQ_OK) {
+        close(line);
         link->fd = -1;
     }
     return rc;

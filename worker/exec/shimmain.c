@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * mlq-shim DIR: runs a task. mlq-shim --nursery ROOM: becomes shims (shimfork.h).
+ * mlq-shim DIR: runs a task. mlq-shim --nursery ATTEMPTS ROOM: becomes shims (shimfork.h).
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/sys/mem.h"
 #include "worker/exec/shim.h"
 #include "worker/exec/shimfork.h"
 
@@ -18,10 +19,14 @@ static int usage(FILE *to, int status)
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], SHIMFORK_FLAG) == 0) {
-        const struct shimfork_title title = {
-            .text = argv[0], .room = (size_t)(argv[2] - argv[0]) + strlen(argv[2]) + 1};
-        return shimfork_serve(&title);
+    if (argc == 4 && strcmp(argv[1], SHIMFORK_FLAG) == 0) {
+        char *attempts = mlq_strdup(argv[2]); /* a title is written over it */
+        const struct shim_title title = {.text = argv[0],
+                                         .room = (size_t)(argv[3] - argv[0]) + strlen(argv[3]) + 1,
+                                         .attempts = attempts};
+        int status = shimfork_serve(&title);
+        mlq_free(attempts);
+        return status;
     }
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         return usage(stdout, 0);
