@@ -14,6 +14,9 @@
 #define NOTES_RETRY_NS    (500 * MLQ_NS_PER_MS)
 #define NOTES_PER_MESSAGE 5000
 #define FLIGHTS_PER_HEARTBEAT 256
+/* How long a start waits for company, of the task's end for instance: then they are one message and one commit of
+ * the scheduler's. Nothing follows from a start but that people see it. */
+#define STARTS_DELAY_NS   (10 * MLQ_NS_PER_MS)
 #define REPORT_BYTES_MAX  (1u << 20) /* with one more item a frame still holds them */
 
 static bool send_now(struct worker *worker, struct msg *msg)
@@ -30,6 +33,15 @@ static bool send_now(struct worker *worker, struct msg *msg)
     return rc == MLQ_OK;
 }
 
+static void forget_reports(struct worker *worker)
+{
+    worker->report_count = 0;
+    worker->report_bytes = 0;
+    worker->has_urgent_report = false;
+    mlq_region_reset(worker->report_region);
+    loop_timer_clear(worker->starts_timer);
+}
+
 void outbound_flush(struct worker *worker)
 {
     if (worker->report_count == 0) {
@@ -38,9 +50,21 @@ void outbound_flush(struct worker *worker)
     struct msg msg = {.kind = MSG_REPORT,
                       .report = {.items = worker->reports, .count = worker->report_count}};
     (void)send_now(worker, &msg);
-    worker->report_count = 0;
-    worker->report_bytes = 0;
-    mlq_region_reset(worker->report_region);
+    forget_reports(worker);
+}
+
+void outbound_starts(void *context)
+{
+    outbound_flush(context);
+}
+
+void outbound_turn_end(struct worker *worker)
+{
+    if (worker->has_urgent_report) {
+        outbound_flush(worker);
+    } else if (worker->report_count > 0 && !loop_timer_is_set(worker->starts_timer)) {
+        loop_timer_set(worker->starts_timer, STARTS_DELAY_NS, 0);
+    }
 }
 
 bool outbound_send(struct worker *worker, struct msg *msg)
@@ -54,6 +78,7 @@ void outbound_hello(struct worker *worker, const struct agent_action *action)
     const struct config *config = worker->config;
     struct msg_member claims[AGENT_MEMBERS_MAX];
     size_t count = 0;
+    forget_reports(worker); /* of the last session: the welcome brings all of them */
     for (size_t i = 0; i < worker->agent.fresh; i++) {
         const struct agent_member *member = &worker->agent.members[i];
         if (member->state != AGENT_FREE) {
@@ -152,6 +177,7 @@ static void add_item(struct worker *worker, const struct msg_report_item *item)
 {
     worker->reports[worker->report_count++] = *item;
     worker->report_bytes += item_bytes(item);
+    worker->has_urgent_report = worker->has_urgent_report || item->kind != MSG_REPORT_STARTED;
     if (worker->report_count == WORKER_REPORTS_MAX || worker->report_bytes > REPORT_BYTES_MAX) {
         outbound_flush(worker);
     }

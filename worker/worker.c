@@ -141,7 +141,7 @@ static void set_tick(struct worker *worker)
 
 static void end_turn(struct worker *worker)
 {
-    outbound_flush(worker);
+    outbound_turn_end(worker);
     set_tick(worker);
 }
 
@@ -319,6 +319,7 @@ static int start(struct worker *worker, struct mlq_err *err)
     worker->notes_timer = loop_timer_create(worker->loop, outbound_notes, worker);
     worker->logs_timer = loop_timer_create(worker->loop, logs_serve, worker);
     worker->records_timer = loop_timer_create(worker->loop, records_serve, worker);
+    worker->starts_timer = loop_timer_create(worker->loop, outbound_starts, worker);
     rc = loop_signals_start(worker->loop, on_stop_signal, worker, &worker->signals, err);
     if (rc != MLQ_OK) {
         return rc;
@@ -351,6 +352,7 @@ static void finish(struct worker *worker)
     loop_timer_close(&worker->notes_timer);
     loop_timer_close(&worker->logs_timer);
     loop_timer_close(&worker->records_timer);
+    loop_timer_close(&worker->starts_timer);
     loop_signals_close(&worker->signals);
     if (worker->quit_signal.data != NULL) {
         uv_close((uv_handle_t *)&worker->quit_signal, NULL);

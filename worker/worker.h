@@ -41,7 +41,7 @@
 
 #define WORKER_LOG_WAITERS_MAX 256
 #define WORKER_BUCKETS 1024 /* of the index of attempts, a power of two */
-#define WORKER_REPORTS_MAX 256 /* that wait for the end of a turn, to travel as one message */
+#define WORKER_REPORTS_MAX 256 /* that wait for the end of a turn, or for company, to travel as one message */
 
 struct worker;
 
@@ -112,12 +112,14 @@ struct worker {
     struct msg_report_item reports[WORKER_REPORTS_MAX];
     size_t report_count;
     size_t report_bytes;
+    bool has_urgent_report; /* one that does not wait longer than the turn */
     struct mlq_region *report_region; /* of what they hold that would not last */
     uint32_t endpoint;
     struct loop_timer *tick;
     struct loop_timer *notes_timer;
     struct loop_timer *logs_timer;
     struct loop_timer *records_timer;
+    struct loop_timer *starts_timer;
     struct loop_signals *signals;
     uv_signal_t quit_signal;
     struct questions questions; /* of tasks, for the record of their jobs */
@@ -169,8 +171,11 @@ void outbound_leaving(struct worker *worker);
 void outbound_notes(void *context);
 /* Behind all reports so far. False when it could not even be queued. */
 bool outbound_send(struct worker *worker, struct msg *msg);
-/* Sends the reports that wait; called at the end of each turn, and before what they name is freed. */
+/* Sends the reports that wait; called before what they name is freed. */
 void outbound_flush(struct worker *worker);
+/* The same at the end of each turn, but starts alone wait a little; called by a timer when they have. */
+void outbound_turn_end(struct worker *worker);
+void outbound_starts(void *context);
 
 /* ---- flights.c ---- */
 
