@@ -678,6 +678,90 @@ static int setup(void **state)
     return prctl(PR_SET_CHILD_SUBREAPER, 1); /* for test_shim_killed */
 }
 
+/* ---- An exec that takes long: from a file server that is away, for instance ---- */
+
+static char frozen[256]; /* a control group that holds still whoever enters it */
+
+static void write_frozen(const char *file, const char *text)
+{
+    char path[300];
+    (void)snprintf(path, sizeof path, "%s/%s", frozen, file);
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static bool make_frozen(void)
+{
+    static const char *const roots[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+    for (size_t i = 0; i < MLQ_COUNT_OF(roots); i++) {
+        char path[300];
+        (void)snprintf(frozen, sizeof frozen, "%s/mlq-test-%d", roots[i], (int)getpid());
+        (void)snprintf(path, sizeof path, "%s/cgroup.freeze", frozen);
+        if (mkdir(frozen, 0755) == 0 && mlq_fs_exists(path)) {
+            write_frozen("cgroup.freeze", "1");
+            return true;
+        }
+        (void)rmdir(frozen);
+    }
+    return false;
+}
+
+/* The task's first process has entered it, and got no further. */
+static void wait_frozen(void)
+{
+    for (int i = 0; i < WAIT_MS && cgroup_is_empty(frozen); i++) {
+        (void)poll(NULL, 0, 1);
+    }
+    assert_false(cgroup_is_empty(frozen));
+}
+
+static void expect_answer(struct run *run, const char *words)
+{
+    char text[256];
+    struct pollfd wait = {.fd = run->fd, .events = POLLIN};
+    say(run, "status\n");
+    assert_int_equal(poll(&wait, 1, WAIT_MS), 1);
+    ssize_t got = recv(run->fd, text, sizeof text - 1, 0);
+    assert_true(got > 0);
+    text[got] = '\0';
+    assert_memory_equal(text, words, strlen(words));
+}
+
+static void test_slow_exec(void **state)
+{
+    (void)state;
+    const char *argv[] = {"sh", "-c", "exit 5", NULL};
+    struct run run;
+    if (!make_frozen()) {
+        print_message("no control group that can be frozen here\n");
+        skip();
+    }
+    begin(&run, argv);
+    run.conf.cgroups[0] = frozen;
+    start(&run);
+    wait_frozen();
+    expect_answer(&run, "waiting "); /* the shim is not held up */
+    write_frozen("cgroup.freeze", "0");
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_EXIT); /* and it was started after all */
+    assert_int_equal(run.end.exit_code, 5);
+    write_frozen("cgroup.freeze", "1");
+    begin(&run, argv);
+    run.conf.cgroups[0] = frozen;
+    start(&run);
+    wait_frozen();
+    say(&run, "kill 7\n");
+    finish(&run);
+    assert_int_equal(run.end.cause, WORKER_CAUSE_CANCEL);
+    assert_int_equal(run.end.started_us, 0);
+    for (int i = 0; i < WAIT_MS && rmdir(frozen) != 0; i++) {
+        (void)poll(NULL, 0, 1);
+    }
+    assert_false(mlq_fs_exists(frozen));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -691,7 +775,7 @@ int main(void)
         cmocka_unit_test(test_binary_log),           cmocka_unit_test(test_oom_cgroup),
         cmocka_unit_test(test_oom_watched),          cmocka_unit_test(test_worker_dies),
         cmocka_unit_test(test_garbage_on_the_socket),
-        cmocka_unit_test(test_endless_grace),
+        cmocka_unit_test(test_endless_grace),        cmocka_unit_test(test_slow_exec),
         cmocka_unit_test(test_never_twice),          cmocka_unit_test(test_shim_killed),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

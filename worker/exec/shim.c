@@ -359,6 +359,9 @@ static int run_open(struct shim *shim, int64_t lease_ns, struct mlq_err *err)
     if (rc != MLQ_OK) {
         return rc;
     }
+    if (shimchild_take_exec_result(&task->child)) {
+        note_started(shim);
+    }
     while (!task->is_child_gone && !task->must_kill) {
         turn(shim);
     }

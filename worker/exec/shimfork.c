@@ -60,9 +60,20 @@ static void reset_hidden_signals(void)
     }
 }
 
+/* Without the folder, which is for shims: who looks for them by it does not want it. */
+static void set_title(const struct shim_title *title)
+{
+    static const char words[] = "mlq-shim\0" SHIMFORK_FLAG;
+    memset(title->text, 0, title->room);
+    if (title->room >= sizeof words) {
+        memcpy(title->text, words, sizeof words);
+    }
+}
+
 int shimfork_serve(const struct shim_title *title)
 {
     int client;
+    set_title(title);
     (void)setsid();                 /* a Ctrl-C at the worker's terminal is not for it */
     (void)signal(SIGCHLD, SIG_IGN); /* nobody waits for a shim: its file says how it ended */
     reset_hidden_signals();
