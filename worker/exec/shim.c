@@ -320,8 +320,9 @@ static int open_task(struct shim *shim, const char *dir, struct mlq_err *err)
                           .kill_deadline_ns = SHIM_NEVER,
                           .watch_deadline_ns = SHIM_NEVER,
                           .listen_deadline_ns = shim->clients[0].fd >= 0 ? SHIM_NEVER : 0};
-    int rc = chdir(dir) == 0 ? MLQ_OK : mlq_fail(err, MLQ_ENOENT, "%s: %s", dir, strerror(errno));
-    rc = rc == MLQ_OK ? shimfile_lock(".", &task->lock_fd, err) : rc;
+    /* Locked, then entered: so it is this folder, and not one that got its place meanwhile (folder.h). */
+    int rc = shimfile_lock(dir, &task->lock_fd, err);
+    rc = rc != MLQ_OK || chdir(dir) == 0 ? rc : mlq_fail(err, MLQ_ENOENT, "%s: %s", dir, strerror(errno));
     rc = rc == MLQ_OK ? shimfile_load_conf(".", task->region, &task->conf, err) : rc;
     rc = rc == MLQ_OK ? shimfile_note_start(task->lock_fd, err) : rc;
     return rc == MLQ_OK ? joblog_create(&task->log, ".", task->conf.log_head_bytes,
