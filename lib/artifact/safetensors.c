@@ -595,7 +595,7 @@ int safetensors_write(struct safetensors_writer *writer, const void *data, size_
     return MLQ_OK;
 }
 
-static int publish(struct safetensors_writer *writer, struct mlq_err *err)
+static int check_complete(const struct safetensors_writer *writer, struct mlq_err *err)
 {
     for (size_t i = 0; i < writer->count; i++) {
         uint64_t size = writer->offsets[i + 1] - writer->offsets[i];
@@ -605,12 +605,11 @@ static int publish(struct safetensors_writer *writer, struct mlq_err *err)
                             writer->path, i, writer->written[i], size);
         }
     }
-    if (fsync(writer->fd) != 0) {
-        return io_fail(err, "sync", writer->temp);
-    }
-    if (rename(writer->temp, writer->path) != 0) {
-        return io_fail(err, "rename to", writer->path);
-    }
+    return MLQ_OK;
+}
+
+static int sync_folder(const struct safetensors_writer *writer, struct mlq_err *err)
+{
     const char *slash = strrchr(writer->path, '/');
     char *dir =
         slash == NULL
@@ -621,10 +620,29 @@ static int publish(struct safetensors_writer *writer, struct mlq_err *err)
     return rc;
 }
 
+static int publish(const struct safetensors_writer *writer, bool is_durable, struct mlq_err *err)
+{
+    int rc = check_complete(writer, err);
+    if (rc == MLQ_OK && is_durable && fsync(writer->fd) != 0) {
+        rc = io_fail(err, "sync", writer->temp);
+    }
+    if (rc == MLQ_OK && rename(writer->temp, writer->path) != 0) {
+        rc = io_fail(err, "rename to", writer->path);
+    }
+    return rc == MLQ_OK && is_durable ? sync_folder(writer, err) : rc;
+}
+
 int safetensors_writer_finish(struct safetensors_writer **writer, struct mlq_err *err)
 {
-    int rc = publish(*writer, err);
+    int rc = publish(*writer, true, err);
     safetensors_writer_abort(writer); /* after the rename there is no temporary file to remove */
+    return rc;
+}
+
+int safetensors_writer_finish_output(struct safetensors_writer **writer, struct mlq_err *err)
+{
+    int rc = publish(*writer, false, err);
+    safetensors_writer_abort(writer);
     return rc;
 }
 

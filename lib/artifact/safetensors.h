@@ -88,6 +88,8 @@ int safetensors_append(struct safetensors_writer *writer,
                        struct mlq_err *err);
 /* Frees the writer in any case; an incomplete file is an error and is removed. */
 int safetensors_writer_finish(struct safetensors_writer **writer, struct mlq_err *err);
+/* The same, but not durable: of an output, which is synced when the store takes it. */
+int safetensors_writer_finish_output(struct safetensors_writer **writer, struct mlq_err *err);
 void safetensors_writer_abort(struct safetensors_writer **writer); /* takes NULL */
 
 /* All at once, data members set. */

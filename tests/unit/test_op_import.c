@@ -120,6 +120,67 @@ static void test_a_text_behind_the_sample_changes_the_column(void **state)
     mlq_free(csv);
 }
 
+#define WIDE 12u
+
+/* Texts come in no order, some are missing; every thousandth line has a field too few. */
+static char *write_wide(size_t lines, size_t *len)
+{
+    size_t room = lines * (2 * WIDE + 8) + 200;
+    char *csv = mlq_alloc(room);
+    size_t used = (size_t)snprintf(csv, room, "text");
+    for (unsigned i = 0; i < WIDE; i++) {
+        used += (size_t)snprintf(csv + used, room - used, ",n%u", i);
+    }
+    csv[used++] = '\n';
+    for (size_t line = 0; line < lines; line++) {
+        if (line % 7 != 0) {
+            csv[used++] = 'z' - (char)(line % 23);
+        }
+        for (unsigned i = line % 1000 == 999 ? 1 : 0; i < WIDE; i++) {
+            csv[used++] = ',';
+            csv[used++] = '0' + (char)((line + i) % 10);
+        }
+        csv[used++] = '\n';
+    }
+    *len = used;
+    return csv;
+}
+
+static void expect_wide(size_t lines)
+{
+    size_t len;
+    struct mlq_err err = MLQ_ERR_INIT;
+    char *csv = write_wide(lines, &len);
+    assert_int_equal(import_bytes(csv, len, "{\"max_bad_rows\": 100000}", &err), MLQ_OK);
+    mlq_free(csv);
+    struct table *table = NULL;
+    assert_int_equal(table_open("out/table.safetensors", &table, &err), MLQ_OK);
+    assert_int_equal(table_rows(table), lines - lines / 1000);
+    const struct table_column *text = table_find(table, "text");
+    assert_int_equal(text->dictionary_count, 23);
+    assert_string_equal(text->dictionary[0], "d");
+    for (uint64_t row = 0; row < table_rows(table); row++) {
+        size_t line = row + row / 999;
+        bool is_right = table_source_row(table, row) == (int64_t)line &&
+                        text->codes[row] == (line % 7 == 0 ? -1 : 22 - (int32_t)(line % 23));
+        for (unsigned i = 0; i < WIDE; i++) {
+            is_right = is_right && table_column(table, 1 + i)->numbers[row] == (double)((line + i) % 10);
+        }
+        if (!is_right) {
+            fail_msg("row %zu of %zu is wrong", (size_t)row, lines);
+        }
+    }
+    table_close(&table);
+}
+
+/* Whether the scan could keep all rows, or they are read again: the table is that of the file. */
+static void test_a_file_that_is_read_once_or_twice(void **state)
+{
+    (void)state;
+    expect_wide(3000);
+    expect_wide((64u << 20) / 8 / (WIDE + 1) + 5000);
+}
+
 static void test_declared_types_win(void **state)
 {
     (void)state;
@@ -424,6 +485,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types_are_inferred_over_the_whole_file),
         cmocka_unit_test(test_a_text_behind_the_sample_changes_the_column),
+        cmocka_unit_test(test_a_file_that_is_read_once_or_twice),
         cmocka_unit_test(test_declared_types_win),
         cmocka_unit_test(test_missing_texts_may_be_numbers),
         cmocka_unit_test(test_bad_rows_are_left_out_and_told),

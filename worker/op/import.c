@@ -20,14 +20,16 @@
 #include "worker/op/import_part.h"
 #include "worker/op/number.h"
 
-#define SAMPLE_BYTES      (4u << 20)
-#define CHUNK_BYTES       (64u << 20) /* of values that wait to be written */
+#define SAMPLE_BYTES_MAX  (4u << 20)
+#define SAMPLE_SHARE      16u /* of the file, since what the sample reads is read again */
+#define CHUNK_BYTES       (64u << 20) /* of values that wait to be written, or that the scan keeps */
 #define CHUNK_ROWS_MAX    8192u
 #define CHUNK_ROWS_MIN    64u
 #define CACHE_LINE_VALUES 8u
 #define ROWS_PER_CHECK    4096u
 #define EXACT_INTEGER_MAX 9007199254740992.0 /* 2^53 */
 #define TEXT_BYTES        48u                /* to keep a text, its own bytes not counted */
+#define MISSING_CODE      (-1)
 #define ESCAPED_BYTES     8u                 /* of one that JSON in JSON escapes */
 
 /* ---- Messages ---- */
@@ -147,6 +149,71 @@ static int check_row(struct import *import, const struct csv_record *record, str
     return 0;
 }
 
+/* ---- A chunk of rows ---- */
+
+/* Which column of the table each one of the file becomes. */
+static void place_columns(struct import *import)
+{
+    import->stored = mlq_alloc_array(import->count, sizeof *import->stored);
+    for (size_t i = 0; i < import->count; i++) {
+        import->stored[i] = import->stored_count;
+        import->stored_count += import->columns[i].ignored ? 0 : 1;
+    }
+}
+
+/* Each column's buffer is longer than a power of two by a cache line, because a row's values would
+ * otherwise all fall into one set of the cache. */
+static void make_chunk(struct import *import, size_t rows, bool with_sources)
+{
+    size_t stride = rows + CACHE_LINE_VALUES;
+    import->chunk_rows = rows;
+    import->chunk_numbers = mlq_alloc_array(import->stored_count * stride, sizeof(double));
+    import->chunk_codes = mlq_alloc_array(import->stored_count * stride, sizeof(int32_t));
+    import->chunk_sources = with_sources ? mlq_alloc_array(rows, sizeof(int64_t)) : NULL;
+    for (size_t i = 0; i < import->count; i++) {
+        struct column *column = &import->columns[i];
+        if (!column->ignored && column->kind == TABLE_NUMBER) {
+            column->numbers = import->chunk_numbers + import->stored[i] * stride;
+        } else if (!column->ignored) {
+            column->codes = import->chunk_codes + import->stored[i] * stride;
+        }
+    }
+}
+
+static void drop_chunk(struct import *import)
+{
+    mlq_free(import->chunk_numbers);
+    mlq_free(import->chunk_codes);
+    mlq_free(import->chunk_sources);
+    import->chunk_numbers = NULL;
+    import->chunk_codes = NULL;
+    import->chunk_sources = NULL;
+    import->chunk_used = 0;
+    import->is_kept = false;
+    for (size_t i = 0; i < import->count; i++) {
+        import->columns[i].numbers = NULL;
+        import->columns[i].codes = NULL;
+    }
+}
+
+/* As many rows as may be kept, or as the file can have: each has a byte for each of its fields. */
+static void keep_rows(struct import *import)
+{
+    size_t most = CHUNK_BYTES / (import->stored_count * sizeof(double));
+    uint64_t has = import->bytes / import->count + 1;
+    make_chunk(import, has < most ? (size_t)has : most, import->options->bad_rows_max > 0);
+    import->is_kept = true;
+}
+
+/* The last thing of a row, in the chunk if there is one. */
+static void note_source(struct import *import, const struct csv_record *record)
+{
+    if (import->chunk_sources != NULL) {
+        import->chunk_sources[import->chunk_used] = (int64_t)record->index - 1; /* the header is record 0 */
+    }
+    import->chunk_used += import->chunk_numbers != NULL ? 1 : 0;
+}
+
 /* ---- Scanning ---- */
 
 static int refuse_dictionary(struct import *import, const struct column *column,
@@ -176,12 +243,13 @@ static uint64_t text_cost(struct mlq_str text)
     return cost;
 }
 
-/* A new text of a category; both limits count distinct texts. */
-static int add_text(struct import *import, struct column *column, struct mlq_str cell,
+/* The code of a text of a category, until the texts are sorted; both limits count distinct texts. */
+static int add_text(struct import *import, struct column *column, struct mlq_str cell, int32_t *code,
                     struct mlq_err *err)
 {
     uint32_t before = dict_count(column->dict);
-    if (dict_add(column->dict, cell) == DICT_NONE) {
+    *code = dict_add(column->dict, cell);
+    if (*code == DICT_NONE) {
         return refuse_dictionary(import, column, err);
     }
     if (dict_count(column->dict) == before) {
@@ -206,6 +274,10 @@ static bool may_be_integer(double value)
 
 static int note_row(struct import *import, const struct csv_record *record, struct mlq_err *err)
 {
+    if (import->is_kept && import->chunk_used == import->chunk_rows) {
+        drop_chunk(import); /* too many: they are read again */
+    }
+    size_t at = import->chunk_used;
     for (size_t i = 0; i < import->count; i++) {
         struct column *column = &import->columns[i];
         if (column->ignored) {
@@ -213,13 +285,23 @@ static int note_row(struct import *import, const struct csv_record *record, stru
         }
         if (column->kind == TABLE_NUMBER) {
             column->not_integer = column->not_integer || !may_be_integer(import->values[i]);
-        } else if (!missing_has(&import->missing, record->fields[i])) {
-            int rc = add_text(import, column, record->fields[i], err);
-            if (rc != MLQ_OK) {
-                return rc;
+            if (import->is_kept) {
+                column->numbers[at] = import->values[i];
             }
+            continue;
+        }
+        int32_t code = MISSING_CODE;
+        int rc = missing_has(&import->missing, record->fields[i])
+                     ? MLQ_OK
+                     : add_text(import, column, record->fields[i], &code, err);
+        if (rc != MLQ_OK) {
+            return rc;
+        }
+        if (import->is_kept) {
+            column->codes[at] = code;
         }
     }
+    note_source(import, record);
     import->rows++;
     return MLQ_OK;
 }
@@ -253,6 +335,12 @@ static bool look_up(struct import *import, const struct csv_ahead *csv)
     return op_should_stop(import->ctx);
 }
 
+/* A column whose texts begin later than this costs another scan, and changes nothing else. */
+static bool is_sampled(const struct import *import, uint64_t bytes)
+{
+    return bytes > SAMPLE_BYTES_MAX || bytes > import->bytes / SAMPLE_SHARE;
+}
+
 /* One pass over the rows below the header. */
 static int pass(struct import *import, enum phase phase, struct mlq_err *err)
 {
@@ -276,7 +364,7 @@ static int pass(struct import *import, enum phase phase, struct mlq_err *err)
             csv_ahead_close(&csv);
             return OP_STOPPED;
         }
-        if (phase == PHASE_SAMPLE && csv_ahead_bytes_done(csv) > SAMPLE_BYTES) {
+        if (phase == PHASE_SAMPLE && is_sampled(import, csv_ahead_bytes_done(csv))) {
             break;
         }
     }
@@ -318,6 +406,33 @@ static void start_scan(struct import *import)
             column->dict = dict_create(import->texts, import->options->categories_max);
         }
     }
+    drop_chunk(import);
+    if (import->stored_count > 0) {
+        keep_rows(import);
+    }
+}
+
+/* Codes follow the order of the texts, and those that were kept follow them. */
+static void sort_texts(const struct import *import, struct column *column)
+{
+    uint32_t count = dict_count(column->dict);
+    if (!import->is_kept || count == 0) {
+        dict_sort(column->dict);
+        return;
+    }
+    const char **before = mlq_alloc_array(count, sizeof *before);
+    int32_t *places = mlq_alloc_array(count, sizeof *places);
+    memcpy(before, dict_texts(column->dict), count * sizeof *before);
+    dict_sort(column->dict);
+    for (uint32_t code = 0; code < count; code++) {
+        places[code] = dict_find(column->dict, mlq_str_from(before[code]));
+    }
+    for (size_t row = 0; row < import->chunk_used; row++) {
+        int32_t code = column->codes[row];
+        column->codes[row] = code == MISSING_CODE ? code : places[code];
+    }
+    mlq_free(places);
+    mlq_free(before);
 }
 
 static int scan(struct import *import, struct mlq_err *err)
@@ -344,7 +459,7 @@ static int scan(struct import *import, struct mlq_err *err)
     }
     for (size_t i = 0; rc == MLQ_OK && i < import->count; i++) {
         if (import->columns[i].dict != NULL) {
-            dict_sort(import->columns[i].dict);
+            sort_texts(import, &import->columns[i]);
         }
     }
     return rc;
@@ -362,6 +477,7 @@ int import_scan(struct op_context *ctx, const struct import_options *options, st
     missing_init(&import->missing, options->missing, options->missing_count);
     int rc = import_header_read(import, err);
     if (rc == MLQ_OK) {
+        place_columns(import);
         rc = scan(import, err);
     }
     if (rc != MLQ_OK) {
@@ -414,20 +530,17 @@ static int store_row(struct import *import, const struct csv_record *record, str
         } else if (column->codes != NULL) {
             struct mlq_str cell = record->fields[i];
             bool missing = missing_has(&import->missing, cell);
-            column->codes[at] = missing ? -1 : dict_find(column->dict, cell);
+            column->codes[at] = missing ? MISSING_CODE : dict_find(column->dict, cell);
             if (!missing && column->codes[at] == DICT_NONE) {
                 return refuse_change(import, record->line, err);
             }
         }
     }
-    if (import->chunk_sources != NULL) {
-        import->chunk_sources[at] = (int64_t)record->index - 1; /* the header is record 0 */
-    }
-    import->chunk_used++;
+    note_source(import, record);
     return import->chunk_used == import->chunk_rows ? flush(import, err) : MLQ_OK;
 }
 
-static size_t describe_columns(struct import *import, struct table_column *columns)
+static size_t describe_columns(const struct import *import, struct table_column *columns)
 {
     size_t count = 0;
     for (size_t i = 0; i < import->count; i++) {
@@ -435,7 +548,6 @@ static size_t describe_columns(struct import *import, struct table_column *colum
         if (column->ignored) {
             continue;
         }
-        import->stored[i] = count;
         columns[count++] = (struct table_column){
             .name = column->name,
             .kind = column->kind,
@@ -447,27 +559,6 @@ static size_t describe_columns(struct import *import, struct table_column *colum
     return count;
 }
 
-/* Buffers of a chunk. Each column's is longer than a power of two by a cache line, because a row's
- * values would otherwise all fall into one set of the cache. */
-static void make_chunk(struct import *import, size_t stored)
-{
-    size_t rows = CHUNK_BYTES / (stored * sizeof(double));
-    rows = rows > CHUNK_ROWS_MAX ? CHUNK_ROWS_MAX : rows < CHUNK_ROWS_MIN ? CHUNK_ROWS_MIN : rows;
-    size_t stride = rows + CACHE_LINE_VALUES;
-    import->chunk_rows = rows;
-    import->chunk_numbers = mlq_alloc_array(stored * stride, sizeof(double));
-    import->chunk_codes = mlq_alloc_array(stored * stride, sizeof(int32_t));
-    import->chunk_sources = import->bad_count > 0 ? mlq_alloc_array(rows, sizeof(int64_t)) : NULL;
-    for (size_t i = 0; i < import->count; i++) {
-        struct column *column = &import->columns[i];
-        if (!column->ignored && column->kind == TABLE_NUMBER) {
-            column->numbers = import->chunk_numbers + import->stored[i] * stride;
-        } else if (!column->ignored) {
-            column->codes = import->chunk_codes + import->stored[i] * stride;
-        }
-    }
-}
-
 /* What only writing needs, which is nearly all: the profile that follows needs memory of its own.
  */
 static void let_go(struct import *import)
@@ -477,17 +568,35 @@ static void let_go(struct import *import)
         dict_destroy(&import->columns[i].dict);
     }
     mlq_region_destroy(&import->texts);
-    mlq_free(import->chunk_numbers);
-    mlq_free(import->chunk_codes);
-    mlq_free(import->chunk_sources);
-    import->chunk_numbers = NULL;
-    import->chunk_codes = NULL;
-    import->chunk_sources = NULL;
+    drop_chunk(import);
+}
+
+/* What the scan did not keep is read again. */
+static int write_rows(struct import *import, struct mlq_err *err)
+{
+    if (import->is_kept) {
+        import->rows_stored = import->chunk_used;
+        if (import->bad_count == 0) { /* each row is where it was in the file */
+            mlq_free(import->chunk_sources);
+            import->chunk_sources = NULL;
+        }
+        return flush(import, err);
+    }
+    size_t rows = CHUNK_BYTES / (import->stored_count * sizeof(double));
+    rows = rows > CHUNK_ROWS_MAX ? CHUNK_ROWS_MAX : rows < CHUNK_ROWS_MIN ? CHUNK_ROWS_MIN : rows;
+    make_chunk(import, rows, import->bad_count > 0);
+    import->progress_from = 0.6;
+    import->progress_share = 0.3;
+    int rc = pass(import, PHASE_WRITE, err);
+    if (rc == MLQ_OK) {
+        rc = import->rows_stored == import->rows ? flush(import, err)
+                                                 : refuse_change(import, import->rows_stored, err);
+    }
+    return rc;
 }
 
 int import_write(struct import *import, const char *path, const char *source, struct mlq_err *err)
 {
-    import->stored = mlq_alloc_array(import->count, sizeof *import->stored);
     struct table_column *columns = mlq_alloc_array(import->count, sizeof *columns);
     struct table_schema schema = {.rows = import->rows,
                                   .columns = columns,
@@ -501,14 +610,7 @@ int import_write(struct import *import, const char *path, const char *source, st
     if (rc != MLQ_OK) {
         return rc;
     }
-    make_chunk(import, schema.column_count);
-    import->progress_from = 0.6;
-    import->progress_share = 0.3;
-    rc = pass(import, PHASE_WRITE, err);
-    if (rc == MLQ_OK) {
-        rc = import->rows_stored == import->rows ? flush(import, err)
-                                                 : refuse_change(import, import->rows_stored, err);
-    }
+    rc = write_rows(import, err);
     if (rc == MLQ_OK) {
         rc = table_writer_finish(&import->writer, err);
     }

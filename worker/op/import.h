@@ -3,9 +3,9 @@
  *
  * CSV to table, in passes over the file and with bounded memory:
  *
- *   sample   the first MiBs: which columns hold texts
+ *   sample   a sixteenth, at most some MiBs: which columns hold texts
  *   scan     the whole file: kinds, dictionaries, good rows; once more when a kind turned out otherwise
- *   write    the whole file again: values to their columns
+ *   write    values to their columns: of the whole file again, unless the scan could keep them all
  *
  * A column is a number when every present value is one; else a category. A row is bad when it is
  * malformed (csv.h), has another number of fields than the header, or holds in a number column

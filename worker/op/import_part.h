@@ -26,7 +26,7 @@ struct column {
     uint64_t text_line; /* where the first text was, for a message */
     char text_shown[CELL_SHOWN + 1];
     struct dict *dict; /* category */
-    double *numbers;   /* chunk, when writing */
+    double *numbers;   /* chunk, when writing, and while the scan keeps its rows */
     int32_t *codes;
 };
 
@@ -52,6 +52,7 @@ struct import {
     struct import_bad_row bad[IMPORT_BAD_ROWS_SHOWN];
     double *values; /* of the row at hand, by column */
 
+    bool is_kept; /* the chunk has all good rows so far; when the scan ends with it, nothing is read again */
     size_t chunk_rows;
     size_t chunk_used;
     double *chunk_numbers;
@@ -59,6 +60,7 @@ struct import {
     int64_t *chunk_sources;
     struct table_writer *writer;
     size_t *stored; /* table column of each column */
+    size_t stored_count;
 };
 
 /* import_header.c: opens the file once; sets columns, count and values, with `types` and `target` applied. */

@@ -347,7 +347,7 @@ int op_write_json(struct op_context *ctx, const char *name, const json_t *json, 
 {
     char *text = json_dumps(json, JSON_INDENT(2));
     MLQ_ASSERT(text != NULL);
-    int rc = mlq_fs_write_durable(op_output(ctx, name), mlq_str_from(text), 0644, err);
+    int rc = mlq_fs_write_whole(op_output(ctx, name), mlq_str_from(text), 0644, err);
     mlq_free(text); /* jansson's, which comes from malloc as ours does */
     return rc;
 }

@@ -129,7 +129,7 @@ bool op_input_digest(const char *name, struct cas_digest *digest);
 
 /* Path of an output artifact to be written, in MLQ_OUTPUT (the current folder when run by hand). */
 const char *op_output(struct op_context *ctx, const char *name);
-/* A JSON output, indented, durable. Borrows `json`. */
+/* A JSON output, indented; whole or not there, but not durable: the store syncs it. Borrows `json`. */
 int op_write_json(struct op_context *ctx, const char *name, const json_t *json, struct mlq_err *err);
 
 /* MLQ_CHECKPOINT, or NULL when checkpoints are not kept. */

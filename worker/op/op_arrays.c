@@ -240,9 +240,11 @@ static int write_profile(struct arrays *a, struct mlq_err *err)
     if (rc != 0) {
         return rc;
     }
+    struct profile *profile = profile_create();
     json_t *root = json_pack("{s:s, s:I, s:I, s:[o]}", "file", op_file_name(a->samples_path),
                              "rows", (json_int_t)a->rows, "columns_count", (json_int_t)a->width + 1,
-                             "columns", profile_column(table, a->width));
+                             "columns", profile_column(profile, table, a->width));
+    profile_destroy(&profile);
     rc = root == NULL ? mlq_fail(err, MLQ_EINVAL, "a file's or a class's name is not UTF-8")
                       : op_write_json(a->ctx, "profile.json", root, err);
     op_metric(a->ctx, "rows", (double)a->rows, OP_NO_STEP);

@@ -178,14 +178,16 @@ struct share {
 static int profile_share(void *work, struct mlq_err *err)
 {
     struct share *share = work;
+    struct profile *profile = profile_create();
     (void)err;
     for (size_t i = share->begin; i < share->end; i++) {
-        (void)json_array_append_new(share->profiles, profile_column(share->table, i));
+        (void)json_array_append_new(share->profiles, profile_column(profile, share->table, i));
         if (share->ctx != NULL) {
             double part = (double)(i + 1 - share->begin) / (double)(share->end - share->begin);
             op_progress(share->ctx, 0.9 + 0.1 * part, "profiling");
         }
     }
+    profile_destroy(&profile);
     return MLQ_OK;
 }
 

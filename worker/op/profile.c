@@ -12,6 +12,7 @@
 #include "lib/sys/mem.h"
 
 #define SLOTS_MIN    64u
+#define SLOTS_MAX    (2 * PROFILE_DISTINCT_MAX)
 #define SAMPLE_SEED  1
 #define BLOCK_VALUES 1024u
 #define ROUNDS_MAX   16u
@@ -21,15 +22,26 @@ struct tally {
     uint64_t count; /* 0: free */
 };
 
+/* Memory that is had anew for each column would be returned to the system and cleared by it in between. */
+struct profile {
+    struct tally slots[2][SLOTS_MAX];
+    struct mlq_radix_pair pairs[2][PROFILE_SAMPLE_MAX];
+};
+
+_Static_assert(PROFILE_SAMPLE_MAX >= PROFILE_DISTINCT_MAX, "what is counted can be sorted");
+
 struct numbers {
+    struct profile *profile;
     uint64_t count;
     double min;
     double max;
     double mean;
     double squares;      /* sum of squared differences from the mean */
     struct tally *slots; /* open addressing, at most half full; later the used ones, in order */
+    unsigned side;       /* of the profile's two that these are */
     uint32_t slot_count; /* a power of two */
     uint32_t distinct;   /* PROFILE_DISTINCT_MAX + 1: more than we count */
+    bool is_small;       /* all values can be sorted, which is quicker than to look each up */
 };
 
 static struct tally *find_tally(const struct numbers *numbers, double value)
@@ -44,17 +56,23 @@ static struct tally *find_tally(const struct numbers *numbers, double value)
     return slot;
 }
 
+static void use_slots(struct numbers *numbers, unsigned side, uint32_t count)
+{
+    numbers->side = side;
+    numbers->slots = numbers->profile->slots[side];
+    numbers->slot_count = count;
+    memset(numbers->slots, 0, count * sizeof *numbers->slots);
+}
+
 static void grow_slots(struct numbers *numbers)
 {
     struct numbers old = *numbers;
-    numbers->slot_count = old.slot_count * 2;
-    numbers->slots = mlq_alloc_array(numbers->slot_count, sizeof(struct tally));
+    use_slots(numbers, 1 - old.side, old.slot_count * 2);
     for (uint32_t i = 0; i < old.slot_count; i++) {
         if (old.slots[i].count > 0) {
             *find_tally(numbers, old.slots[i].value) = old.slots[i];
         }
     }
-    mlq_free(old.slots);
 }
 
 static void add_distinct(struct numbers *numbers, double value)
@@ -101,6 +119,18 @@ static void add_block(struct numbers *numbers, const double *values, size_t coun
     numbers->count += count;
 }
 
+/* Values to be sorted later (count_sorted), or counted now. */
+static void tally_block(struct numbers *numbers, const double *values, size_t count)
+{
+    struct mlq_radix_pair *pairs = numbers->profile->pairs[0] + numbers->count;
+    for (size_t i = 0; i < count && numbers->is_small; i++) {
+        pairs[i].key = mlq_radix_key(values[i]);
+    }
+    for (size_t i = 0; i < count && !numbers->is_small && numbers->distinct <= PROFILE_DISTINCT_MAX; i++) {
+        add_distinct(numbers, values[i]);
+    }
+}
+
 static void add_all(struct numbers *numbers, const struct table *table, const double *column)
 {
     double block[BLOCK_VALUES];
@@ -113,26 +143,39 @@ static void add_all(struct numbers *numbers, const struct table *table, const do
             used += isnan(column[row]) ? 0 : 1;
         }
         if (used > 0) {
+            tally_block(numbers, block, used);
             add_block(numbers, block, used);
-        }
-        for (size_t i = 0; i < used && numbers->distinct <= PROFILE_DISTINCT_MAX; i++) {
-            add_distinct(numbers, block[i]);
         }
     }
 }
 
-/* `used` tallies by value, in linear time: most columns of numbers have as many as we keep. */
-static void sort_tallies(struct tally *tallies, size_t used)
+/* Equal values become one tally; all are in order. */
+static size_t count_sorted(struct numbers *numbers)
 {
-    struct mlq_radix_pair *pairs = mlq_alloc_array(used * 2, sizeof *pairs);
+    struct mlq_radix_pair *pairs = numbers->profile->pairs[0];
+    size_t used = 0;
+    mlq_radix_sort(pairs, numbers->profile->pairs[1], numbers->count);
+    for (size_t i = 0; i < numbers->count; i++) {
+        if (i == 0 || pairs[i].key != pairs[i - 1].key) {
+            numbers->slots[used++] = (struct tally){.value = mlq_radix_value(pairs[i].key)};
+        }
+        numbers->slots[used - 1].count++;
+    }
+    numbers->distinct = (uint32_t)used;
+    return used;
+}
+
+/* `used` tallies by value, in linear time: most columns of numbers have as many as we keep. */
+static void sort_tallies(struct profile *profile, struct tally *tallies, size_t used)
+{
+    struct mlq_radix_pair *pairs = profile->pairs[0];
     for (size_t i = 0; i < used; i++) {
         pairs[i] = (struct mlq_radix_pair){mlq_radix_key(tallies[i].value), tallies[i].count};
     }
-    mlq_radix_sort(pairs, pairs + used, used);
+    mlq_radix_sort(pairs, profile->pairs[1], used);
     for (size_t i = 0; i < used; i++) {
         tallies[i] = (struct tally){mlq_radix_value(pairs[i].key), pairs[i].with};
     }
-    mlq_free(pairs);
 }
 
 /* Values drawn by chance, with replacement, in place of tallies that were too many. They are looked
@@ -141,7 +184,7 @@ static void sort_tallies(struct tally *tallies, size_t used)
 static size_t draw_sample(struct numbers *numbers, const struct table *table, const double *column)
 {
     size_t used = 0;
-    struct mlq_radix_pair *rows = mlq_alloc_array(PROFILE_SAMPLE_MAX * 2, sizeof *rows);
+    struct mlq_radix_pair *rows = numbers->profile->pairs[0];
     struct mlq_prng prng;
     mlq_prng_seed(&prng, SAMPLE_SEED);
     for (unsigned round = 0; round < ROUNDS_MAX && used < PROFILE_SAMPLE_MAX; round++) {
@@ -149,7 +192,7 @@ static size_t draw_sample(struct numbers *numbers, const struct table *table, co
         for (size_t i = 0; i < wanted; i++) {
             rows[i].key = mlq_prng_below(&prng, table_rows(table));
         }
-        mlq_radix_sort(rows, rows + PROFILE_SAMPLE_MAX, wanted);
+        mlq_radix_sort(rows, numbers->profile->pairs[1], wanted);
         for (size_t i = 0; i < wanted; i++) {
             double value = column[rows[i].key];
             table_walked(table, (rows[i].key - (i == 0 ? 0 : rows[i - 1].key)) * sizeof value);
@@ -158,7 +201,6 @@ static size_t draw_sample(struct numbers *numbers, const struct table *table, co
             }
         }
     }
-    mlq_free(rows);
     return used;
 }
 
@@ -182,15 +224,14 @@ static void set_number(json_t *out, const char *key, double value)
     }
 }
 
-/* `used` tallies, which are sorted here. */
-static void add_quantiles(json_t *out, struct tally *tallies, size_t used)
+/* `used` tallies, sorted by value. */
+static void add_quantiles(json_t *out, const struct tally *tallies, size_t used)
 {
     static const struct {
         const char *text;
         double share;
     } wanted[] = {{"0.01", 0.01}, {"0.05", 0.05}, {"0.25", 0.25}, {"0.5", 0.5},
                   {"0.75", 0.75}, {"0.95", 0.95}, {"0.99", 0.99}};
-    sort_tallies(tallies, used);
     uint64_t count = 0;
     for (size_t i = 0; i < used; i++) {
         count += tallies[i].count;
@@ -233,13 +274,14 @@ static void add_top_numbers(json_t *out, const struct tally *tallies, size_t use
     (void)json_object_set_new(out, "top", top);
 }
 
-static void profile_numbers(json_t *out, const struct table *table,
+static void profile_numbers(struct profile *profile, json_t *out, const struct table *table,
                             const struct table_column *column)
 {
-    struct numbers numbers = {.slots = mlq_alloc_array(SLOTS_MIN, sizeof(struct tally)),
-                              .slot_count = SLOTS_MIN};
     uint64_t rows = table_rows(table);
+    struct numbers numbers = {.profile = profile, .is_small = rows <= PROFILE_DISTINCT_MAX};
+    use_slots(&numbers, 0, SLOTS_MIN);
     add_all(&numbers, table, column->numbers);
+    size_t used = numbers.is_small ? count_sorted(&numbers) : 0;
     bool exact = numbers.distinct <= PROFILE_DISTINCT_MAX;
     (void)json_object_set_new(out, "integer", json_boolean(column->integer));
     (void)json_object_set_new(out, "count", json_integer((json_int_t)numbers.count));
@@ -247,7 +289,10 @@ static void profile_numbers(json_t *out, const struct table *table,
     (void)json_object_set_new(out, "distinct",
                               json_integer(exact ? numbers.distinct : PROFILE_DISTINCT_MAX));
     (void)json_object_set_new(out, "distinct_exact", json_boolean(exact));
-    size_t used = exact ? close_up(&numbers) : draw_sample(&numbers, table, column->numbers);
+    if (!numbers.is_small) {
+        used = exact ? close_up(&numbers) : draw_sample(&numbers, table, column->numbers);
+        sort_tallies(profile, numbers.slots, used);
+    }
     if (numbers.count > 0) {
         set_number(out, "min", numbers.min);
         set_number(out, "max", numbers.max);
@@ -261,7 +306,6 @@ static void profile_numbers(json_t *out, const struct table *table,
     if (exact) {
         add_top_numbers(out, numbers.slots, used);
     }
-    mlq_free(numbers.slots);
 }
 
 static void profile_codes(json_t *out, const struct table *table, const struct table_column *column)
@@ -300,14 +344,25 @@ static void profile_codes(json_t *out, const struct table *table, const struct t
     mlq_free(counts);
 }
 
-json_t *profile_column(const struct table *table, size_t i)
+struct profile *profile_create(void)
+{
+    return mlq_alloc(sizeof(struct profile));
+}
+
+void profile_destroy(struct profile **profile)
+{
+    mlq_free(*profile);
+    *profile = NULL;
+}
+
+json_t *profile_column(struct profile *profile, const struct table *table, size_t i)
 {
     const struct table_column *column = table_column(table, i);
     json_t *out = json_pack("{s:s, s:s, s:s}", "name", column->name, "kind",
                             table_kind_text(column->kind), "role", table_role_text(column->role));
     MLQ_ASSERT(out != NULL);
     if (column->kind == TABLE_NUMBER) {
-        profile_numbers(out, table, column);
+        profile_numbers(profile, out, table, column);
     } else {
         profile_codes(out, table, column);
     }

@@ -25,6 +25,11 @@
 #define PROFILE_SAMPLE_MAX   65536u
 #define PROFILE_TOP_MAX      10u
 
-MLQ_OWNED_RETURN json_t *profile_column(const struct table *table, size_t i);
+/* Room that one column after the other uses, at most 6 MiB; for one thread. */
+struct profile;
+MLQ_OWNED_RETURN struct profile *profile_create(void);
+void profile_destroy(struct profile **profile); /* takes NULL */
+
+MLQ_OWNED_RETURN json_t *profile_column(struct profile *profile, const struct table *table, size_t i);
 
 #endif

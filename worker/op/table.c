@@ -577,7 +577,7 @@ int table_write_source_rows(struct table_writer *writer, const int64_t *rows, si
 
 int table_writer_finish(struct table_writer **writer, struct mlq_err *err)
 {
-    int rc = safetensors_writer_finish(&(*writer)->file, err);
+    int rc = safetensors_writer_finish_output(&(*writer)->file, err);
     table_writer_abort(writer);
     return rc;
 }

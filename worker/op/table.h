@@ -129,7 +129,8 @@ int table_write_source_rows(struct table_writer *writer,
                             size_t count,
                             struct mlq_err *err);
 
-/* Frees the writer in any case. A column that did not get all its rows is an error. */
+/* Frees the writer in any case. A column that did not get all its rows is an error. The file is whole, but
+ * not durable: a table is an output, and the store syncs it. */
 int table_writer_finish(struct table_writer **writer, struct mlq_err *err);
 void table_writer_abort(struct table_writer **writer); /* takes NULL */
 
