@@ -356,7 +356,14 @@ static void sum_dealt(uint32_t shards, uint32_t ranks, float result[WIDTH])
                 .level = nodes[i].level, .index = nodes[i].index, .values = tree.nodes[i].values};
         }
     }
-    tree_finish(views, count, WIDTH, result);
+    struct tree_rest rest = {.views = views, .count = count};
+    tree_finish(rest, WIDTH, result);
+    struct tree_room room;
+    for (uint64_t at = 0; at < WIDTH; at += 250) { /* any part alone */
+        uint64_t floats = WIDTH - at < 250 ? WIDTH - at : 250;
+        const float *block = tree_finish_block(rest, at, floats, &room);
+        assert_memory_equal(block, result + at, floats * sizeof(float));
+    }
     mlq_free(memory);
 }
 

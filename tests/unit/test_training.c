@@ -10,6 +10,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "lib/base/prng.h"
 #include "lib/sys/mem.h"
 #include "worker/ml/layout.h"
 #include "worker/ml/augment.h"
@@ -262,6 +263,64 @@ static void check_optimizer(const json_t *json)
     model_destroy(&model);
 }
 
+/* Larger than a block, and no multiple of one. */
+static struct model *wide_model(void)
+{
+    static const uint32_t hidden[] = {37};
+    const struct layout_mlp plan = {
+        .hidden = hidden, .hidden_count = 1, .activation = LAYER_RELU};
+    struct model *model = model_create();
+    model->task = MODEL_REGRESSION;
+    model->input_count = 20;
+    assert_int_equal(layout_mlp(model, &plan, NULL), 0);
+    return model;
+}
+
+/* Three steps with the gradient in parts, as two ranks hold it, and with their sum. */
+static void check_parts(struct optim_options options)
+{
+    struct model *models[2] = {wide_model(), wide_model()};
+    uint64_t count = models[0]->parameter_count;
+    struct optim *optims[2] = {optim_create(options, count), optim_create(options, count)};
+    float *parts = mlq_alloc_array(3 * count, sizeof(float));
+    float *sum = mlq_alloc_array(count, sizeof(float));
+    const struct tree_view views[] = {{.level = 1, .index = 0, .values = parts},
+                                      {.level = 0, .index = 2, .values = parts + count},
+                                      {.level = 0, .index = 3, .values = parts + 2 * count}};
+    struct tree_rest rest = {.views = views, .count = 3};
+    for (uint64_t step = 0; step < 3; step++) {
+        for (uint64_t i = 0; i < 3 * count; i++) {
+            parts[i] = (float)(mlq_hash_keyed(step, i, 0) >> 40) / (float)(1 << 24) - 0.5f;
+        }
+        for (uint64_t i = 0; i < count; i++) {
+            sum[i] = parts[i] + (parts[count + i] + parts[2 * count + i]);
+        }
+        optim_step_rest(optims[0], models[0], 0.01, rest);
+        optim_step(optims[1], models[1], 0.01, sum);
+        assert_memory_equal(models[0]->parameters, models[1]->parameters, count * sizeof(float));
+    }
+    for (size_t i = 0; i < 2; i++) {
+        optim_destroy(&optims[i]);
+        model_destroy(&models[i]);
+    }
+    mlq_free(parts);
+    mlq_free(sum);
+}
+
+static void a_gradient_may_be_in_parts(void **state)
+{
+    (void)state;
+    check_parts((struct optim_options){.kind = OPTIM_SGD, .l2 = 0.1});
+    check_parts((struct optim_options){.kind = OPTIM_SGD, .momentum = 0.9, .nesterov = true});
+    check_parts((struct optim_options){
+        .kind = OPTIM_ADAM, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .l2 = 0.1});
+    check_parts((struct optim_options){.kind = OPTIM_ADAMW,
+                                       .beta1 = 0.9,
+                                       .beta2 = 0.99,
+                                       .epsilon = 1e-8,
+                                       .weight_decay = 0.1});
+}
+
 static void optimizers_are_those_of_pytorch(void **state)
 {
     (void)state;
@@ -352,6 +411,7 @@ int main(void)
         cmocka_unit_test(a_nan_among_outputs_reaches_the_loss),
         cmocka_unit_test(probabilities_of_one_logit_are_a_pair),
         cmocka_unit_test(optimizers_are_those_of_pytorch),
+        cmocka_unit_test(a_gradient_may_be_in_parts),
         cmocka_unit_test(the_norm_takes_every_number_once),
         cmocka_unit_test(schedules_are_those_of_pytorch),
         cmocka_unit_test(short_trainings_have_rates),

@@ -40,85 +40,129 @@ struct range {
     uint64_t end;
 };
 
+/* ---- The arithmetic of a step ---- */
+
+struct sgd {
+    float rate;
+    float momentum;
+    float shrink;
+    bool nesterov;
+};
+
 ML_WIDE
-static void sgd_range(struct optim *optim,
-                      struct range range,
-                      double lr,
-                      double decay,
-                      float *restrict w,
-                      const float *restrict g)
+static void sgd_step(struct sgd by, uint64_t count, float *restrict w, float *restrict v,
+                     const float *restrict g)
 {
-    const struct optim_options *options = &optim->options;
-    float rate = (float)lr, momentum = (float)options->momentum, shrink = (float)decay;
-    float *restrict v = optim->first;
-    for (uint64_t i = range.begin; i < range.end; i++) {
-        float step = g[i] + shrink * w[i];
+    for (uint64_t i = 0; i < count; i++) {
+        float step = g[i] + by.shrink * w[i];
         if (v != NULL) {
-            v[i] = momentum * v[i] + step;
-            step = options->nesterov ? step + momentum * v[i] : v[i];
+            v[i] = by.momentum * v[i] + step;
+            step = by.nesterov ? step + by.momentum * v[i] : v[i];
         }
-        w[i] -= rate * step;
+        w[i] -= by.rate * step;
     }
 }
 
+struct adam {
+    float rate;
+    float root;
+    float keep;
+    float shrink;
+    float b1, c1;
+    float b2, c2;
+    float epsilon;
+};
+
 /* The corrections depend on the step alone, so they are taken in double, once. */
-ML_WIDE
-static void adam_range(struct optim *optim,
-                       struct range range,
-                       double lr,
-                       double l2,
-                       double decay,
-                       float *restrict w,
-                       const float *restrict g)
+static struct adam adam_of(const struct optim *optim, double lr, double l2, double decay)
 {
     const struct optim_options *options = &optim->options;
     double t = (double)optim->steps;
-    float rate = (float)(lr / (1 - pow(options->beta1, t)));
-    float root = (float)(1 / sqrt(1 - pow(options->beta2, t)));
-    float keep = (float)(1 - lr * decay), shrink = (float)l2;
-    float b1 = (float)options->beta1, c1 = (float)(1 - options->beta1);
-    float b2 = (float)options->beta2, c2 = (float)(1 - options->beta2);
-    float epsilon = (float)options->epsilon;
-    float *restrict m = optim->first, *restrict v = optim->second;
-    for (uint64_t i = range.begin; i < range.end; i++) {
-        float slope = g[i] + shrink * w[i];
-        m[i] = b1 * m[i] + c1 * slope;
-        v[i] = b2 * v[i] + c2 * slope * slope;
-        w[i] = keep * w[i] - rate * m[i] / (sqrtf(v[i]) * root + epsilon);
+    return (struct adam){
+        .rate = (float)(lr / (1 - pow(options->beta1, t))),
+        .root = (float)(1 / sqrt(1 - pow(options->beta2, t))),
+        .keep = (float)(1 - lr * decay),
+        .shrink = (float)l2,
+        .b1 = (float)options->beta1,
+        .c1 = (float)(1 - options->beta1),
+        .b2 = (float)options->beta2,
+        .c2 = (float)(1 - options->beta2),
+        .epsilon = (float)options->epsilon,
+    };
+}
+
+ML_WIDE
+static void adam_step(struct adam by, uint64_t count, float *restrict w, float *restrict m,
+                      float *restrict v, const float *restrict g)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        float slope = g[i] + by.shrink * w[i];
+        m[i] = by.b1 * m[i] + by.c1 * slope;
+        v[i] = by.b2 * v[i] + by.c2 * slope * slope;
+        w[i] = by.keep * w[i] - by.rate * m[i] / (sqrtf(v[i]) * by.root + by.epsilon);
     }
 }
 
-static void step_range(
-    struct optim *optim, struct range range, double lr, bool decays, float *w, const float *g)
+/* ---- Over the arena ---- */
+
+struct update {
+    enum optim_kind kind;
+    struct sgd sgd;
+    struct adam adam;
+};
+
+static struct update update_of(const struct optim *optim, double lr, bool decays)
 {
     const struct optim_options *options = &optim->options;
-    double l2 = decays ? options->l2 : 0;
-    double decay = decays ? options->weight_decay : 0;
-    switch (options->kind) {
-    case OPTIM_SGD:
-        sgd_range(optim, range, lr, l2 + decay, w, g);
-        break;
-    case OPTIM_ADAM:
-        adam_range(optim, range, lr, l2 + decay, 0, w, g);
-        break;
-    case OPTIM_ADAMW:
-        adam_range(optim, range, lr, l2, decay, w, g);
-        break;
+    double l2 = decays ? options->l2 : 0, decay = decays ? options->weight_decay : 0;
+    bool is_decoupled = options->kind == OPTIM_ADAMW;
+    return (struct update){
+        .kind = options->kind,
+        .sgd = {.rate = (float)lr,
+                .momentum = (float)options->momentum,
+                .shrink = (float)(l2 + decay),
+                .nesterov = options->nesterov},
+        .adam = adam_of(optim, lr, is_decoupled ? l2 : l2 + decay, is_decoupled ? decay : 0),
+    };
+}
+
+static void step_range(struct optim *optim, const struct update *update, struct range range,
+                       float *w, struct tree_rest gradient)
+{
+    float *m = optim->first, *v = optim->second;
+    for (uint64_t at = range.begin; at < range.end; at += TREE_BLOCK_FLOATS) {
+        uint64_t left = range.end - at, count = left < TREE_BLOCK_FLOATS ? left : TREE_BLOCK_FLOATS;
+        const float *g = tree_finish_block(gradient, at, count, &optim->room);
+        if (update->kind == OPTIM_SGD) {
+            sgd_step(update->sgd, count, w + at, m == NULL ? NULL : m + at, g);
+        } else {
+            adam_step(update->adam, count, w + at, m + at, v + at, g);
+        }
+    }
+}
+
+void optim_step_rest(struct optim *optim, struct model *model, double lr, struct tree_rest gradient)
+{
+    MLQ_ASSERT(optim->count == model->parameter_count);
+    optim->steps++;
+    const struct update plain = update_of(optim, lr, false), decaying = update_of(optim, lr, true);
+    for (uint32_t i = 0; i < model->layer_count; i++) {
+        const struct layer *layer = &model->layers[i];
+        struct range weights = {.begin = layer->weight_at, .end = layer->bias_at};
+        struct range biases = {.begin = layer->bias_at, .end = layer->bias_at + layer->bias_count};
+        const struct update *update = layer_decays(layer) ? &decaying : &plain;
+        step_range(optim, update, weights, model->parameters, gradient);
+        step_range(optim, &plain, biases, model->parameters, gradient);
     }
 }
 
 void optim_step(struct optim *optim, struct model *model, double lr, const float *gradient)
 {
-    MLQ_ASSERT(optim->count == model->parameter_count);
-    optim->steps++;
-    for (uint32_t i = 0; i < model->layer_count; i++) {
-        const struct layer *layer = &model->layers[i];
-        struct range weights = {.begin = layer->weight_at, .end = layer->bias_at};
-        struct range biases = {.begin = layer->bias_at, .end = layer->bias_at + layer->bias_count};
-        step_range(optim, weights, lr, layer_decays(layer), model->parameters, gradient);
-        step_range(optim, biases, lr, false, model->parameters, gradient);
-    }
+    const struct tree_view whole = {.values = gradient};
+    optim_step_rest(optim, model, lr, (struct tree_rest){.views = &whole, .count = 1});
 }
+
+/* ---- Clipping ---- */
 
 #define LANES 8u
 

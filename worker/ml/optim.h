@@ -23,6 +23,7 @@
 
 #include "lib/base/ownership.h"
 #include "worker/ml/model.h"
+#include "worker/ml/tree.h"
 
 enum optim_kind { OPTIM_SGD, OPTIM_ADAM, OPTIM_ADAMW };
 
@@ -43,6 +44,7 @@ struct optim {
     uint64_t count; /* parameters */
     float *first;   /* momentum, or first moment; NULL for SGD without momentum */
     float *second;  /* second moment; NULL for SGD */
+    struct tree_room room; /* for optim_step_rest */
 };
 
 /* The moments are zeroed. For a resumed run set `steps` and fill the moments. */
@@ -51,6 +53,10 @@ void optim_destroy(struct optim **optim); /* takes NULL, frees, nulls */
 
 /* One step on the whole model with this learning rate. `gradient` is [parameter_count]. */
 void optim_step(struct optim *optim, struct model *model, double lr, const float *gradient);
+
+/* The same with a gradient that is still in parts, each of as many: they are added on the way, which
+ * saves to write the sum and to read it again. */
+void optim_step_rest(struct optim *optim, struct model *model, double lr, struct tree_rest gradient);
 
 /* The length of the gradient, in double, in one fixed order. */
 double optim_norm(const float *gradient, uint64_t count);

@@ -79,16 +79,14 @@ void tree_fold_zeros(const struct tree_sums *sums, uint64_t at, uint64_t count)
     }
 }
 
-/* A block of each node on the stack stays in the first-level cache. */
-#define BLOCK_FLOATS 256u
-
 /* The carry stack for one block. A sum of two lies in the memory of its place: place 0, where the
  * whole sum ends up, is the caller's. */
 struct block {
     uint64_t width;
     uint32_t count;
     struct tree_view nodes[TREE_NODES_MAX];
-    float *places[TREE_NODES_MAX];
+    float *first; /* place 0 */
+    struct tree_room *room; /* the others */
 };
 
 ML_WIDE
@@ -107,7 +105,8 @@ static void block_push(struct block *block, struct tree_view node)
     while (block->count >= 2) {
         struct tree_view *left = &block->nodes[block->count - 2];
         const struct tree_view *right = left + 1;
-        float *to = block->places[block->count - 2];
+        uint32_t place = block->count - 2;
+        float *to = place == 0 ? block->first : block->room->places[place];
         if (!are_halves(left->level, left->index, right->level, right->index)) {
             return;
         }
@@ -122,26 +121,37 @@ static void block_push(struct block *block, struct tree_view node)
     }
 }
 
-void tree_finish(const struct tree_view *views, uint32_t count, uint64_t width, float *sum)
+/* Where the sum is: at `first`, or where it was. */
+static const float *finish_block(struct tree_rest rest, uint64_t begin, uint64_t width,
+                                 float *first, struct tree_room *room)
 {
-    float scratch[TREE_NODES_MAX][BLOCK_FLOATS];
-    struct block block;
-    for (uint64_t begin = 0; begin < width; begin += BLOCK_FLOATS) {
-        block.width = width - begin < BLOCK_FLOATS ? width - begin : BLOCK_FLOATS;
-        block.count = 0;
-        for (uint32_t place = 0; place < TREE_NODES_MAX; place++) {
-            block.places[place] = place == 0 ? sum + begin : scratch[place];
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            struct tree_view node = views[i];
-            node.values += begin;
-            block_push(&block, node);
-        }
-        MLQ_ASSERT(block.count == 1 && block.nodes[0].index == 0);
-        if (block.nodes[0].values != sum + begin) { /* it was one node alone */
-            memcpy(sum + begin, block.nodes[0].values, block.width * sizeof(float));
+    struct block block = {.width = width, .first = first, .room = room};
+    for (uint32_t i = 0; i < rest.count; i++) {
+        struct tree_view node = rest.views[i];
+        node.values += begin;
+        block_push(&block, node);
+    }
+    MLQ_ASSERT(block.count == 1 && block.nodes[0].index == 0);
+    return block.nodes[0].values;
+}
+
+void tree_finish(struct tree_rest rest, uint64_t width, float *sum)
+{
+    struct tree_room room;
+    for (uint64_t begin = 0; begin < width; begin += TREE_BLOCK_FLOATS) {
+        uint64_t left = width - begin, floats = left < TREE_BLOCK_FLOATS ? left : TREE_BLOCK_FLOATS;
+        const float *at = finish_block(rest, begin, floats, sum + begin, &room);
+        if (at != sum + begin) { /* it was one node alone */
+            memcpy(sum + begin, at, floats * sizeof(float));
         }
     }
+}
+
+const float *tree_finish_block(struct tree_rest rest, uint64_t begin, uint64_t width,
+                               struct tree_room *room)
+{
+    MLQ_ASSERT(width <= TREE_BLOCK_FLOATS);
+    return finish_block(rest, begin, width, room->places[0], room);
 }
 
 struct tree_range tree_deal(uint32_t shards, uint32_t ranks, uint32_t rank)

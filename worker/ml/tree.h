@@ -79,10 +79,24 @@ struct tree_view {
     const float *values;
 };
 
-/* The same sum out of place: `views` [count], in order, are all that is left of one tree, each of
- * `width` values, and `sum` [width] becomes their sum. Reads each once, a block at a time, whatever
- * the number of nodes. Nothing may overlap. */
-void tree_finish(const struct tree_view *views, uint32_t count, uint64_t width, float *sum);
+/* All that is left of one tree, in order. */
+struct tree_rest {
+    const struct tree_view *views; /* [count] */
+    uint32_t count;
+};
+
+/* The same sum out of place: `sum` [width] becomes that of the rest, whose views have `width` values
+ * each. Reads each once, a block at a time, whatever the number of nodes. Nothing may overlap. */
+void tree_finish(struct tree_rest rest, uint64_t width, float *sum);
+
+/* One block of it, for who uses the sum at once: where the numbers [begin, begin + width) of it are,
+ * in `room` or, if there is one view alone, in that. width <= TREE_BLOCK_FLOATS. */
+#define TREE_BLOCK_FLOATS 256u /* a block of each node stays in the first-level cache */
+struct tree_room {
+    float places[TREE_NODES_MAX][TREE_BLOCK_FLOATS];
+};
+const float *tree_finish_block(struct tree_rest rest, uint64_t begin, uint64_t width,
+                               struct tree_room *room);
 
 struct tree_range {
     uint32_t begin;

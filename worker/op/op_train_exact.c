@@ -7,7 +7,8 @@
  * slice of all partial sums, finishes the tree over it, and gives the result to all: each moves and
  * adds about what it would in an all-reduce, but in an order that is ours. With the last slice goes
  * what the ranks have to say, and what follows from it comes back with the sum. Two ranks move no
- * more when each gets all of the other's, so they do, and nothing has to come back.
+ * more when each gets all of the other's, so they do, nothing has to come back, and the sum is made
+ * where it is used (op_train_loop.c).
  *
  * Partial sums lie where ranks of the same machine can read them (coll_memory): these are not moved.
  * So they stay as they are until all have come to the next call, and where that is the next step's,
@@ -26,7 +27,7 @@ struct said {
     uint64_t newest; /* generation that it has heard of */
 };
 
-/* Behind the whole sum. */
+/* What follows from it; behind the whole sum, where that is sent. */
 struct heard {
     uint64_t leaving; /* bit r: rank r */
     uint64_t newest;
@@ -47,8 +48,9 @@ struct exact {
     float *sums;        /* the tree's memory: in the end the partial sums */
     uint8_t *received;  /* pieces that were moved: of rank 0, 1, ... of each round */
     const void *pieces[TREE_NODES_MAX][COLL_RANKS_MAX]; /* of each round and rank, where they lie */
+    struct tree_view views[TREE_SHARDS_MAX]; /* those, in the order of the tree */
     float *slice;    /* of the whole sum, and struct heard; NULL where each rank makes all of it */
-    float *gradient; /* the whole sum, and struct heard */
+    float *gradient; /* the whole sum, and struct heard if it was sent; NULL: this rank is alone */
     double losses[TREE_SHARDS_MAX];
 };
 
@@ -220,53 +222,71 @@ static void hear(struct exact *exact, uint32_t rank, const uint8_t *from, struct
     heard->newest = said.newest > heard->newest ? said.newest : heard->newest;
 }
 
-/* Finishes the tree over this rank's slice, and behind the last slice puts what was heard. */
-static void finish_slice(struct exact *exact, float *sum)
+/* The pieces as what is left of the tree, over this rank's slice. */
+static struct tree_rest rest_of(struct exact *exact)
 {
-    struct tree_view views[TREE_SHARDS_MAX];
-    struct heard heard = {.leaving = 0};
-    uint64_t floats = slice_floats(exact, exact->rank), bytes = floats * sizeof(float);
     uint32_t count = 0;
     for (uint32_t rank = 0; rank < exact->ranks; rank++) {
         struct tree_node nodes[TREE_NODES_MAX];
         uint32_t partials = tree_partials(range_of(exact, rank), nodes);
         for (uint32_t round = 0; round < partials; round++) {
-            views[count++] = (struct tree_view){.level = nodes[round].level,
-                                                .index = nodes[round].index,
-                                                .values = exact->pieces[round][rank]};
-        }
-        if (is_told(exact, exact->rank)) {
-            const uint8_t *piece = exact->pieces[0][rank];
-            hear(exact, rank, piece + (partials > 0 ? bytes : 0), &heard);
+            exact->views[count++] = (struct tree_view){.level = nodes[round].level,
+                                                       .index = nodes[round].index,
+                                                       .values = exact->pieces[round][rank]};
         }
     }
-    tree_finish(views, count, floats, sum);
-    if (is_told(exact, exact->rank)) {
-        heard.loss = tree_sum_doubles(exact->losses, exact->train->config.shards);
-        memcpy(sum + floats, &heard, sizeof(heard));
-    }
+    return (struct tree_rest){.views = exact->views, .count = count};
 }
 
-/* The gradient becomes the whole sum, with what was heard behind it. */
-static int exchange(struct exact *exact, struct mlq_err *err)
+/* What stands behind the first piece of each rank, when this one is told. */
+static struct heard hear_all(struct exact *exact)
 {
-    int64_t deadline_ns = mlq_clock_boot_ns() + OP_TRAIN_TIMEOUT_NS;
-    uint64_t bytes[COLL_RANKS_MAX];
-    op_train_note(exact->train, TASK_FLIGHT_EXCHANGE);
-    int rc = send_pieces(exact, deadline_ns, err);
-    if (rc != 0) {
-        return rc;
+    struct heard heard = {.leaving = 0};
+    uint64_t bytes = slice_floats(exact, exact->rank) * sizeof(float);
+    for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+        const uint8_t *piece = exact->pieces[0][rank];
+        hear(exact, rank, piece + (exact->partials[rank] > 0 ? bytes : 0), &heard);
     }
-    finish_slice(exact, exact->is_whole ? exact->gradient : exact->slice);
-    if (exact->is_whole) {
-        return 0;
+    heard.loss = tree_sum_doubles(exact->losses, exact->train->config.shards);
+    return heard;
+}
+
+/* Each owner's slice of the sum to all; behind the last one goes what was heard. */
+static int share_slices(struct exact *exact, int64_t deadline_ns, struct heard *heard,
+                        struct mlq_err *err)
+{
+    uint64_t bytes[COLL_RANKS_MAX], own = slice_floats(exact, exact->rank);
+    tree_finish(rest_of(exact), own, exact->slice);
+    if (is_told(exact, exact->rank)) {
+        *heard = hear_all(exact);
+        memcpy(exact->slice + own, heard, sizeof(*heard));
     }
     for (uint32_t rank = 0; rank < exact->ranks; rank++) {
         bytes[rank] = slice_floats(exact, rank) * sizeof(float);
     }
-    bytes[exact->ranks - 1] += sizeof(struct heard);
-    return coll_allgather(exact->train->coll, exact->slice, exact->gradient, bytes,
-                          deadline_ns - mlq_clock_boot_ns(), err);
+    bytes[exact->ranks - 1] += sizeof(*heard);
+    int rc = coll_allgather(exact->train->coll, exact->slice, exact->gradient, bytes,
+                            deadline_ns - mlq_clock_boot_ns(), err);
+    memcpy(heard, exact->gradient + exact->width, sizeof(*heard));
+    return rc;
+}
+
+/* What is left of the tree, and what was heard. */
+static int exchange(struct exact *exact, struct tree_rest *rest, struct heard *heard,
+                    struct mlq_err *err)
+{
+    int64_t deadline_ns = mlq_clock_boot_ns() + OP_TRAIN_TIMEOUT_NS;
+    op_train_note(exact->train, TASK_FLIGHT_EXCHANGE);
+    int rc = send_pieces(exact, deadline_ns, err);
+    if (rc == 0 && exact->is_whole) {
+        *rest = rest_of(exact);
+        *heard = hear_all(exact);
+    } else if (rc == 0) {
+        rc = share_slices(exact, deadline_ns, heard, err);
+        exact->views[0] = (struct tree_view){.values = exact->gradient};
+        *rest = (struct tree_rest){.views = exact->views, .count = 1};
+    }
+    return rc;
 }
 
 static int exact_run(void *state, struct op_train_piece step, bool stop,
@@ -277,14 +297,15 @@ static int exact_run(void *state, struct op_train_piece step, bool stop,
     struct heard heard = {.leaving = stop, .newest = op_train_gang_newest(train->gang)};
     op_train_note(train, TASK_FLIGHT_COMPUTE);
     sum_range(exact, step);
-    *total = (struct op_train_total){.gradient = exact->ranks > 1 ? exact->gradient : exact->sums};
+    exact->views[0] = (struct tree_view){.values = exact->sums};
+    *total = (struct op_train_total){.gradient = {.views = exact->views, .count = 1},
+                                     .whole = exact->ranks > 1 ? exact->gradient : exact->sums};
     if (exact->ranks > 1) {
         say(exact, stop);
-        int rc = exchange(exact, err);
+        int rc = exchange(exact, &total->gradient, &heard, err);
         if (rc != 0) {
             return rc;
         }
-        memcpy(&heard, exact->gradient + exact->width, sizeof(heard));
     } else {
         heard.loss = tree_sum_doubles(exact->losses, train->config.shards);
     }

@@ -22,6 +22,7 @@ struct fast {
     struct op_train_batch *batch;
     float *sums;  /* [arena_count + BEHIND_COUNT], where ranks of the same machine can read it */
     float *spare; /* a second gradient, before it is added; NULL: there is one alone */
+    struct tree_view view; /* of the sums */
 };
 
 static void *fast_create(struct op_train *train)
@@ -90,7 +91,9 @@ static int fast_run(void *state, struct op_train_piece step, bool stop,
     struct op_train *train = fast->train;
     uint64_t arena = train->data.model->arena_count;
     float *behind = fast->sums + arena;
-    *total = (struct op_train_total){.gradient = fast->sums};
+    fast->view = (struct tree_view){.values = fast->sums};
+    *total = (struct op_train_total){.gradient = {.views = &fast->view, .count = 1},
+                                     .whole = fast->sums};
     op_train_note(train, TASK_FLIGHT_COMPUTE);
     behind[BEHIND_LOSS] = (float)sum_share(fast, step);
     behind[BEHIND_LEAVING] = stop;

@@ -124,12 +124,26 @@ static double step_weight(const struct loop *loop, uint32_t begin, uint32_t coun
     return weights == NULL ? count : sum;
 }
 
-/* Clips, steps, and moves running statistics. */
-static void apply_gradient(struct loop *loop, uint32_t count, float *gradient)
+/* The gradient in one piece. */
+static float *whole_gradient(const struct loop *loop)
+{
+    const struct op_train_total *total = &loop->total;
+    if (total->gradient.count > 1 || total->gradient.views[0].values != total->whole) {
+        tree_finish(total->gradient, loop->model->arena_count, total->whole);
+    }
+    return total->whole;
+}
+
+/* Clips, steps, and moves running statistics. A gradient that only the optimizer reads is added up
+ * on the way. */
+static void apply_gradient(struct loop *loop, uint32_t count)
 {
     struct op_train *train = loop->train;
     struct model *model = train->data.model;
     bool last = train->cursor.step + 1 == loop->steps;
+    bool has_state = model->arena_count > model->parameter_count;
+    bool is_whole = train->config.clip_norm > 0 || last || has_state;
+    float *gradient = is_whole ? whole_gradient(loop) : NULL;
     if (train->config.clip_norm > 0 || last) {
         train->cursor.gradient_norm = optim_norm(gradient, model->parameter_count);
     }
@@ -140,8 +154,12 @@ static void apply_gradient(struct loop *loop, uint32_t count, float *gradient)
     train->cursor.rate = op_train_range_is_on(&train->config)
                              ? rate_range_rate(&train->config.range, train->optim->steps)
                              : schedule_rate(&loop->schedule, train->optim->steps);
-    optim_step(train->optim, model, train->cursor.rate, gradient);
-    net_move_state(model, count, gradient);
+    if (is_whole) {
+        optim_step(train->optim, model, train->cursor.rate, gradient);
+        net_move_state(model, count, gradient);
+    } else {
+        optim_step_rest(train->optim, model, train->cursor.rate, loop->total.gradient);
+    }
 }
 
 /* Rows in memory are not waited for. */
@@ -174,9 +192,9 @@ static int run_step(struct loop *loop, struct mlq_err *err)
         return 0;
     }
     if (!isfinite(total->loss)) {
-        return refuse_not_finite(loop, total->gradient, err);
+        return refuse_not_finite(loop, whole_gradient(loop), err);
     }
-    apply_gradient(loop, step.count, total->gradient);
+    apply_gradient(loop, step.count);
     train->cursor.epoch_loss += total->loss;
     train->cursor.step++;
     train->samples += step.count;
@@ -227,7 +245,7 @@ static int gather_waiters(struct loop *loop, struct waiter own, bool *are_ready,
         op_train_note(train, TASK_FLIGHT_EXCHANGE);
     }
     int rc = coll_allgather(train->coll, &own, all, bytes, OP_TRAIN_TIMEOUT_NS, err);
-    loop->total = (struct op_train_total){.gradient = NULL};
+    loop->total = (struct op_train_total){.leaving = 0};
     *are_ready = true;
     for (uint32_t rank = 0; rank < ranks && rc == 0; rank++) {
         *are_ready = *are_ready && all[rank].is_ready != 0;

@@ -48,8 +48,9 @@ void op_train_batch_sum(struct op_train_batch *batch, struct op_train_piece step
 
 /* What all ranks know behind the exchange of a step. */
 struct op_train_total {
-    float *gradient; /* [arena_count], the summing's own memory, until its next call */
-    double loss;     /* summed over the step's samples */
+    struct tree_rest gradient; /* views of [arena_count], good until the summing's next call */
+    float *whole;     /* the summing's memory for their sum; or the one view, if there is one alone */
+    double loss;      /* summed over the step's samples */
     uint32_t leaving; /* ranks that were asked to stop */
     uint64_t newest;  /* generation that anybody has heard of; 0: the gang has one alone */
 };
