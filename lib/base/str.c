@@ -130,9 +130,23 @@ static size_t utf8_sequence(uint8_t lead, uint8_t *second_min, uint8_t *second_m
     return 0;
 }
 
+/* Of the bytes from `at`, those that are ASCII, in steps of eight: nearly all text is. */
+static size_t ascii_end(struct mlq_str s, size_t at)
+{
+    uint64_t eight = 0;
+    while (s.len - at >= sizeof eight) {
+        memcpy(&eight, s.ptr + at, sizeof eight);
+        if ((eight & UINT64_C(0x8080808080808080)) != 0) {
+            break;
+        }
+        at += sizeof eight;
+    }
+    return at;
+}
+
 bool mlq_str_is_utf8(struct mlq_str s)
 {
-    for (size_t i = 0; i < s.len;) {
+    for (size_t i = ascii_end(s, 0); i < s.len;) {
         uint8_t second_min;
         uint8_t second_max;
         size_t bytes = utf8_sequence((uint8_t)s.ptr[i], &second_min, &second_max);
@@ -145,7 +159,7 @@ bool mlq_str_is_utf8(struct mlq_str s)
                 return false;
             }
         }
-        i += bytes;
+        i = ascii_end(s, i + bytes);
     }
     return true;
 }
