@@ -40,8 +40,7 @@ int64_t shell_now_ns(void)
 
 int64_t shell_wall_us(const struct shell *shell, int64_t at_ns)
 {
-    (void)shell;
-    return mlq_clock_wall_us() - (shell_now_ns() - at_ns) / 1000;
+    return at_ns / 1000 + shell->wall_ahead_us;
 }
 
 int64_t shell_line_ns(int64_t wall_us)
@@ -97,6 +96,7 @@ static void take_action(struct shell *shell, const struct core_action *action)
 void shell_step(struct shell *shell, struct core_event *event)
 {
     event->now_ns = shell_now_ns();
+    shell->wall_ahead_us = mlq_clock_wall_us() - event->now_ns / 1000;
     core_step(shell->core, event, &shell->actions);
     for (uint32_t i = 0; i < shell->actions.count; i++) {
         take_action(shell, &shell->actions.items[i]);

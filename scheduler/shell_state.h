@@ -93,13 +93,14 @@ struct shell {
     struct mlq_log_pace untrue_pace;
     uint64_t notes_lost; /* points of metrics that came while the open turn was full */
     int64_t serving_us;
+    int64_t wall_ahead_us; /* wall clock and core's line of time, at the last step */
     void (*stopped)(void *context);
     void *stopped_context;
     int closing; /* parts still to close at stop; 0: not closing */
 };
 
 int64_t shell_now_ns(void);
-int64_t shell_wall_us(const struct shell *shell, int64_t at_ns); /* from the core's line of time */
+int64_t shell_wall_us(const struct shell *shell, int64_t at_ns); /* from the core's line of time, as of the last step */
 int64_t shell_line_ns(int64_t wall_us);                           /* and to it */
 
 /* Step the core with one event and take its actions into the open turn. */
