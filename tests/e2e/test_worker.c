@@ -696,6 +696,51 @@ static void test_groups_serve_again(void **state)
     fake_close(&fake);
 }
 
+#define TELL "echo $PPID $(stat -c %i . $MLQ_CONTROL);"
+
+static void expect_metric(const struct heard_end *end, const char *name, double value)
+{
+    const struct heard_metric *metric = find_metric(end->metrics, end->metric_count, name);
+    assert_int_equal(end->metric_count, 1);
+    assert_true(metric != NULL && metric->value == value);
+}
+
+/* Shim, folder and control socket of a task serve the next one, and say nothing of the last; also one that
+ * outlives the worker. */
+static void test_all_serves_again(void **state)
+{
+    (void)state;
+    begin();
+    assign_shell(235, TELL "mlq-task metric a=1");
+    char *first = read_artifact(wait_end(235), ".log");
+    expect_metric(fake_end(&fake, 235, 0), "a", 1);
+    FAKE_WAIT(&fake, folder_is_empty("home/w1/attempts"));
+    assign_shell(236, TELL "mlq-task metric b=2");
+    expect_artifact(wait_end(236), ".log", first);
+    expect_metric(fake_end(&fake, 236, 0), "b", 2);
+    FAKE_WAIT(&fake, folder_is_empty("home/w1/attempts"));
+    assign_shell(237, TELL "touch begun; until [ -e go ]; do sleep 0.01; done; rm begun go; mlq-task metric c=3");
+    FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/237-0/work/begun"));
+    unsigned hellos = fake.hellos;
+    assert_int_equal(fake_end_worker(&fake, SIGKILL), -SIGKILL);
+    fake_start_worker(&fake);
+    FAKE_WAIT(&fake, fake.hellos > hellos);
+    assert_int_equal(fake.claim_count, 1);
+    assert_int_equal(
+        mlq_fs_write_durable("home/w1/attempts/237-0/work/go", MLQ_STR(""), 0600, NULL), 0);
+    expect_artifact(wait_end(237), ".log", first);
+    expect_metric(fake_end(&fake, 237, 0), "c", 3);
+    FAKE_WAIT(&fake, kill((pid_t)strtol(first, NULL, 10), 0) != 0); /* that shim had lost its worker */
+    FAKE_WAIT(&fake, folder_is_empty("home/w1/attempts"));
+    assign_shell(238, TELL "mlq-task metric d=4");
+    char *last = read_artifact(wait_end(238), ".log");
+    assert_string_not_equal(first, last);
+    expect_metric(fake_end(&fake, 238, 0), "d", 4);
+    mlq_free(first);
+    mlq_free(last);
+    fake_close(&fake);
+}
+
 static bool has_kept_epoch(const char *text)
 {
     char *data = NULL;
@@ -820,6 +865,7 @@ int main(void)
         cmocka_unit_test_teardown(test_not_acknowledged, clean),
         cmocka_unit_test_teardown(test_fenced, clean),
         cmocka_unit_test_teardown(test_groups_serve_again, clean),
+        cmocka_unit_test_teardown(test_all_serves_again, clean),
         cmocka_unit_test_teardown(test_epoch_is_kept, clean),
         cmocka_unit_test_teardown(test_quit, clean),
         cmocka_unit_test_teardown(test_standby, clean),
