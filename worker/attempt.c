@@ -483,6 +483,7 @@ void attempt_collect(struct worker *worker, const struct agent_action *action)
     attempt->collect = (struct collect_job){
         .dir = attempt->dir,
         .store = worker->config->store,
+        .host = &worker->cgroups,
         .groups = attempt->groups,
         .may_keep_groups = attempt->prepare.group != NULL, /* else it was found */
         .silence = worker->has_silence ? &worker->silence : NULL,

@@ -249,7 +249,7 @@ static void clear_inner(struct collect_job *job, const char *name)
 static void leave_groups(struct collect_job *job)
 {
     job->has_fresh_groups =
-        job->may_keep_groups && *job->groups != NULL && cgroup_is_fresh(job->groups);
+        job->may_keep_groups && *job->groups != NULL && cgroup_is_fresh(job->host, job->groups);
     for (int i = 0; !job->has_fresh_groups && job->groups[i] != NULL; i++) {
         (void)cgroup_remove(job->groups[i]);
     }

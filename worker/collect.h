@@ -23,9 +23,12 @@
 #define COLLECT_ARTIFACTS_MAX 1000 /* top-level entries of MLQ_OUTPUT */
 #define COLLECT_METRICS_MAX 1000   /* names of one attempt */
 
+struct cgroup_host;
+
 struct collect_job {
     const char *dir;
     const char *store;
+    const struct cgroup_host *host;
     const char *const *groups; /* its control groups, ended by NULL; nothing runs in them any more */
     bool may_keep_groups;
     const struct cas_digest *silence; /* the log of a task that wrote nothing, when the store has it; NULL: it may not */

@@ -696,7 +696,8 @@ static void test_groups_serve_again(void **state)
     fake_close(&fake);
 }
 
-#define TELL "echo $PPID $(stat -c %i . $MLQ_CONTROL);"
+/* Its shim, its folder by two names in it, and that the socket answers. */
+#define TELL "echo $PPID $(stat -c %i . $MLQ_CONTROL); mlq-task status >&2 || exit 9;"
 
 static void expect_metric(const struct heard_end *end, const char *name, double value)
 {
@@ -705,39 +706,75 @@ static void expect_metric(const struct heard_end *end, const char *name, double 
     assert_true(metric != NULL && metric->value == value);
 }
 
-/* Shim, folder and control socket of a task serve the next one, and say nothing of the last; also one that
- * outlives the worker. */
+static pid_t shim_of(uint64_t attempt)
+{
+    char *log = read_artifact(fake_end(&fake, attempt, 0), ".log");
+    pid_t pid = (pid_t)strtol(log, NULL, 10);
+    mlq_free(log);
+    return pid;
+}
+
+/* Its folder is spare, and the worker knows it. */
+static void wait_spare(ino_t inode)
+{
+    struct stat status;
+    FAKE_WAIT(&fake, folder_is_empty("home/w1/attempts"));
+    unsigned beats = fake.heartbeats;
+    FAKE_WAIT(&fake, fake.heartbeats >= beats + 2);
+    assert_int_equal(stat("home/w1/spare/0", &status), 0);
+    assert_int_equal(status.st_ino, inode);
+}
+
+static ino_t inode_of(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 ? status.st_ino : 0;
+}
+
+/* Shim, folder and control socket of a task serve the next one, and say nothing of the last. */
 static void test_all_serves_again(void **state)
 {
     (void)state;
     begin();
-    assign_shell(235, TELL "mlq-task metric a=1");
+    assign_shell(235, TELL "until [ -e $TMPDIR/go ]; do sleep 0.01; done; rm $TMPDIR/go");
+    FAKE_WAIT(&fake, fake.started == 1);
+    ino_t inode = inode_of("home/w1/attempts/235-0");
+    assert_true(inode != 0);
+    assert_int_equal(
+        mlq_fs_write_whole("home/w1/attempts/235-0/tmp/go", MLQ_STR(""), 0600, NULL), 0);
     char *first = read_artifact(wait_end(235), ".log");
-    expect_metric(fake_end(&fake, 235, 0), "a", 1);
-    FAKE_WAIT(&fake, folder_is_empty("home/w1/attempts"));
+    wait_spare(inode);
     assign_shell(236, TELL "mlq-task metric b=2");
     expect_artifact(wait_end(236), ".log", first);
     expect_metric(fake_end(&fake, 236, 0), "b", 2);
+    assert_int_equal(shim_of(236), shim_of(235));
+    mlq_free(first);
+    fake_close(&fake);
+}
+
+/* A shim that rested outlives the worker as any other, and ends with the task under which it lost it. */
+static void test_shim_rests_and_loses_worker(void **state)
+{
+    (void)state;
+    begin();
+    assign_shell(240, TELL);
+    (void)wait_end(240);
     FAKE_WAIT(&fake, folder_is_empty("home/w1/attempts"));
-    assign_shell(237, TELL "touch begun; until [ -e go ]; do sleep 0.01; done; rm begun go; mlq-task metric c=3");
-    FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/237-0/work/begun"));
+    assign_shell(241, TELL "touch begun; until [ -e go ]; do sleep 0.01; done; mlq-task metric c=3");
+    FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/241-0/work/begun"));
     unsigned hellos = fake.hellos;
     assert_int_equal(fake_end_worker(&fake, SIGKILL), -SIGKILL);
     fake_start_worker(&fake);
     FAKE_WAIT(&fake, fake.hellos > hellos);
     assert_int_equal(fake.claim_count, 1);
     assert_int_equal(
-        mlq_fs_write_durable("home/w1/attempts/237-0/work/go", MLQ_STR(""), 0600, NULL), 0);
-    expect_artifact(wait_end(237), ".log", first);
-    expect_metric(fake_end(&fake, 237, 0), "c", 3);
-    FAKE_WAIT(&fake, kill((pid_t)strtol(first, NULL, 10), 0) != 0); /* that shim had lost its worker */
-    FAKE_WAIT(&fake, folder_is_empty("home/w1/attempts"));
-    assign_shell(238, TELL "mlq-task metric d=4");
-    char *last = read_artifact(wait_end(238), ".log");
-    assert_string_not_equal(first, last);
-    expect_metric(fake_end(&fake, 238, 0), "d", 4);
-    mlq_free(first);
-    mlq_free(last);
+        mlq_fs_write_durable("home/w1/attempts/241-0/work/go", MLQ_STR(""), 0600, NULL), 0);
+    expect_metric(wait_end(241), "c", 3);
+    assert_int_equal(shim_of(241), shim_of(240));
+    FAKE_WAIT(&fake, kill(shim_of(241), 0) != 0);
+    assign_shell(242, TELL "mlq-task metric d=4");
+    expect_metric(wait_end(242), "d", 4);
+    assert_int_not_equal(shim_of(242), shim_of(241));
     fake_close(&fake);
 }
 
@@ -866,6 +903,7 @@ int main(void)
         cmocka_unit_test_teardown(test_fenced, clean),
         cmocka_unit_test_teardown(test_groups_serve_again, clean),
         cmocka_unit_test_teardown(test_all_serves_again, clean),
+        cmocka_unit_test_teardown(test_shim_rests_and_loses_worker, clean),
         cmocka_unit_test_teardown(test_epoch_is_kept, clean),
         cmocka_unit_test_teardown(test_quit, clean),
         cmocka_unit_test_teardown(test_standby, clean),

@@ -106,14 +106,14 @@ static void test_fresh(void **state)
     cgpool_init(&pool, &host, "test_fresh");
     const char *name = cgpool_take(&pool, &small, (uint64_t)getpid(), 0, region);
     const char **paths = make(name, &small);
-    assert_true(cgroup_is_fresh(paths));
+    assert_true(cgroup_is_fresh(&host, paths));
     pid_t pid = enter(paths);
-    assert_false(cgroup_is_fresh(paths)); /* somebody is in them */
+    assert_false(cgroup_is_fresh(&host, paths)); /* somebody is in them */
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
-    assert_true(cgroup_is_fresh(paths));
+    assert_true(cgroup_is_fresh(&host, paths));
     const char *gone[] = {"/sys/fs/cgroup/mlq-no-such-group", NULL};
-    assert_false(cgroup_is_fresh(gone));
+    assert_false(cgroup_is_fresh(&host, gone));
     assert_true(cgpool_give(&pool, name, &small));
     cgpool_fini(&pool);
     assert_false(mlq_fs_exists(paths[0]));
@@ -139,7 +139,7 @@ static void test_left_behind(void **state)
         _exit(127);
     }
     assert_int_equal(waitpid(pid, NULL, 0), pid);
-    assert_true(cgroup_is_fresh(paths));
+    assert_true(cgroup_is_fresh(&host, paths));
     pid = fork();
     if (pid == 0) {
         for (int i = 0; paths[i] != NULL; i++) {
@@ -150,7 +150,7 @@ static void test_left_behind(void **state)
         _exit(127);
     }
     assert_int_equal(waitpid(pid, NULL, 0), pid);
-    assert_false(cgroup_is_fresh(paths));
+    assert_false(cgroup_is_fresh(&host, paths));
     (void)unlink(file);
     for (int i = 0; paths[i] != NULL; i++) {
         assert_true(cgroup_remove(paths[i]));

@@ -152,10 +152,10 @@ static void wait_file(const char *name)
 /* The kernel gives the memory of what is dead back a little later. */
 static void wait_fresh(const char *const *cgroups)
 {
-    for (int i = 0; i < WAIT_MS && !cgroup_is_fresh(cgroups); i++) {
+    for (int i = 0; i < WAIT_MS && !cgroup_is_fresh(&host, cgroups); i++) {
         (void)poll(NULL, 0, 1);
     }
-    assert_true(cgroup_is_fresh(cgroups));
+    assert_true(cgroup_is_fresh(&host, cgroups));
 }
 
 /* ---- How a task ends ---- */

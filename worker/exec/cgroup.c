@@ -134,10 +134,9 @@ int cgroup_kill(const char *path)
 }
 
 /* The number after "oom_kill " in memory.events (v2) or memory.oom_control (v1). */
-uint64_t cgroup_oom_kills(const char *path)
+static uint64_t oom_kills_in(const char *path, const char *file)
 {
-    char *data = cgroup_file_read(path, "memory.events");
-    data = data != NULL ? data : cgroup_file_read(path, "memory.oom_control");
+    char *data = cgroup_file_read(path, file);
     struct mlq_str rest = mlq_str_from(data);
     uint64_t kills = 0;
     while (rest.len > 0) {
@@ -154,6 +153,12 @@ uint64_t cgroup_oom_kills(const char *path)
     return kills;
 }
 
+uint64_t cgroup_oom_kills(const char *path)
+{
+    uint64_t kills = oom_kills_in(path, "memory.events");
+    return kills > 0 ? kills : oom_kills_in(path, "memory.oom_control");
+}
+
 bool cgroup_is_empty(const char *path)
 {
     char *procs = cgroup_file_read(path, "cgroup.procs");
@@ -162,22 +167,31 @@ bool cgroup_is_empty(const char *path)
     return is_empty;
 }
 
-/* What a task left there: pages in tmpfs, kernel memory. True where memory is not counted. */
-static bool is_memory_fresh(const char *path)
+/* Whether it is a memory group. */
+static bool counts_memory(const struct cgroup_host *host, const char *path)
 {
-    uint64_t bytes = UINT64_MAX;
-    char *text = cgroup_file_read(path, "memory.current");
-    text = text != NULL ? text : cgroup_file_read(path, "memory.usage_in_bytes");
-    bool is_counted = text != NULL;
-    (void)mlq_str_u64(mlq_str_trim(mlq_str_from(text)), &bytes);
-    mlq_free(text);
-    return !is_counted || (bytes <= FRESH_BYTES_MAX && cgroup_oom_kills(path) == 0);
+    const char *parent = host->parents[CGROUP_MEMORY];
+    const size_t len = strlen(parent);
+    return len > 0 && strncmp(path, parent, len) == 0 && path[len] == '/';
 }
 
-bool cgroup_is_fresh(const char *const *paths)
+/* What a task left there: pages in tmpfs, kernel memory. The kernel also counts what it keeps at hand. */
+static bool is_memory_fresh(const struct cgroup_host *host, const char *path)
+{
+    const bool is_v2 = host->version == 2;
+    uint64_t bytes = UINT64_MAX;
+    char *text = cgroup_file_read(path, is_v2 ? "memory.current" : "memory.usage_in_bytes");
+    (void)mlq_str_u64(mlq_str_trim(mlq_str_from(text)), &bytes);
+    mlq_free(text);
+    return bytes <= FRESH_BYTES_MAX + host->ahead_bytes &&
+           oom_kills_in(path, is_v2 ? "memory.events" : "memory.oom_control") == 0;
+}
+
+bool cgroup_is_fresh(const struct cgroup_host *host, const char *const *paths)
 {
     for (; *paths != NULL; paths++) {
-        if (!cgroup_is_empty(*paths) || !is_memory_fresh(*paths)) {
+        if (!cgroup_is_empty(*paths) ||
+            (counts_memory(host, *paths) && !is_memory_fresh(host, *paths))) {
             return false;
         }
     }

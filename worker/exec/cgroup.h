@@ -32,6 +32,9 @@ struct cgroup_host {
     int version; /* 2 or 1; 0: none is writable */
     /* The group below which each task gets its own; empty: not writable. The same for version 2. */
     char parents[CGROUP_CONTROLLERS][PATH_MAX];
+    /* So much may be counted to a memory group that nobody uses: each CPU charges 64 pages at a time (the
+     * kernel's MEMCG_CHARGE_BATCH) and keeps what it did not need. */
+    uint64_t ahead_bytes;
 };
 
 /* What is writable here. It tries by making (and removing) a group, and in version 2 leaves behind
@@ -70,6 +73,6 @@ bool cgroup_remove(const char *path);       /* false: processes are in it. Absen
 
 /* Whether a task's groups (all of them, ended by NULL) may serve another: nobody is in them, nobody
  * was killed for memory, and what is still charged to them is next to nothing. */
-bool cgroup_is_fresh(const char *const *paths);
+bool cgroup_is_fresh(const struct cgroup_host *host, const char *const *paths);
 
 #endif

@@ -20,6 +20,7 @@
 #define MLQ_GROUP  "mlq"          /* version 2: the parent of the groups of tasks */
 #define LEAF_GROUP "mlq-programs" /* version 2: where processes go that were in the way */
 #define MOVES_MAX  8              /* a process may start another while it is moved */
+#define CHARGE_PAGES 64           /* see ahead_bytes in cgroup.h */
 
 static const char *const controller_names[CGROUP_CONTROLLERS] = {"memory", "cpu", "pids"};
 static const char *const files_v2[CGROUP_CONTROLLERS] = {"memory.max", "cpu.max", "pids.max"};
@@ -249,13 +250,18 @@ static bool probe_v2(struct cgroup_host *host)
     return take_highest(host, mount, group) || take_own(host, group);
 }
 
+static uint64_t ahead_bytes(void)
+{
+    return (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) * CHARGE_PAGES * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 void cgroup_probe(struct cgroup_host *host)
 {
-    *host = (struct cgroup_host){0};
+    *host = (struct cgroup_host){.ahead_bytes = ahead_bytes()};
     if (probe_v2(host)) {
         return;
     }
-    *host = (struct cgroup_host){0};
+    *host = (struct cgroup_host){.ahead_bytes = ahead_bytes()};
     for (int i = 0; i < CGROUP_CONTROLLERS; i++) {
         char mount[PATH_MAX];
         char group[PATH_MAX];
