@@ -7,8 +7,8 @@
 
 #include "lib/base/err.h"
 
-bool questions_add(struct questions *questions, uint64_t attempt, uint32_t rank, uint64_t control_request,
-                   int64_t now_ns)
+bool questions_add(struct questions *questions, uint64_t attempt, uint32_t rank,
+                   uint64_t control_request, int64_t now_ns)
 {
     for (size_t i = 0; i < QUESTIONS_MAX; i++) {
         struct question *item = &questions->items[i];

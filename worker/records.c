@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Tasks ask for the record of their job, and only the scheduler has it. While one waits, a short timer
- * looks which questions are to be asked again (questions.h); otherwise nothing does.
+ * Tasks ask for the record of their job, and only the scheduler has it. While one waits, a short
+ * timer looks which questions are to be asked again (questions.h); otherwise nothing does.
  */
 #include "lib/sys/clock.h"
 #include "worker/worker.h"
@@ -22,7 +22,8 @@ static bool is_waited_for(struct worker *worker, const struct question *question
     return control != NULL && control_waits(control, question->control_request);
 }
 
-static void tell(struct worker *worker, const struct question *question, int code, struct mlq_str json)
+static void tell(struct worker *worker, const struct question *question, int code,
+                 struct mlq_str json)
 {
     struct control *control = control_of(worker, question);
     if (control != NULL) {
@@ -79,8 +80,10 @@ int records_ask(struct attempt *attempt, uint64_t control_request, struct mlq_er
     struct worker *worker = attempt->worker;
     int64_t now_ns = mlq_clock_boot_ns();
     drop_unwaited(worker); /* they would keep the room for a minute */
-    if (!questions_add(&worker->questions, attempt->attempt, attempt->rank, control_request, now_ns)) {
-        return mlq_fail(err, MLQ_EFULL, "%d tasks of this worker wait for a record: try again later",
+    if (!questions_add(&worker->questions, attempt->attempt, attempt->rank, control_request,
+                       now_ns)) {
+        return mlq_fail(err, MLQ_EFULL,
+                        "%d tasks of this worker wait for a record: try again later",
                         QUESTIONS_MAX);
     }
     ask_due(worker, now_ns);
@@ -93,7 +96,8 @@ int records_ask(struct attempt *attempt, uint64_t control_request, struct mlq_er
 void records_answered(struct worker *worker, const struct msg_record_reply *reply)
 {
     struct question settled;
-    if (questions_settle(&worker->questions, reply->request, reply->code, mlq_clock_boot_ns(), &settled)) {
+    if (questions_settle(&worker->questions, reply->request, reply->code, mlq_clock_boot_ns(),
+                         &settled)) {
         tell(worker, &settled, reply->code, reply->json);
     }
 }

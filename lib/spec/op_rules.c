@@ -20,8 +20,8 @@ struct check {
     void *context;
 };
 
-__attribute__((format(printf, 3, 4))) static void
-complain(const struct check *check, const char *path, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static void complain(const struct check *check,
+                                                           const char *path, const char *fmt, ...)
 {
     char text[TEXT_BYTES_MAX];
     va_list args;
@@ -54,8 +54,9 @@ static bool is_expression(const json_t *value)
 /* Of {mlp: {...}}, or of just mlp. */
 static const char *chosen(const json_t *value)
 {
-    return json_is_object(value) ? json_object_iter_key(json_object_iter((json_t *)(uintptr_t)value))
-                                 : json_string_value(value);
+    return json_is_object(value)
+               ? json_object_iter_key(json_object_iter((json_t *)(uintptr_t)value))
+               : json_string_value(value);
 }
 
 static bool is_same(const struct op_param *param, const json_t *a, const json_t *b)
@@ -64,7 +65,8 @@ static bool is_same(const struct op_param *param, const json_t *a, const json_t 
         return chosen(a) != NULL && chosen(b) != NULL && strcmp(chosen(a), chosen(b)) == 0;
     }
     if (json_is_number(a) && json_is_number(b)) { /* "0" is as good as "0.0" */
-        return !(json_number_value(a) < json_number_value(b)) && !(json_number_value(a) > json_number_value(b));
+        return !(json_number_value(a) < json_number_value(b)) &&
+               !(json_number_value(a) > json_number_value(b));
     }
     return json_equal(a, b) != 0;
 }
@@ -108,8 +110,9 @@ static void check_rule(const struct check *check, const struct op_rule *rule)
         const char *path = rule->without[i];
         const json_t *value = value_at(check->with, path);
         if (rule->strips ? value != NULL : asks(param_of(check, path), value)) {
-            complain(check, path, "means nothing with %s%s%s: %s", rule->with, rule->value == NULL ? "" : ": ",
-                     rule->value == NULL ? "" : rule->value, rule->way_out);
+            complain(check, path, "means nothing with %s%s%s: %s", rule->with,
+                     rule->value == NULL ? "" : ": ", rule->value == NULL ? "" : rule->value,
+                     rule->way_out);
         }
     }
 }
@@ -126,8 +129,10 @@ static void check_power_of_two(const struct check *check, const struct op_param 
     while (2 * below < number) {
         below *= 2;
     }
-    complain(check, param->path, "%" JSON_INTEGER_FORMAT " is not a power of two: use %" JSON_INTEGER_FORMAT
-             " or %" JSON_INTEGER_FORMAT, number, below, 2 * below);
+    complain(check, param->path,
+             "%" JSON_INTEGER_FORMAT " is not a power of two: use %" JSON_INTEGER_FORMAT
+             " or %" JSON_INTEGER_FORMAT,
+             number, below, 2 * below);
 }
 
 /* What is given, or its default. False: no number. */
@@ -150,11 +155,13 @@ static void check_below(const struct check *check, const struct op_param *param)
         !number_at(check, param_of(check, param->below), &bound) || number < bound) {
         return;
     }
-    complain(check, param->path, "%g is not below %s, which is %g: lower the one or raise the other", number,
+    complain(check, param->path,
+             "%g is not below %s, which is %g: lower the one or raise the other", number,
              param->below, bound);
 }
 
-void op_rules_check(const struct op_schema *op, const json_t *with, op_rules_cb broken, void *context)
+void op_rules_check(const struct op_schema *op, const json_t *with, op_rules_cb broken,
+                    void *context)
 {
     const struct check check = {.op = op, .with = with, .broken = broken, .context = context};
     for (size_t i = 0; i < op->param_count; i++) {

@@ -325,7 +325,8 @@ static int ask_record(struct task *task, char **json, size_t *len, struct mlq_er
     if (ensure_connected(task)) {
         set_wait(task->fd, TASK_RECORD_WAIT_S + REPLY_WAIT_S);
     }
-    if (task->fd < 0 || !send_line(task, "record\n", 7) || !receive_line(task, &rest_at, &rest_len)) {
+    if (task->fd < 0 || !send_line(task, "record\n", 7) ||
+        !receive_line(task, &rest_at, &rest_len)) {
         disconnect(task);
         return mlq_fail(err, MLQ_ECONN, "no worker answers at %.200s", task->path);
     }

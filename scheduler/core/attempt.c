@@ -424,8 +424,9 @@ void attempt_on_note(struct core *core, const struct core_event *event)
     act_record(core, &fact, event->payload);
 }
 
-/* Its assignment crossed the hello, or the farewell, of a worker that does not know of it: nothing ran,
- * and no retry is used up. That ends at some time, since a worker may die of the assignment itself. */
+/* Its assignment crossed the hello, or the farewell, of a worker that does not know of it: nothing
+ * ran, and no retry is used up. That ends at some time, since a worker may die of the assignment
+ * itself. */
 static bool never_came(const struct core *core, const struct member *member)
 {
     return !core->workers[member->worker].is_lost && !member->is_started &&

@@ -29,11 +29,12 @@ void attempt_on_started(struct core *core, const struct core_event *event);
 void attempt_on_ended(struct core *core, const struct core_event *event);
 void attempt_on_note(struct core *core, const struct core_event *event);
 
-/* So many attempts in a row of a task may have a rank that never came to its worker without using up a retry. */
+/* So many attempts in a row of a task may have a rank that never came to its worker without using
+ * up a retry. */
 #define ATTEMPT_MISSED_MAX 8
 
-/* Decide that the rank ended because its worker, or the worker's memory of it, is gone (NODE), or because it
- * never came there (REQUEUE). */
+/* Decide that the rank ended because its worker, or the worker's memory of it, is gone (NODE), or
+ * because it never came there (REQUEUE). */
 void attempt_lose(struct core *core, struct member *member);
 
 /* Tell all ranks that have not ended to stop, once. A worker that is not connected is told when it

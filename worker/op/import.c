@@ -209,7 +209,8 @@ static void keep_rows(struct import *import)
 static void note_source(struct import *import, const struct csv_record *record)
 {
     if (import->chunk_sources != NULL) {
-        import->chunk_sources[import->chunk_used] = (int64_t)record->index - 1; /* the header is record 0 */
+        int64_t row = (int64_t)record->index - 1; /* the header is record 0 */
+        import->chunk_sources[import->chunk_used] = row;
     }
     import->chunk_used += import->chunk_numbers != NULL ? 1 : 0;
 }
@@ -243,9 +244,9 @@ static uint64_t text_cost(struct mlq_str text)
     return cost;
 }
 
-/* The code of a text of a category, until the texts are sorted; both limits count distinct texts. */
-static int add_text(struct import *import, struct column *column, struct mlq_str cell, int32_t *code,
-                    struct mlq_err *err)
+/* The code of a category's text, until the texts are sorted; both limits count distinct texts. */
+static int add_text(struct import *import, struct column *column, struct mlq_str cell,
+                    int32_t *code, struct mlq_err *err)
 {
     uint32_t before = dict_count(column->dict);
     *code = dict_add(column->dict, cell);

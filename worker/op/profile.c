@@ -22,7 +22,8 @@ struct tally {
     uint64_t count; /* 0: free */
 };
 
-/* Memory that is had anew for each column would be returned to the system and cleared by it in between. */
+/* Memory that is had anew for each column would be returned to the system and cleared by it in
+ * between. */
 struct profile {
     struct tally slots[2][SLOTS_MAX];
     struct mlq_radix_pair pairs[2][PROFILE_SAMPLE_MAX];
@@ -123,10 +124,11 @@ static void add_block(struct numbers *numbers, const double *values, size_t coun
 static void tally_block(struct numbers *numbers, const double *values, size_t count)
 {
     struct mlq_radix_pair *pairs = numbers->profile->pairs[0] + numbers->count;
-    for (size_t i = 0; i < count && numbers->is_small; i++) {
+    bool is_small = numbers->is_small;
+    for (size_t i = 0; i < count && is_small; i++) {
         pairs[i].key = mlq_radix_key(values[i]);
     }
-    for (size_t i = 0; i < count && !numbers->is_small && numbers->distinct <= PROFILE_DISTINCT_MAX; i++) {
+    for (size_t i = 0; i < count && !is_small && numbers->distinct <= PROFILE_DISTINCT_MAX; i++) {
         add_distinct(numbers, values[i]);
     }
 }
