@@ -10,38 +10,17 @@
 
 #include "lib/base/panic.h"
 #include "lib/spec/field.h"
+#include "lib/spec/out.h"
 #include "lib/sys/mem.h"
 
 #define DEPTH_MAX 64
 #define FLOW_BYTES_MAX 100 /* a list or mapping of plain values that fits is written on one line */
-
-struct buffer {
-    char *text;
-    size_t len;
-    size_t room;
-};
 
 struct level {
     json_t *container;
     void *iterator; /* object */
     size_t index;   /* array */
 };
-
-static void add(struct buffer *buffer, struct mlq_str text)
-{
-    if (buffer->len + text.len + 1 > buffer->room) {
-        buffer->room = (buffer->len + text.len + 1) * 2;
-        buffer->text = mlq_realloc_array(buffer->text, buffer->room, 1);
-    }
-    memcpy(buffer->text + buffer->len, text.ptr, text.len);
-    buffer->len += text.len;
-    buffer->text[buffer->len] = '\0';
-}
-
-static void add_c(struct buffer *buffer, const char *text)
-{
-    add(buffer, mlq_str_from(text));
-}
 
 /* Text that YAML reads back as the same text without quotes. */
 static bool is_plain(struct mlq_str text)
@@ -67,25 +46,25 @@ static bool is_plain(struct mlq_str text)
     return true;
 }
 
-static void add_scalar(struct buffer *buffer, json_t *value)
+static void add_scalar(struct out *buffer, json_t *value)
 {
     struct mlq_str text = {json_string_value(value), json_string_length(value)};
     if (json_is_string(value) && is_plain(text)) {
-        add(buffer, text);
+        out_add(buffer, text);
         return;
     }
     char *json = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15)); /* JSON's quotes are YAML's */
     MLQ_ASSERT(json != NULL);
-    add_c(buffer, json);
+    out_add_c(buffer, json);
     mlq_free(json);
 }
 
-static void add_key(struct buffer *buffer, const char *key)
+static void add_key(struct out *buffer, const char *key)
 {
     json_t *text = json_string(key);
     add_scalar(buffer, text);
     json_decref(text);
-    add_c(buffer, ":");
+    out_add_c(buffer, ":");
 }
 
 static bool is_scalar(json_t *value)
@@ -96,16 +75,16 @@ static bool is_scalar(json_t *value)
 /* "[1, 2]" or "{a: 1}" when it holds plain values only and is short; NULL otherwise. */
 static char *flow_text(json_t *container)
 {
-    struct buffer line = {0};
+    struct out line = {0};
     const char *key;
     json_t *value;
     size_t i;
     bool simple = true;
-    add_c(&line, json_is_array(container) ? "[" : "{");
+    out_add_c(&line, json_is_array(container) ? "[" : "{");
     if (json_is_array(container)) {
         json_array_foreach(container, i, value)
         {
-            add_c(&line, i == 0 ? "" : ", ");
+            out_add_c(&line, i == 0 ? "" : ", ");
             simple = simple && is_scalar(value);
             if (simple) {
                 add_scalar(&line, value);
@@ -114,16 +93,16 @@ static char *flow_text(json_t *container)
     } else {
         json_object_foreach(container, key, value)
         {
-            add_c(&line, line.len == 1 ? "" : ", ");
+            out_add_c(&line, line.len == 1 ? "" : ", ");
             simple = simple && is_scalar(value);
             if (simple) {
                 add_key(&line, key);
-                add_c(&line, " ");
+                out_add_c(&line, " ");
                 add_scalar(&line, value);
             }
         }
     }
-    add_c(&line, json_is_array(container) ? "]" : "}");
+    out_add_c(&line, json_is_array(container) ? "]" : "}");
     if (!simple || line.len > FLOW_BYTES_MAX) {
         mlq_free(line.text);
         return NULL;
@@ -131,22 +110,22 @@ static char *flow_text(json_t *container)
     return line.text;
 }
 
-static void indent(struct buffer *buffer, size_t depth)
+static void indent(struct out *buffer, size_t depth)
 {
     for (size_t i = 1; i < depth; i++) {
-        add_c(buffer, "  ");
+        out_add_c(buffer, "  ");
     }
 }
 
 /* The next member of the innermost container; its key or dash is written. NULL at the end. */
-static json_t *next_member(struct buffer *buffer, struct level *level, size_t depth)
+static json_t *next_member(struct out *buffer, struct level *level, size_t depth)
 {
     json_t *value = NULL;
     if (json_is_array(level->container)) {
         value = json_array_get(level->container, level->index++);
         if (value != NULL) {
             indent(buffer, depth);
-            add_c(buffer, "-");
+            out_add_c(buffer, "-");
         }
         return value;
     }
@@ -162,31 +141,29 @@ static json_t *next_member(struct buffer *buffer, struct level *level, size_t de
 
 struct mlq_str emit_yaml(json_t *document, struct mlq_region *region)
 {
-    struct buffer buffer = {0};
+    struct out buffer = {0};
     struct level levels[DEPTH_MAX] = {{.container = document}};
     size_t depth = 1;
-    add_c(&buffer, "");
+    out_add_c(&buffer, "");
     while (depth > 0) {
         json_t *value = next_member(&buffer, &levels[depth - 1], depth);
         char *flow = value == NULL || is_scalar(value) ? NULL : flow_text(value);
         if (value == NULL) {
             depth--;
         } else if (is_scalar(value) || flow != NULL) {
-            add_c(&buffer, " ");
+            out_add_c(&buffer, " ");
             if (flow != NULL) {
-                add_c(&buffer, flow);
+                out_add_c(&buffer, flow);
             } else {
                 add_scalar(&buffer, value);
             }
-            add_c(&buffer, "\n");
+            out_add_c(&buffer, "\n");
         } else {
             MLQ_ASSERT(depth < DEPTH_MAX); /* the parser allows fewer levels */
             levels[depth++] = (struct level){.container = value};
-            add_c(&buffer, "\n");
+            out_add_c(&buffer, "\n");
         }
         mlq_free(flow);
     }
-    struct mlq_str text = mlq_region_copy(region, (struct mlq_str){buffer.text, buffer.len});
-    mlq_free(buffer.text);
-    return text;
+    return out_take(&buffer, region);
 }

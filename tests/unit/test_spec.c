@@ -11,10 +11,13 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
+#include "lib/base/ownership.h"
 #include "lib/spec/spec.h"
 #include "lib/spec/yaml.h"
 #include "lib/spec/yaml_json.h"
+#include "lib/sys/mem.h"
 
 static struct mlq_region *region;
 static struct diag_list diags;
@@ -173,6 +176,29 @@ static void canonical_form_is_a_fixed_point(void **state)
     }
     assert_int_equal(first.len, second.len);
     assert_int_equal(again->file_count, 2);
+}
+
+/* It is written without jansson, and is JSON as jansson would write it. */
+static void canonical_form_is_compact_json(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"", "plain", "a \\\"word\\\"", "back\\\\slash", "/", "two\\nlines", "\\ttab",
+                                        "\xc3\xbc \xf0\x9f\x98\x80", "{[,:"};
+    for (size_t i = 0; i < MLQ_COUNT_OF(texts); i++) {
+        char *text = mlq_region_format(region,
+                                       "apiVersion: mlq/v1\nkind: Job\nmetadata: {name: a, labels: {l: \"%s\", m: x}}\n"
+                                       "spec: {run: [\"%s\", x], env: {E: \"%s\"}, ranks: 1..4, timeout: 90s}\n",
+                                       texts[i], texts[i], texts[i]);
+        const struct spec *spec = parse(text);
+        assert_non_null(spec);
+        struct mlq_str canonical = spec_canonical(spec, region);
+        json_t *document = json_loadb(canonical.ptr, canonical.len, 0, NULL);
+        assert_non_null(document);
+        char *again = json_dumps(document, JSON_COMPACT);
+        assert_string_equal(again, canonical.ptr);
+        mlq_free(again);
+        json_decref(document);
+    }
 }
 
 /* Or the canonical form, which has every default, would say what may not be said. */
@@ -461,6 +487,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_mode_changes_what_a_stage_makes, setup, teardown),
         cmocka_unit_test_setup_teardown(defaults_are_filled_in, setup, teardown),
         cmocka_unit_test_setup_teardown(canonical_form_is_a_fixed_point, setup, teardown),
+        cmocka_unit_test_setup_teardown(canonical_form_is_compact_json, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_parameter_takes_away_has_no_default, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_submitted_must_be_json, setup, teardown),
         cmocka_unit_test_setup_teardown(both_readers_give_the_same_tree, setup, teardown),
