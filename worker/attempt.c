@@ -55,6 +55,7 @@ static struct attempt *create(struct worker *worker, uint64_t number, uint32_t r
     attempt->region = mlq_region_create();
     attempt->dir = home_attempt_dir(&worker->home, attempt->region, number, rank);
     attempt->has_groups = true;
+    attempt->spare_checkpoint = CHECKPOINT_NONE;
     attempt->mark = mlq_region_format(attempt->region, "MLQ_OUTPUT=%s/out", attempt->dir);
     struct attempt **bucket = bucket_of(worker, number, rank);
     attempt->next = *bucket;
@@ -107,6 +108,8 @@ static void prepared(uv_work_t *work, int status)
     (void)status;
     attempt->worker->jobs--;
     attempt->checkpoint = job->checkpoint;
+    checkpoint_settle(&attempt->worker->checkpoint_spares, attempt->spare_checkpoint,
+                      !job->used_spare_checkpoint);
     memcpy(attempt->groups, job->group_paths, sizeof attempt->groups);
     if (job->cause != WORKER_CAUSE_NONE) {
         say_detail(attempt, job->err.text);
@@ -159,6 +162,10 @@ void attempt_prepare(struct worker *worker, const struct agent_action *action)
     attempt->prepare = (struct prepare_job){
         .dir = attempt->dir,
         .spare = folder_take(&worker->spares, attempt->region, &attempt->control),
+        .spare_checkpoint = attempt->assignment.restart_count == 0
+                                ? checkpoint_take(&worker->checkpoint_spares,
+                                                  &attempt->spare_checkpoint, attempt->region)
+                                : NULL,
         .store = worker->config->store,
         .bin_dir = worker->config->bin_dir,
         .control = attempt->control_path,
@@ -310,6 +317,7 @@ static void on_ended(void *context, const struct shimfile_end *end)
     struct attempt *attempt = context;
     say_detail(attempt, end->detail);
     attempt->has_ended = true;
+    attempt->cause = end->cause;
     log_info("attempt.ended", "attempt=%llu rank=%u cause=%d exit=%d signal=%d detail=\"%s\"",
              (unsigned long long)attempt->attempt, attempt->rank, (int)end->cause, end->exit_code,
              end->signal, end->detail);
@@ -455,6 +463,8 @@ static void collected(uv_work_t *work, int status)
     (void)status;
     attempt->worker->jobs--;
     attempt->has_groups = false;
+    checkpoint_settle(&attempt->worker->checkpoint_spares, attempt->spare_checkpoint,
+                      job->is_checkpoint_kept);
     if (job->has_fresh_groups) {
         (void)cgpool_give(&attempt->worker->cgpool, attempt->prepare.group,
                           &attempt->prepare.bounds);
@@ -473,6 +483,17 @@ static void collected(uv_work_t *work, int status)
     feed(attempt, AGENT_EV_COLLECTED, job->cause);
 }
 
+/* One rank's, which ended well: no other has it, and none will want it. */
+static const char *place_of_checkpoint(struct attempt *attempt)
+{
+    const struct msg_assignment *a = &attempt->assignment; /* ranks 0: it was found */
+    bool is_alone = a->ranks == 1 && a->ranks_max == 0 && attempt->cause == WORKER_CAUSE_NONE;
+    attempt->spare_checkpoint = CHECKPOINT_NONE;
+    return is_alone ? checkpoint_place(&attempt->worker->checkpoint_spares, &attempt->spare_checkpoint,
+                                       attempt->region)
+                    : NULL;
+}
+
 void attempt_collect(struct worker *worker, const struct agent_action *action)
 {
     struct attempt *attempt = must_find(worker, action);
@@ -486,6 +507,8 @@ void attempt_collect(struct worker *worker, const struct agent_action *action)
         .host = &worker->cgroups,
         .groups = attempt->groups,
         .may_keep_groups = attempt->prepare.group != NULL, /* else it was found */
+        .checkpoint = attempt->checkpoint,
+        .checkpoint_place = place_of_checkpoint(attempt),
         .silence = worker->has_silence ? &worker->silence : NULL,
         .region = attempt->region,
     };

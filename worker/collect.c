@@ -16,6 +16,7 @@
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "worker/checkpoint.h"
 #include "worker/exec/cgroup.h"
 #include "worker/exec/joblog.h"
 #include "worker/folder.h"
@@ -268,4 +269,6 @@ void collect_run(struct collect_job *job)
     store_log(job, &cas);
     read_metrics(job, out);
     cas_close(&cas);
+    job->is_checkpoint_kept =
+        job->checkpoint_place != NULL && checkpoint_keep(job->checkpoint, job->checkpoint_place);
 }

@@ -31,6 +31,8 @@ struct collect_job {
     const struct cgroup_host *host;
     const char *const *groups; /* its control groups, ended by NULL; nothing runs in them any more */
     bool may_keep_groups;
+    const char *checkpoint;       /* its alone, and it ended well: may serve another, */
+    const char *checkpoint_place; /* from here. NULL: not */
     const struct cas_digest *silence; /* the log of a task that wrote nothing, when the store has it; NULL: it may not */
     struct mlq_region *region; /* used by this job alone until it is done */
     /* Results. What could be kept is there also when something else could not. */
@@ -41,6 +43,7 @@ struct collect_job {
     size_t metric_count;
     bool was_silent;       /* its log is empty, and in the store */
     struct cas_digest log;
+    bool is_checkpoint_kept;
     bool has_fresh_groups; /* kept, to serve again; else they are gone */
     struct mlq_err err;    /* the first failure */
 };

@@ -25,7 +25,6 @@
 #include "worker/exec/joblog.h"
 #include "worker/exec/shimfile.h"
 
-#define FOLDER_MODE 0700
 #define FILE_MODE   0600
 #define LABEL       "security.selinux"
 
@@ -159,6 +158,11 @@ static bool is_fresh_inner(int dir_fd, const char *name)
     }
     bool good = is_as_made(fd, S_IFDIR, FOLDER_MODE);
     return has_only(fd, NULL, 0) && good;
+}
+
+bool folder_is_fresh(const char *path)
+{
+    return is_fresh_inner(AT_FDCWD, path);
 }
 
 /* Of a task that printed nothing it keeps its blocks, the room for last words. */

@@ -21,6 +21,7 @@
 #include "lib/sys/region.h"
 
 #define FOLDER_SPARES_MAX 32
+#define FOLDER_MODE       0700
 
 struct control;
 
@@ -59,6 +60,9 @@ int folder_make(const char *dir, const char *spare, struct mlq_err *err);
  * none). False: it is not as it was made (a file was left, a mode changed, a link to one of its files may lead
  * elsewhere, a shim holds it), and is still there. */
 bool folder_keep(const char *dir, const char *place, uint64_t socket_inode);
+
+/* Whether a folder is empty, and nobody could tell it from one that was made with FOLDER_MODE. */
+bool folder_is_fresh(const char *path);
 
 /* Frees the room that a task's own files take; an empty folder stays. */
 void folder_clear(const char *path);

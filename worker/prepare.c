@@ -12,6 +12,7 @@
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "worker/checkpoint.h"
 #include "worker/exec/joblog.h"
 #include "worker/exec/shimfile.h"
 #include "worker/folder.h"
@@ -19,7 +20,6 @@
 
 #define PIDS_MAX        4096  /* processes and threads of one task, where a cgroup counts them */
 #define NPROC_MAX       16384 /* of the whole user, where none does */
-#define FENCE_BYTES_MAX 32
 
 static int make_dirs(struct prepare_job *job, struct taskenv_paths *paths)
 {
@@ -105,57 +105,6 @@ static int fetch_inputs(struct prepare_job *job, const struct taskenv_paths *pat
     return rc;
 }
 
-/* ---- Checkpoints ---- */
-
-/* The highest attempt that was let into a checkpoint folder: it keeps out a worker that comes late.
- * It is whole and not synced, since who could come late does not outlive the loss of power that it
- * would not outlive either (NFS has it on the server's disk once it is closed). What such a loss
- * may leave, an empty file or one of zeros, is no fence. */
-static int read_fence(const char *fence, uint64_t *highest, struct mlq_err *err)
-{
-    char *data = NULL;
-    size_t len;
-    *highest = 0;
-    int rc = mlq_fs_read(fence, FENCE_BYTES_MAX, &data, &len, err);
-    if (rc == MLQ_OK) {
-        struct mlq_str text = mlq_str_trim(mlq_str_from(data));
-        if (text.len > 0 && !mlq_str_u64(text, highest)) {
-            rc = mlq_fail(err, MLQ_ECORRUPT, "%s does not hold an attempt's number", fence);
-        }
-    }
-    mlq_free(data);
-    return rc == MLQ_ENOENT ? MLQ_OK : rc;
-}
-
-/* In the shared store and named by the task: its next attempt finds it, wherever it runs. Who makes
- * it as the task's first attempt needs no fence: there is no earlier one to keep out. */
-static int open_checkpoint(struct prepare_job *job)
-{
-    const struct msg_assignment *a = job->assignment;
-    job->checkpoint = mlq_region_format(job->region, "%s/checkpoints/%llu-%u-%u", job->store,
-                                        (unsigned long long)a->job, a->stage, a->index);
-    if (a->restart_count == 0 && mkdir(job->checkpoint, 0700) == 0) {
-        return MLQ_OK;
-    }
-    const char *fence = mlq_region_format(job->region, "%s/.fence", job->checkpoint);
-    uint64_t highest = 0;
-    int rc = mlq_fs_make_dirs(job->checkpoint, 0700, &job->err);
-    rc = rc == MLQ_OK ? read_fence(fence, &highest, &job->err) : rc;
-    if (rc != MLQ_OK) {
-        return rc;
-    }
-    if (highest > a->member.attempt) {
-        return mlq_fail(&job->err, MLQ_EFENCED, "attempt %llu has taken over from %llu",
-                        (unsigned long long)highest, (unsigned long long)a->member.attempt);
-    }
-    if (highest == a->member.attempt) {
-        return MLQ_OK; /* another rank of this gang was here first */
-    }
-    char text[FENCE_BYTES_MAX];
-    (void)snprintf(text, sizeof text, "%llu\n", (unsigned long long)a->member.attempt);
-    return mlq_fs_write_whole(fence, mlq_str_from(text), 0600, &job->err);
-}
-
 /* ---- What the shim is told ---- */
 
 static const char **build_argv(struct prepare_job *job)
@@ -223,7 +172,8 @@ void prepare_run(struct prepare_job *job)
         job->cause = WORKER_CAUSE_INPUT;
         return;
     }
-    if (open_checkpoint(job) != MLQ_OK) {
+    if (checkpoint_open(job->store, job->assignment, job->spare_checkpoint, job->region, &job->checkpoint,
+                        &job->used_spare_checkpoint, &job->err) != MLQ_OK) {
         return;
     }
     paths.checkpoint = job->checkpoint;

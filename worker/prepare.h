@@ -25,6 +25,7 @@
 struct prepare_job {
     const char *dir;
     const char *spare; /* a folder to become it (folder.h); NULL: none */
+    const char *spare_checkpoint; /* the same for its checkpoints; NULL: none */
     const char *store;
     const char *bin_dir;
     const char *control;
@@ -37,6 +38,7 @@ struct prepare_job {
     /* Results. */
     enum worker_cause cause; /* NONE: ready */
     const char *checkpoint;
+    bool used_spare_checkpoint;
     const char *group_paths[SHIMFILE_CGROUPS_MAX + 1];
     struct mlq_err err;
 };

@@ -313,6 +313,8 @@ static int start(struct worker *worker, struct mlq_err *err)
     probe_all(worker);
     create_nursery(worker);
     folder_spares_init(&worker->spares, worker->home.base, worker->region);
+    checkpoint_spares_init(&worker->checkpoint_spares, worker->config->store,
+                           worker->config->keys.public_key, worker->region);
     cgpool_init(&worker->cgpool, &worker->cgroups, worker->home.base);
     agent_init(&worker->agent, worker->home.session, worker->home.epoch, mlq_clock_boot_ns());
     worker->tick = loop_timer_create(worker->loop, on_tick, worker);

@@ -25,6 +25,7 @@
 #include "lib/net/net.h"
 #include "lib/sys/region.h"
 #include "worker/agent/agent.h"
+#include "worker/checkpoint.h"
 #include "worker/collect.h"
 #include "worker/config.h"
 #include "worker/exec/cgpool.h"
@@ -58,6 +59,8 @@ struct attempt {
     const char *mark; /* in the environment of each of its processes */
     const char *control_path;
     const char *checkpoint;
+    uint32_t spare_checkpoint; /* number of the one that is coming or going; CHECKPOINT_NONE: none */
+    enum worker_cause cause;   /* of its end */
     const char *groups[SHIMFILE_CGROUPS_MAX + 1]; /* its control groups, ended by NULL */
     struct msg_assignment assignment; /* only until it is prepared; ranks 0: none (found) */
     struct shimlink *shim;            /* NULL: not started, or ended */
@@ -91,6 +94,7 @@ struct worker {
     struct cgroup_host cgroups;
     struct cgpool cgpool;
     struct folder_spares spares;
+    struct checkpoint_spares checkpoint_spares;
     struct nursery *nursery;
     struct cas_digest silence; /* the log of a task that writes nothing */
     bool has_silence;          /* it was put into the store: once is enough */
