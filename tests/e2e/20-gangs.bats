@@ -69,7 +69,8 @@ Y
     await 60 has_metric "$job" val_loss # its first checkpoint is on the way
     kill -9 "$(task_pid "$job" 1)"
     mlq wait "$job"
-    expect "$job" "[sorted((a['rank'], a['cause']) for a in stages['train']['attempts'] if a['attempt'] == id)
+    # It is told to stop (peer), or sees for itself that its peer is lost, saves and ends with 75 (requeue).
+    expect "$job" "[sorted((a['rank'], 'peer' if a['cause'] == 'requeue' else a['cause']) for a in stages['train']['attempts'] if a['attempt'] == id)
         for id in sorted({a['attempt'] for a in stages['train']['attempts']}, key=int)]" \
         "[[(0, 'peer'), (1, 'signal')], [(0, None), (1, None)]]"
     expect "$job" "stages['eval']['metrics']['accuracy'] > 0.9" True
