@@ -173,8 +173,8 @@ void attempt_prepare(struct worker *worker, const struct agent_action *action)
         .probe = &worker->probe,
         .cgroups = &worker->cgroups,
         .bounds = bounds,
-        .group = cgpool_take(&worker->cgpool, &bounds, attempt->attempt, attempt->rank,
-                             attempt->region),
+        .group =
+            cgpool_take(&worker->cgpool, &bounds, attempt->attempt, attempt->rank, attempt->region),
         .region = attempt->region,
     };
     attempt->work.data = attempt;
@@ -489,8 +489,8 @@ static const char *place_of_checkpoint(struct attempt *attempt)
     const struct msg_assignment *a = &attempt->assignment; /* ranks 0: it was found */
     bool is_alone = a->ranks == 1 && a->ranks_max == 0 && attempt->cause == WORKER_CAUSE_NONE;
     attempt->spare_checkpoint = CHECKPOINT_NONE;
-    return is_alone ? checkpoint_place(&attempt->worker->checkpoint_spares, &attempt->spare_checkpoint,
-                                       attempt->region)
+    return is_alone ? checkpoint_place(&attempt->worker->checkpoint_spares,
+                                       &attempt->spare_checkpoint, attempt->region)
                     : NULL;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Every attempt but a task's first writes its number into the folder before it begins (".fence"). So a folder
- * without one is used by nobody but the first attempt, and one in which it appears while it is taken away is put
- * back.
+ * Every attempt but a task's first writes its number into the folder before it begins (".fence").
+ * So a folder without one is used by nobody but the first attempt, and one in which it appears
+ * while it is taken away is put back.
  */
 #include "worker/checkpoint.h"
 
@@ -57,12 +57,14 @@ static const char *use(struct checkpoint_spares *spares, uint32_t candidates, ui
     return path_of(spares, *number, region);
 }
 
-const char *checkpoint_take(struct checkpoint_spares *spares, uint32_t *number, struct mlq_region *region)
+const char *checkpoint_take(struct checkpoint_spares *spares, uint32_t *number,
+                            struct mlq_region *region)
 {
     return use(spares, spares->waiting, number, region);
 }
 
-const char *checkpoint_place(struct checkpoint_spares *spares, uint32_t *number, struct mlq_region *region)
+const char *checkpoint_place(struct checkpoint_spares *spares, uint32_t *number,
+                             struct mlq_region *region)
 {
     return use(spares, ~(spares->waiting | spares->busy), number, region);
 }
@@ -122,13 +124,15 @@ static int enter(const char *path, const struct msg_assignment *a, struct mlq_re
 
 /* Who makes it as the task's first attempt needs no fence: there is no earlier one to keep out. */
 int checkpoint_open(const char *store, const struct msg_assignment *assignment, const char *spare,
-                    struct mlq_region *region, const char **path, bool *used_spare, struct mlq_err *err)
+                    struct mlq_region *region, const char **path, bool *used_spare,
+                    struct mlq_err *err)
 {
     *path = mlq_region_format(region, "%s/checkpoints/%llu-%u-%u", store,
                               (unsigned long long)assignment->job, assignment->stage,
                               assignment->index);
     bool is_first = assignment->restart_count == 0;
-    *used_spare = is_first && spare != NULL && renameat2(AT_FDCWD, spare, AT_FDCWD, *path, RENAME_NOREPLACE) == 0;
+    *used_spare = is_first && spare != NULL &&
+                  renameat2(AT_FDCWD, spare, AT_FDCWD, *path, RENAME_NOREPLACE) == 0;
     if (*used_spare || (is_first && mkdir(*path, FOLDER_MODE) == 0)) {
         return MLQ_OK;
     }
@@ -137,7 +141,8 @@ int checkpoint_open(const char *store, const struct msg_assignment *assignment, 
 
 bool checkpoint_keep(const char *path, const char *place)
 {
-    if (!folder_is_fresh(path) || renameat2(AT_FDCWD, path, AT_FDCWD, place, RENAME_NOREPLACE) != 0) {
+    if (!folder_is_fresh(path) ||
+        renameat2(AT_FDCWD, path, AT_FDCWD, place, RENAME_NOREPLACE) != 0) {
         return false;
     }
     char *fence = mlq_fs_join(place, FENCE);

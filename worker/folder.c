@@ -74,7 +74,8 @@ const char *folder_place(struct folder_spares *spares, uint64_t *number, struct 
     return path_of(spares, *number, region);
 }
 
-void folder_kept(struct folder_spares *spares, uint64_t number, bool is_kept, struct control *control)
+void folder_kept(struct folder_spares *spares, uint64_t number, bool is_kept,
+                 struct control *control)
 {
     spares->coming_count--;
     if (is_kept) {
@@ -104,12 +105,13 @@ int folder_make(const char *dir, const char *spare, struct mlq_err *err)
 
 /* ---- Keeping ---- */
 
-/* Of a list of names: an access list would outlive its task. The label that every file has under SELinux is
- * none. */
+/* Of a list of names: an access list would outlive its task. The label that every file has under
+ * SELinux is none. */
 static bool has_more_than_label(ssize_t len, const char *names)
 {
     return len < 0 ? errno != ENOTSUP
-                   : len > 0 && ((size_t)len != sizeof LABEL || memcmp(names, LABEL, sizeof LABEL) != 0);
+                   : len > 0 &&
+                         ((size_t)len != sizeof LABEL || memcmp(names, LABEL, sizeof LABEL) != 0);
 }
 
 /* A flag like append-only would, too. */

@@ -14,8 +14,8 @@
 #define NOTES_RETRY_NS    (500 * MLQ_NS_PER_MS)
 #define NOTES_PER_MESSAGE 5000
 #define FLIGHTS_PER_HEARTBEAT 256
-/* How long a start waits for company, of the task's end for instance: then they are one message and one commit of
- * the scheduler's. Nothing follows from a start but that people see it. */
+/* How long a start waits for company, of the task's end for instance: then they are one message and
+ * one commit of the scheduler's. Nothing follows from a start but that people see it. */
 #define STARTS_DELAY_NS   (10 * MLQ_NS_PER_MS)
 #define REPORT_BYTES_MAX  (1u << 20) /* with one more item a frame still holds them */
 

@@ -172,8 +172,8 @@ void prepare_run(struct prepare_job *job)
         job->cause = WORKER_CAUSE_INPUT;
         return;
     }
-    if (checkpoint_open(job->store, job->assignment, job->spare_checkpoint, job->region, &job->checkpoint,
-                        &job->used_spare_checkpoint, &job->err) != MLQ_OK) {
+    if (checkpoint_open(job->store, job->assignment, job->spare_checkpoint, job->region,
+                        &job->checkpoint, &job->used_spare_checkpoint, &job->err) != MLQ_OK) {
         return;
     }
     paths.checkpoint = job->checkpoint;

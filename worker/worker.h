@@ -42,7 +42,7 @@
 
 #define WORKER_LOG_WAITERS_MAX 256
 #define WORKER_BUCKETS 1024 /* of the index of attempts, a power of two */
-#define WORKER_REPORTS_MAX 256 /* that wait for the end of a turn, or for company, to travel as one message */
+#define WORKER_REPORTS_MAX 256 /* that wait to travel as one message */
 
 struct worker;
 
@@ -59,7 +59,7 @@ struct attempt {
     const char *mark; /* in the environment of each of its processes */
     const char *control_path;
     const char *checkpoint;
-    uint32_t spare_checkpoint; /* number of the one that is coming or going; CHECKPOINT_NONE: none */
+    uint32_t spare_checkpoint; /* the one that comes or goes; CHECKPOINT_NONE: none */
     enum worker_cause cause;   /* of its end */
     const char *groups[SHIMFILE_CGROUPS_MAX + 1]; /* its control groups, ended by NULL */
     struct msg_assignment assignment; /* only until it is prepared; ranks 0: none (found) */
@@ -177,7 +177,7 @@ void outbound_notes(void *context);
 bool outbound_send(struct worker *worker, struct msg *msg);
 /* Sends the reports that wait; called before what they name is freed. */
 void outbound_flush(struct worker *worker);
-/* The same at the end of each turn, but starts alone wait a little; called by a timer when they have. */
+/* The same at the end of each turn, but starts alone wait a little: then a timer calls. */
 void outbound_turn_end(struct worker *worker);
 void outbound_starts(void *context);
 

@@ -408,8 +408,8 @@ static void test_control(void **state)
 {
     (void)state;
     begin();
-    /* The leak checker holds a process by SIGSTOP while it looks, and the SIGCONT of a stop lets it go: then both
-     * wait for ever. */
+    /* The leak checker holds a process by SIGSTOP while it looks, and the SIGCONT of a stop lets it
+     * go: then both wait for ever. */
     assign_shell(130,
                  "export ASAN_OPTIONS=detect_leaks=0;"
                  "trap '' TERM;" /* it hears of the stop by asking only */
@@ -444,7 +444,8 @@ static void test_control(void **state)
 
 static void refuse_worker(void)
 {
-    struct msg msg = {.kind = MSG_REFUSED, .refused = {.code = MLQ_EAGAIN, .text = MLQ_STR("say hello first")}};
+    struct msg msg = {.kind = MSG_REFUSED,
+                      .refused = {.code = MLQ_EAGAIN, .text = MLQ_STR("say hello first")}};
     unsigned hellos = fake.hellos;
     fake_send(&fake, &msg);
     FAKE_WAIT(&fake, fake.hellos > hellos);
@@ -452,8 +453,9 @@ static void refuse_worker(void)
 
 static void answer_record(int code, const char *json)
 {
-    struct msg reply = {.kind = MSG_RECORD_REPLY,
-                        .record_reply = {.request = fake.record_request, .code = code, .json = mlq_str_from(json)}};
+    struct msg reply = {
+        .kind = MSG_RECORD_REPLY,
+        .record_reply = {.request = fake.record_request, .code = code, .json = mlq_str_from(json)}};
     fake_send(&fake, &reply);
 }
 
@@ -476,7 +478,8 @@ static void test_record_is_asked_again(void **state)
     FAKE_WAIT(&fake, fake.heartbeats > beats);
     assert_int_equal(fake.record_request, first); /* the welcome brought it, before anything else */
     fake.record_request = 0;
-    fake_send(&fake, &(struct msg){.kind = MSG_RECORD_REPLY, .record_reply = {.request = first, .code = MLQ_EAGAIN}});
+    fake_send(&fake, &(struct msg){.kind = MSG_RECORD_REPLY,
+                                   .record_reply = {.request = first, .code = MLQ_EAGAIN}});
     FAKE_WAIT(&fake, fake.record_request == first);
     answer_record(MLQ_OK, "{\"a\":1}");
     answer_record(MLQ_OK, "{\"a\":2}");
@@ -743,8 +746,8 @@ static void test_all_serves_again(void **state)
     FAKE_WAIT(&fake, fake.started == 1);
     ino_t inode = inode_of("home/w1/attempts/235-0");
     assert_true(inode != 0);
-    assert_int_equal(
-        mlq_fs_write_whole("home/w1/attempts/235-0/tmp/go", MLQ_STR(""), 0600, NULL), 0);
+    assert_int_equal(mlq_fs_write_whole("home/w1/attempts/235-0/tmp/go", MLQ_STR(""), 0600, NULL),
+                     0);
     char *first = read_artifact(wait_end(235), ".log");
     wait_spare(inode);
     assign_shell(236, TELL "mlq-task metric b=2");
@@ -755,7 +758,8 @@ static void test_all_serves_again(void **state)
     fake_close(&fake);
 }
 
-/* A shim that rested outlives the worker as any other, and ends with the task under which it lost it. */
+/* A shim that rested outlives the worker as any other, and ends with the task under which it lost
+ * it. */
 static void test_shim_rests_and_loses_worker(void **state)
 {
     (void)state;
@@ -763,7 +767,8 @@ static void test_shim_rests_and_loses_worker(void **state)
     assign_shell(240, TELL);
     (void)wait_end(240);
     FAKE_WAIT(&fake, folder_is_empty("home/w1/attempts"));
-    assign_shell(241, TELL "touch begun; until [ -e go ]; do sleep 0.01; done; mlq-task metric c=3");
+    assign_shell(241,
+                 TELL "touch begun; until [ -e go ]; do sleep 0.01; done; mlq-task metric c=3");
     FAKE_WAIT(&fake, mlq_fs_exists("home/w1/attempts/241-0/work/begun"));
     unsigned hellos = fake.hellos;
     assert_int_equal(fake_end_worker(&fake, SIGKILL), -SIGKILL);

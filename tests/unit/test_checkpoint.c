@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * A checkpoint folder is one task's, is kept from whoever comes late, and serves another task only when it says
- * nothing.
+ * A checkpoint folder is one task's, is kept from whoever comes late, and serves another task only
+ * when it says nothing.
  */
 #include "tests/unit/cm.h"
 
@@ -21,8 +21,12 @@ static bool used_spare;
 
 static int open_as(uint64_t job, uint64_t attempt, uint32_t restarts, const char *spare)
 {
-    const struct msg_assignment a = {
-        .job = job, .stage = 0, .index = 7, .ranks = 1, .member = {.attempt = attempt}, .restart_count = restarts};
+    const struct msg_assignment a = {.job = job,
+                                     .stage = 0,
+                                     .index = 7,
+                                     .ranks = 1,
+                                     .member = {.attempt = attempt},
+                                     .restart_count = restarts};
     return checkpoint_open("store", &a, spare, region, &path, &used_spare, NULL);
 }
 
@@ -104,7 +108,8 @@ static void test_not_as_it_was(void **state)
 {
     (void)state;
     assert_int_equal(open_as(1, 10, 0, NULL), 0);
-    assert_int_equal(mlq_fs_write_whole("store/checkpoints/1-0-7/state", MLQ_STR("x"), 0600, NULL), 0);
+    assert_int_equal(mlq_fs_write_whole("store/checkpoints/1-0-7/state", MLQ_STR("x"), 0600, NULL),
+                     0);
     assert_false(keep());
     assert_int_equal(unlink("store/checkpoints/1-0-7/state"), 0);
     assert_int_equal(chmod(path, 0755), 0);

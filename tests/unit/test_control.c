@@ -306,7 +306,8 @@ static bool is_hung_up(int fd)
     return got <= 0;
 }
 
-/* From one task to the next, whose folder has another name: what was said or begun before counts no more. */
+/* From one task to the next, whose folder has another name: what was said or begun before counts no
+ * more. */
 static void test_rests(void **state)
 {
     (void)state;
@@ -330,7 +331,8 @@ static void test_rests(void **state)
     assert_int_equal(unixsock_connect("d.sock", &fd, NULL), 0);
     expect(fd, "metric loss 2\n", "ok go\n");
     assert_string_equal(last, "loss 2 -9223372036854775808");
-    assert_int_equal(send(fd, "members 0\n", 10, MSG_NOSIGNAL), 10); /* waits: the next task has none yet */
+    assert_int_equal(send(fd, "members 0\n", 10, MSG_NOSIGNAL),
+                     10); /* waits: the next task has none yet */
     control_set_members(control, 1, MLQ_STR("1\n"));
     char text[64];
     assert_true(hear(fd, text, sizeof text) > 0);

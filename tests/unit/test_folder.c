@@ -125,7 +125,8 @@ static void test_keeps_blocks(void **state)
     struct stat after;
     struct joblog log;
     use("a/1-0", NULL);
-    assert_int_equal(joblog_create(&log, "a/1-0", 1, 1, NULL), 0); /* of a task that prints nothing */
+    assert_int_equal(joblog_create(&log, "a/1-0", 1, 1, NULL),
+                     0); /* of a task that prints nothing */
     joblog_close(&log);
     assert_int_equal(stat("a/1-0/log", &before), 0);
     assert_true(keep("a/1-0", &place));
@@ -138,7 +139,6 @@ static void test_keeps_blocks(void **state)
     assert_int_equal(after.st_size, 8192);
     mlq_free(path);
 }
-
 
 static void test_spare_is_gone(void **state)
 {
@@ -222,8 +222,8 @@ static void test_not_as_it_was(void **state)
 {
     (void)state;
     static void (*const spoil[])(void) = {
-        leave_file, leave_output, leave_folder,  leave_stray, open_it,      open_log,
-        remove_one, link_state,   swap_for_link, swap_log,    swap_for_fifo, grow_state, link_log,
+        leave_file, leave_output,  leave_folder, leave_stray,   open_it,    open_log, remove_one,
+        link_state, swap_for_link, swap_log,     swap_for_fifo, grow_state, link_log,
     };
     const char *place;
     for (size_t i = 0; i < MLQ_COUNT_OF(spoil); i++) {

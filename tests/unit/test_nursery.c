@@ -284,7 +284,8 @@ static void test_serves_again(void **state)
     (void)state;
     int shim = rest_one("400-0");
     size_t descriptors = descriptors_of(shim);
-    struct shimfile_end end = again(shim, "401-0", "dd if=/dev/zero of=/dev/null bs=64M count=4 2>/dev/null");
+    struct shimfile_end end =
+        again(shim, "401-0", "dd if=/dev/zero of=/dev/null bs=64M count=4 2>/dev/null");
     assert_true(end.exit_code == 0 && end.rss_max_bytes > 64 << 20 && end.system_us > 0);
     struct shimfile_end next = again(shim, "402-0", "exit 75");
     assert_int_equal(next.cause, WORKER_CAUSE_REQUEUE);
@@ -320,7 +321,8 @@ static void test_late_words(void **state)
 static void test_nonsense(void **state)
 {
     (void)state;
-    static const char *const lines[] = {"run\n", "run 412-0\n", "run 412-0 soon\n", "walk 412-0 1\n"};
+    static const char *const lines[] = {"run\n", "run 412-0\n", "run 412-0 soon\n",
+                                        "walk 412-0 1\n"};
     for (size_t i = 0; i < MLQ_COUNT_OF(lines); i++) {
         char text[64];
         char name[16];

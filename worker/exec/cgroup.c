@@ -175,7 +175,8 @@ static bool counts_memory(const struct cgroup_host *host, const char *path)
     return len > 0 && strncmp(path, parent, len) == 0 && path[len] == '/';
 }
 
-/* What a task left there: pages in tmpfs, kernel memory. The kernel also counts what it keeps at hand. */
+/* What a task left there: pages in tmpfs, kernel memory. The kernel also counts what it keeps at
+ * hand. */
 static bool is_memory_fresh(const struct cgroup_host *host, const char *path)
 {
     const bool is_v2 = host->version == 2;

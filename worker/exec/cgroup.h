@@ -32,8 +32,8 @@ struct cgroup_host {
     int version; /* 2 or 1; 0: none is writable */
     /* The group below which each task gets its own; empty: not writable. The same for version 2. */
     char parents[CGROUP_CONTROLLERS][PATH_MAX];
-    /* So much may be counted to a memory group that nobody uses: each CPU charges 64 pages at a time (the
-     * kernel's MEMCG_CHARGE_BATCH) and keeps what it did not need. */
+    /* So much may be counted to a memory group that nobody uses: each CPU charges 64 pages at a
+     * time (the kernel's MEMCG_CHARGE_BATCH) and keeps what it did not need. */
     uint64_t ahead_bytes;
 };
 

@@ -504,7 +504,8 @@ static void refuse_early(const struct control *control)
     }
 }
 
-bool control_wake(struct control *control, const char *path, const struct control_callbacks *callbacks)
+bool control_wake(struct control *control, const char *path,
+                  const struct control_callbacks *callbacks)
 {
     if (control->inode == 0 || inode_at(path) != control->inode) {
         return false;

@@ -51,13 +51,14 @@ bool control_answer(struct control *control, uint64_t request, int code, struct 
  * the generation is newer than the last one's. */
 void control_set_members(struct control *control, uint64_t generation, struct mlq_str text);
 
-/* Its task is over: hangs up on all, and on whoever comes. The socket stays, for a folder that serves again (a
- * name in a file system costs half of what a small program does). */
+/* Its task is over: hangs up on all, and on whoever comes. The socket stays, for a folder that
+ * serves again (a name in a file system costs half of what a small program does). */
 void control_rest(struct control *control);
 
-/* One that rests is the next task's, with its socket at `path`, the folder having another name now. Whoever
- * connected before is hung up on. False: there lies another one, or none. */
-bool control_wake(struct control *control, const char *path, const struct control_callbacks *callbacks);
+/* One that rests is the next task's, with its socket at `path`, the folder having another name now.
+ * Whoever connected before is hung up on. False: there lies another one, or none. */
+bool control_wake(struct control *control, const char *path,
+                  const struct control_callbacks *callbacks);
 
 /* Of the socket's name; 0: not known. */
 uint64_t control_inode(const struct control *control);

@@ -203,7 +203,8 @@ static bool order(int line, const char *name, int64_t lease_deadline_ns)
 int nursery_run(struct nursery *nursery, const char *name, int64_t lease_deadline_ns, int *line,
                 struct mlq_err *err)
 {
-    while (nursery->resting_count > 0) { /* who rested last is warm; one that was killed takes no order */
+    while (nursery->resting_count >
+           0) { /* who rested last is warm; one that was killed takes no order */
         *line = nursery->resting[--nursery->resting_count].line;
         if (order(*line, name, lease_deadline_ns)) {
             return MLQ_OK;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Where a worker's shims come from, and where they rest between two tasks. A shim that has ended a task waits on
- * its line for the next one: that saves a fork, an exit and all that a process sets up. What waits for long is
- * let go. New ones come from one process, the nursery (shimfork.h), started with the first shim and again
- * whenever it is gone. No task depends on it.
+ * Where a worker's shims come from, and where they rest between two tasks. A shim that has ended a
+ * task waits on its line for the next one: that saves a fork, an exit and all that a process sets
+ * up. What waits for long is let go. New ones come from one process, the nursery (shimfork.h),
+ * started with the first shim and again whenever it is gone. No task depends on it.
  */
 #ifndef MLQ_WORKER_EXEC_NURSERY_H
 #define MLQ_WORKER_EXEC_NURSERY_H
@@ -28,9 +28,9 @@ struct nursery_options {
 
 MLQ_OWNED_RETURN struct nursery *nursery_create(const struct nursery_options *options);
 
-/* A shim runs the task of the folder `name` among the attempts, with this lease. *line is the caller's, the shim's
- * first client, non-blocking: see shim.c for what is said there. If the shim does not come to be after all, it is
- * hung up on. */
+/* A shim runs the task of the folder `name` among the attempts, with this lease. *line is the
+ * caller's, the shim's first client, non-blocking: see shim.c for what is said there. If the shim
+ * does not come to be after all, it is hung up on. */
 int nursery_run(struct nursery *nursery, const char *name, int64_t lease_deadline_ns, int *line,
                 struct mlq_err *err);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * mlq-shim DIR: runs one rank of one attempt, described by DIR/state, and outlives the worker. One that a
- * nursery made (shimfork.h) runs one such task after the other, as long as the worker that it began with is
- * there to order them: between two it holds nothing of either.
+ * mlq-shim DIR: runs one rank of one attempt, described by DIR/state, and outlives the worker. One
+ * that a nursery made (shimfork.h) runs one such task after the other, as long as the worker that
+ * it began with is there to order them: between two it holds nothing of either.
  *
  * It owns the task's process tree: as reaper of orphans it keeps every descendant, so that the end
  * of the tree is the moment when it has no child left. It owns the time limit, the lease (at its
@@ -18,8 +18,8 @@
  *     usr1               SIGUSR1 to those that handle it: checkpoint and go on
  *     status             "waiting" or "running PID" or "stopping PID"
  *     run NAME NS        when it rests: the task of this folder, with this lease
- * It says "started PID" to all its clients. When the end is in DIR/state, and its lock is free, it says "ended"
- * and rests, or closes all of them and ends.
+ * It says "started PID" to all its clients. When the end is in DIR/state, and its lock is free, it
+ * says "ended" and rests, or closes all of them and ends.
  *
  * It must stay small and must not fail for want of anything: no threads, no libraries but ours.
  */
@@ -63,10 +63,13 @@ void shim_stop(struct shim *shim, enum worker_cause cause, int64_t grace_ns)
         return;
     }
     int64_t now = mlq_clock_boot_ns();
-    int64_t deadline = grace_ns <= 0 ? 0 : grace_ns < SHIM_NEVER - now ? now + grace_ns : SHIM_NEVER;
+    int64_t deadline = grace_ns <= 0                 ? 0
+                       : grace_ns < SHIM_NEVER - now ? now + grace_ns
+                                                     : SHIM_NEVER;
     bool is_first = shim->task.stop_cause == WORKER_CAUSE_NONE;
     shim->task.stop_cause = is_first ? cause : shim->task.stop_cause;
-    shim->task.kill_deadline_ns = deadline < shim->task.kill_deadline_ns ? deadline : shim->task.kill_deadline_ns;
+    shim->task.kill_deadline_ns =
+        deadline < shim->task.kill_deadline_ns ? deadline : shim->task.kill_deadline_ns;
     if (grace_ns <= 0 || shim->task.child.pid <= 0) {
         shim->task.must_kill = true;
     } else if (is_first) {
@@ -80,7 +83,8 @@ void shim_checkpoint(struct shim *shim)
 {
     static const char deaf[] = "mlq: a checkpoint was asked for, but no process of this task has a "
                                "handler for SIGUSR1\n";
-    bool is_live = shim->task.child.is_started && !shim->task.is_child_gone && !shim->task.must_kill;
+    bool is_live =
+        shim->task.child.is_started && !shim->task.is_child_gone && !shim->task.must_kill;
     if (is_live && tree_signal_handlers(SIGUSR1) == 0) {
         joblog_append(&shim->task.log, deaf, sizeof deaf - 1);
     }
@@ -118,7 +122,8 @@ static void check_deadlines(struct shim *shim)
     if (now >= shim->task.listen_deadline_ns) {
         shimtalk_listen(shim, now);
     }
-    if (shim->task.watch_deadline_ns != SHIM_NEVER && shim->task.child.pid > 0 && !shim->task.is_child_gone) {
+    if (shim->task.watch_deadline_ns != SHIM_NEVER && shim->task.child.pid > 0 &&
+        !shim->task.is_child_gone) {
         watch_memory(shim, now);
     }
 }
@@ -313,16 +318,19 @@ static int open_task(struct shim *shim, const char *dir, struct mlq_err *err)
 {
     struct shim_task *task = &shim->task;
     *task = (struct shim_task){.region = mlq_region_create(),
-                          .log = {.fd = -1, .pos_fd = -1},
-                          .child = {.log_fd = -1, .exec_fd = -1},
-                          .lock_fd = -1,
-                          .timeout_deadline_ns = SHIM_NEVER,
-                          .kill_deadline_ns = SHIM_NEVER,
-                          .watch_deadline_ns = SHIM_NEVER,
-                          .listen_deadline_ns = shim->clients[0].fd >= 0 ? SHIM_NEVER : 0};
-    /* Locked, then entered: so it is this folder, and not one that got its place meanwhile (folder.h). */
+                               .log = {.fd = -1, .pos_fd = -1},
+                               .child = {.log_fd = -1, .exec_fd = -1},
+                               .lock_fd = -1,
+                               .timeout_deadline_ns = SHIM_NEVER,
+                               .kill_deadline_ns = SHIM_NEVER,
+                               .watch_deadline_ns = SHIM_NEVER,
+                               .listen_deadline_ns = shim->clients[0].fd >= 0 ? SHIM_NEVER : 0};
+    /* Locked, then entered: so it is this folder, and not one that got its place meanwhile
+     * (folder.h). */
     int rc = shimfile_lock(dir, &task->lock_fd, err);
-    rc = rc != MLQ_OK || chdir(dir) == 0 ? rc : mlq_fail(err, MLQ_ENOENT, "%s: %s", dir, strerror(errno));
+    rc = rc != MLQ_OK || chdir(dir) == 0
+             ? rc
+             : mlq_fail(err, MLQ_ENOENT, "%s: %s", dir, strerror(errno));
     rc = rc == MLQ_OK ? shimfile_load_conf(".", task->region, &task->conf, err) : rc;
     rc = rc == MLQ_OK ? shimfile_note_start(task->lock_fd, err) : rc;
     return rc == MLQ_OK ? joblog_create(&task->log, ".", task->conf.log_head_bytes,
@@ -330,7 +338,8 @@ static int open_task(struct shim *shim, const char *dir, struct mlq_err *err)
                         : rc;
 }
 
-/* What the worker says from here on, it says of what it finds in the folder: so it is left first. */
+/* What the worker says from here on, it says of what it finds in the folder: so it is left first.
+ */
 static void close_task(struct shim_task *task)
 {
     shimchild_close(&task->child);
@@ -347,7 +356,8 @@ static int run_open(struct shim *shim, int64_t lease_ns, struct mlq_err *err)
     int64_t now = mlq_clock_boot_ns();
     task->lease_deadline_ns =
         lease_ns > task->conf.lease_deadline_ns ? lease_ns : task->conf.lease_deadline_ns;
-    task->timeout_deadline_ns = task->conf.timeout_ns > 0 ? now + task->conf.timeout_ns : SHIM_NEVER;
+    task->timeout_deadline_ns =
+        task->conf.timeout_ns > 0 ? now + task->conf.timeout_ns : SHIM_NEVER;
     task->watch_deadline_ns = task->conf.mem_bytes > 0 ? now + WATCH_PERIOD_NS : SHIM_NEVER;
     if (shim->clients[0].fd >= 0) {
         shimtalk_take_lines(shim, &shim->clients[0]); /* the lease as it is now, or an early kill */
@@ -402,7 +412,8 @@ static bool open_shim(struct shim *shim)
     shim->listen_fd = -1;
     shim->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     shim->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-    bool good = shim->signal_fd >= 0 && shim->timer_fd >= 0 && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
+    bool good =
+        shim->signal_fd >= 0 && shim->timer_fd >= 0 && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
     if (!good) {
         log_error("shim.failed", "error=\"set up: %s\"", strerror(errno));
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The shim as a call (shim.c). Descriptor 3 is its first client, if it is a socket; all above are closed.
+ * The shim as a call (shim.c). Descriptor 3 is its first client, if it is a socket; all above are
+ * closed.
  */
 #ifndef MLQ_WORKER_EXEC_SHIM_H
 #define MLQ_WORKER_EXEC_SHIM_H
@@ -19,8 +20,8 @@ struct shim_title {
     const char *attempts; /* the folder of the members' folders, which is the working folder */
 };
 
-/* Runs the tasks that its first client orders, one at a time, until that one hangs up: then the task that runs
- * is the last. Returns an exit status. */
+/* Runs the tasks that its first client orders, one at a time, until that one hangs up: then the
+ * task that runs is the last. Returns an exit status. */
 int shim_serve(const struct shim_title *title);
 
 #endif

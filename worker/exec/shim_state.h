@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * What the parts of the shim share: shim.c runs tasks, shimtalk.c speaks with workers (the words are in shim.c).
+ * What the parts of the shim share: shim.c runs tasks, shimtalk.c speaks with workers (the words
+ * are in shim.c).
  */
 #ifndef MLQ_WORKER_EXEC_SHIM_STATE_H
 #define MLQ_WORKER_EXEC_SHIM_STATE_H
@@ -51,9 +52,9 @@ struct shim {
     int listen_fd; /* -1: nobody but the worker that started it needs to find it yet */
     int signal_fd;
     int timer_fd;
-    bool has_worker;      /* who started it is still its first client, and may have another task for it */
-    bool is_resting;      /* there is no task */
-    bool has_order;       /* but there is the next one's, */
+    bool has_worker; /* its first client is who started it, and may have another task for it */
+    bool is_resting; /* there is no task */
+    bool has_order;  /* but there is the next one's, */
     char order[SHIM_ORDER_BYTES]; /* its folder's name */
     int64_t order_lease_ns;
 };
@@ -81,7 +82,8 @@ void shimtalk_say(const struct shim_client *client, const char *text);
 void shimtalk_say_all(const struct shim *shim, const char *text);
 bool shimtalk_has_client(const struct shim *shim);
 
-/* Its worker is gone: the next one looks for it in the folder. A disk may be full just now, then it tries again. */
+/* Its worker is gone: the next one looks for it in the folder. A disk may be full just now, then it
+ * tries again. */
 void shimtalk_listen(struct shim *shim, int64_t now_ns);
 void shimtalk_accept(struct shim *shim);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * The child is made by vfork: it runs in the shim's own memory until its exec, which saves the copies of all
- * pages that the two touch, a third of what a shim costs. So between vfork and exec it allocates nothing and
- * leaves nothing behind. The shim stands still meanwhile, and an exec from a file server that is away would
- * hold it up, deaf to its lease. Therefore the child has QUICK_SEC for it: then a timer of its own kills it,
- * which the kernel takes away with the exec, and a child is made by fork, which takes the time that it takes.
+ * The child is made by vfork: it runs in the shim's own memory until its exec, which saves the
+ * copies of all pages that the two touch, a third of what a shim costs. So between vfork and exec
+ * it allocates nothing and leaves nothing behind. The shim stands still meanwhile, and an exec from
+ * a file server that is away would hold it up, deaf to its lease. Therefore the child has QUICK_SEC
+ * for it: then a timer of its own kills it, which the kernel takes away with the exec, and a child
+ * is made by fork, which takes the time that it takes.
  */
 #include "worker/exec/shimchild.h"
 
@@ -40,7 +41,7 @@ enum step { STEP_TIMER, STEP_WORKDIR, STEP_STDIN, STEP_EXEC };
 struct start {
     const struct shimfile_conf *conf;
     pid_t shim;
-    int log_fd;  /* the child's ends */
+    int log_fd; /* the child's ends */
     int exec_fd;
     bool is_quick;
 };
@@ -78,7 +79,8 @@ static void limit_start(int exec_fd)
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
     const struct itimerspec when = {.it_value = {.tv_sec = QUICK_SEC}};
     timer_t timer;
-    if (timer_create(CLOCK_BOOTTIME, &event, &timer) != 0 || timer_settime(timer, 0, &when, NULL) != 0) {
+    if (timer_create(CLOCK_BOOTTIME, &event, &timer) != 0 ||
+        timer_settime(timer, 0, &when, NULL) != 0) {
         give_up(exec_fd, STEP_TIMER);
     }
 }
@@ -196,7 +198,8 @@ static void start_child(struct shimchild *child, struct start *start, int failur
     environ = (char **)(uintptr_t)start->conf->env; /* execvp searches the task's PATH */
     start->is_quick = true;
     child->pid = start_quick(start);
-    bool has_failed = child->pid > 0 && read(failures_fd, &failure, sizeof failure) == (ssize_t)sizeof failure;
+    bool has_failed =
+        child->pid > 0 && read(failures_fd, &failure, sizeof failure) == (ssize_t)sizeof failure;
     bool is_late = child->pid > 0 && mlq_clock_boot_ns() - began_ns >= QUICK_SEC * MLQ_NS_PER_S;
     if ((has_failed && failure.step == (int)STEP_TIMER) || (is_late && was_too_slow(child->pid))) {
         (void)waitpid(child->pid, NULL, 0);

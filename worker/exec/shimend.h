@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * Why a task ended, of all that the shim saw: what we did comes first, and exit status 0 is a success only where
- * we did not step in.
+ * Why a task ended, of all that the shim saw: what we did comes first, and exit status 0 is a
+ * success only where we did not step in.
  */
 #ifndef MLQ_WORKER_EXEC_SHIMEND_H
 #define MLQ_WORKER_EXEC_SHIMEND_H

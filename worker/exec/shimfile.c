@@ -55,8 +55,8 @@ static int fail_write(struct mlq_err *err, const char *what, int code)
                     strerror(code));
 }
 
-/* In whole pages, so that a file that serves again keeps its length and its blocks: to give them back
- * and to take them costs more than a small program. */
+/* In whole pages, so that a file that serves again keeps its length and its blocks: to give them
+ * back and to take them costs more than a small program. */
 static int write_text(int fd, const struct kv *kv, struct mlq_err *err)
 {
     static const char zeros[PAGE];
@@ -68,7 +68,8 @@ static int write_text(int fd, const struct kv *kv, struct mlq_err *err)
         return fail_write(err, "prepare", errno);
     }
     int rc = mlq_fs_write_all(fd, (struct mlq_str){.ptr = kv->data, .len = kv->len}, err);
-    return rc == MLQ_OK ? mlq_fs_write_all(fd, (struct mlq_str){.ptr = zeros, .len = pad}, err) : rc;
+    return rc == MLQ_OK ? mlq_fs_write_all(fd, (struct mlq_str){.ptr = zeros, .len = pad}, err)
+                        : rc;
 }
 
 /* A task may fill the disk, and its end must be told all the same: so the room for it is taken
@@ -218,8 +219,8 @@ static bool parse_conf(struct mlq_str text, struct mlq_region *region, struct sh
     }
     conf->log_head_bytes = (uint64_t)head;
     conf->log_tail_bytes = (uint64_t)tail;
-    return good && text.len == 0 && counts.args > 0 &&
-           conf->workdir[0] != '\0' && head >= 0 && tail > 0;
+    return good && text.len == 0 && counts.args > 0 && conf->workdir[0] != '\0' && head >= 0 &&
+           tail > 0;
 }
 
 /* All of the file, with as many bytes of text as it says. */

@@ -33,7 +33,7 @@
 #define SHIMFILE_STATE  "state"
 #define SHIMFILE_SOCKET "shim.sock"
 
-#define SHIMFILE_PAGE_BYTES     4096u /* no reader and no death of the writer finds half of the first */
+#define SHIMFILE_PAGE_BYTES     4096u /* no reader, no death of the writer finds half of one */
 #define SHIMFILE_CONF_BYTES_MAX (16u << 20)
 #define SHIMFILE_FIRST_CLIENT_FD                                                                   \
     3 /* the worker's end of a socket pair: connected from the start                               \
@@ -60,8 +60,8 @@ struct shimfile_conf {
     const char *cgroups[SHIMFILE_CGROUPS_MAX + 1]; /* folders whose cgroup.procs takes the task */
 };
 
-/* Over what stood there, which nobody may use any more. Strings are borrowed for the time of the call. Takes
- * the room of the end, too: MLQ_EFULL when the disk has none. */
+/* Over what stood there, which nobody may use any more. Strings are borrowed for the time of the
+ * call. Takes the room of the end, too: MLQ_EFULL when the disk has none. */
 int shimfile_save_conf(const char *dir, const struct shimfile_conf *conf, struct mlq_err *err);
 /* Strings live in `region`. */
 int shimfile_load_conf(const char *dir, struct mlq_region *region, struct shimfile_conf *conf,
@@ -94,8 +94,8 @@ int shimfile_forget_end(const char *dir, struct mlq_err *err);
 int shimfile_note_start(int fd, struct mlq_err *err);
 bool shimfile_was_started(const char *dir);
 
-/* Zeros all of it, with the lock `fd` held: it says nothing any more, as when it was new, but keeps its blocks.
- * False: it is larger than one that is worth to be kept, or cannot be written. */
+/* Zeros all of it, with the lock `fd` held: it says nothing any more, as when it was new, but keeps
+ * its blocks. False: it is larger than one that is worth to be kept, or cannot be written. */
 bool shimfile_clear(int fd);
 
 /* Takes the lock: *fd is held until it is closed. MLQ_EAGAIN: a shim lives there. */

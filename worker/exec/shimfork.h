@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * mlq-shim --nursery ATTEMPTS ROOM: a process that becomes shims for the members' folders in ATTEMPTS. Its
- * worker sends it, on descriptor 3, the descriptor of a shim's first client; it forks, and the child is a shim
- * as if it had been executed, under the same name in the process list. It holds nothing that a shim needs: a
- * shim outlives it, as it outlives the worker, and when the worker hangs up it ends.
+ * mlq-shim --nursery ATTEMPTS ROOM: a process that becomes shims for the members' folders in
+ * ATTEMPTS. Its worker sends it, on descriptor 3, the descriptor of a shim's first client; it
+ * forks, and the child is a shim as if it had been executed, under the same name in the process
+ * list. It holds nothing that a shim needs: a shim outlives it, as it outlives the worker, and when
+ * the worker hangs up it ends.
  *
  * What this saves is the exec: a fork of a few pages costs a third of it.
  */

@@ -40,7 +40,7 @@ static void say_status(struct shim *shim, struct shim_client *client)
     char text[64];
     const char *word = !shim->task.child.is_started                 ? "waiting"
                        : shim->task.stop_cause == WORKER_CAUSE_NONE ? "running"
-                                                               : "stopping";
+                                                                    : "stopping";
     (void)snprintf(text, sizeof text, "%s %d\n", word, (int)shim->task.child.pid);
     shimtalk_say(client, text);
 }
@@ -56,7 +56,8 @@ static bool take_cause(struct mlq_str text, enum worker_cause *cause)
 }
 
 /* The next task, or what was meant for the last one, whose end crossed it. */
-static bool obey_at_rest(struct shim *shim, struct mlq_str verb, struct mlq_str name, struct mlq_str lease)
+static bool obey_at_rest(struct shim *shim, struct mlq_str verb, struct mlq_str name,
+                         struct mlq_str lease)
 {
     static const char *const late[] = {"lease", "stop", "kill", "usr1", "status"};
     for (size_t i = 0; i < MLQ_COUNT_OF(late); i++) {
