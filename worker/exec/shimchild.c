@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,6 +31,7 @@
 #define PATH_BYTES 4096
 #define NAME_BYTES 32
 #define QUICK_SEC  2
+#define MOMENTS_MAX 1000
 
 struct failure { /* what the child says when it could not exec */
     int sys_errno;
@@ -157,17 +159,11 @@ static pid_t start_slowly(const struct start *start)
     return pid;
 }
 
-/* Killed by its timer: it is dead, and has still the name that exec would have changed. */
-static bool was_too_slow(pid_t pid)
+static bool has_our_name(pid_t pid)
 {
-    siginfo_t info = {.si_pid = 0};
     char ours[NAME_BYTES] = "";
     char its[NAME_BYTES] = "";
     char path[NAME_BYTES];
-    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != pid ||
-        info.si_code != CLD_KILLED || info.si_status != SIGKILL) {
-        return false;
-    }
     (void)prctl(PR_GET_NAME, ours);
     (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -176,6 +172,36 @@ static bool was_too_slow(pid_t pid)
         close(fd);
     }
     return got > 0 && (size_t)got == strlen(ours) + 1 && memcmp(its, ours, strlen(ours)) == 0;
+}
+
+/* A moment after vfork returned: until then a child that dies, and one that has its new program, both
+ * have our memory still. True: it has none, it dies. */
+static bool is_dying(pid_t pid)
+{
+    char path[NAME_BYTES];
+    char ours[PATH_BYTES];
+    char its[PATH_BYTES];
+    ssize_t our_len = readlink("/proc/self/exe", ours, sizeof ours);
+    (void)snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+    for (int i = 0; i < MOMENTS_MAX; i++) {
+        ssize_t len = readlink(path, its, sizeof its);
+        if (len < 0) {
+            return errno == ENOENT;
+        }
+        if (len != our_len || memcmp(its, ours, (size_t)len) != 0) {
+            return false;
+        }
+        (void)poll(NULL, 0, 1);
+    }
+    return false;
+}
+
+/* Killed by its timer: it dies of that, and has still the name that an exec would have changed. */
+static bool was_too_slow(pid_t pid)
+{
+    siginfo_t info = {.si_pid = 0};
+    return is_dying(pid) && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0 &&
+           info.si_code == CLD_KILLED && info.si_status == SIGKILL && has_our_name(pid);
 }
 
 static void note_failure(struct shimchild *child, const struct failure *failure)
