@@ -20,6 +20,7 @@
 
 #define FENCE           ".fence"
 #define FENCE_BYTES_MAX 32
+#define ENTER_TRIES     8
 
 /* ---- The book ---- */
 
@@ -100,8 +101,8 @@ static int read_fence(const char *fence, uint64_t *highest, struct mlq_err *err)
     return rc == MLQ_ENOENT ? MLQ_OK : rc;
 }
 
-static int enter(const char *path, const struct msg_assignment *a, struct mlq_region *region,
-                 struct mlq_err *err)
+static int enter_once(const char *path, const struct msg_assignment *a, struct mlq_region *region,
+                      struct mlq_err *err)
 {
     const char *fence = mlq_region_format(region, "%s/" FENCE, path);
     uint64_t highest = 0;
@@ -120,6 +121,18 @@ static int enter(const char *path, const struct msg_assignment *a, struct mlq_re
     char text[FENCE_BYTES_MAX];
     (void)snprintf(text, sizeof text, "%llu\n", (unsigned long long)a->member.attempt);
     return mlq_fs_write_whole(fence, mlq_str_from(text), 0600, err);
+}
+
+/* Nobody takes it away once the fence is there, but an earlier attempt that ends may do so just
+ * before: then it is made again. */
+static int enter(const char *path, const struct msg_assignment *a, struct mlq_region *region,
+                 struct mlq_err *err)
+{
+    int rc = enter_once(path, a, region, err);
+    for (int again = 0; rc == MLQ_ENOENT && again < ENTER_TRIES; again++) {
+        rc = enter_once(path, a, region, err);
+    }
+    return rc;
 }
 
 /* Who makes it as the task's first attempt needs no fence: there is no earlier one to keep out. */
@@ -145,9 +158,7 @@ bool checkpoint_keep(const char *path, const char *place)
         renameat2(AT_FDCWD, path, AT_FDCWD, place, RENAME_NOREPLACE) != 0) {
         return false;
     }
-    char *fence = mlq_fs_join(place, FENCE);
-    bool is_ours = !mlq_fs_exists(fence);
-    mlq_free(fence);
+    bool is_ours = folder_is_fresh(place); /* a fence, or the beginning of one, came with it */
     if (!is_ours) { /* it waits for nobody: whoever finds no folder makes one */
         (void)renameat2(AT_FDCWD, place, AT_FDCWD, path, RENAME_NOREPLACE);
     }

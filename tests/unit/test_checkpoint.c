@@ -6,12 +6,14 @@
  */
 #include "tests/unit/cm.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/ownership.h"
 #include "lib/sys/fs.h"
+#include "lib/sys/mem.h"
 #include "worker/checkpoint.h"
 
 static struct mlq_region *region;
@@ -104,6 +106,35 @@ static void test_fence(void **state)
     assert_false(keep()); /* another attempt may have it */
 }
 
+/* One attempt ends and gives its folder away while the next one enters it. */
+#define RACES 2000u
+#define PLACE "store/checkpoints/.spare-race"
+
+static void *keep_it(void *context)
+{
+    (void)checkpoint_keep(context, PLACE);
+    return NULL;
+}
+
+static void test_next_attempt_comes_meanwhile(void **state)
+{
+    (void)state;
+    for (uint64_t job = 1; job <= RACES; job++) {
+        pthread_t thread;
+        assert_int_equal(open_as(job, 10, 0, NULL), 0);
+        char *name = mlq_strdup(path), *fence = mlq_fs_join(path, ".fence");
+        assert_int_equal(pthread_create(&thread, NULL, keep_it, name), 0);
+        int rc = open_as(job, 11, 1, NULL);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(rc, 0);
+        assert_true(mlq_fs_exists(fence));
+        (void)mlq_fs_remove_tree(PLACE, NULL);
+        (void)mlq_fs_remove_tree(name, NULL);
+        mlq_free(name);
+        mlq_free(fence);
+    }
+}
+
 static void test_not_as_it_was(void **state)
 {
     (void)state;
@@ -181,6 +212,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_serves_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_next_attempt_comes_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_as_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(test_book, setup, teardown),
     };
