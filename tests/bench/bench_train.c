@@ -126,7 +126,9 @@ static double step(struct bench *b)
         total += add_shards(b, &tree, first);
     }
     optim_step(b->optim, b->model, 1e-3, b->sums);
-    net_move_state(b->model, b->batch, b->sums);
+    const struct tree_view whole = {.values = b->sums};
+    struct tree_rest rest = {.views = &whole, .count = 1};
+    net_move_state(b->model, b->batch, rest, b->model->parameter_count, b->model->arena_count);
     return total / b->batch;
 }
 

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import re
 import shutil
 import signal
 import statistics
@@ -57,6 +58,7 @@ class Place:
         self.inputs = {f"MLQ_INPUT_{name.upper()}": self.table(name, rows) for name, rows in ROWS.items()}
         self.references = {}
         self.recoveries = []  # seconds
+        self.finished = 0  # steps that a rank had begun, and each of the others ended for itself
 
     def run(self, op, environment, parameters, output):
         os.makedirs(output, exist_ok=True)
@@ -155,7 +157,11 @@ def joined(gang):
 def nothing(place, training, ranks):
     gang = place.gang(training)
     gang.start(ranks)
-    return gang.run(), {}
+    gang.run()
+    is_joint = all("train.joint " in gang.log(number) for number in range(ranks))
+    if is_joint != (ranks > 1 and COMMON["collectives"] == "auto"):
+        raise Failure("the state was held together" if is_joint else "the state was not held together")
+    return gang, {}
 
 
 def kill_of(number):
@@ -388,6 +394,7 @@ def check(place, training, name, ranks):
             return "another history"
         if waited_for_rows(output) != (gang.parameters_of(winner.number).get("rows") == "disk"):
             return "its rows were not where they should be"
+        place.finished += sum(bool(re.search("train.step_finished .* missing=[1-9]", gang.log(m.number))) for m in gang.members)
         place.recoveries += [gang.recovery_s()] if gang.recovery_s() is not None else []
     except Failure as failure:
         return str(failure)
@@ -451,6 +458,7 @@ def main():
     if place.recoveries:
         print(f"\nfrom a kill to when all others trained on: {1000 * statistics.median(place.recoveries):.0f} ms in the "
               f"median of {len(place.recoveries)}, {1000 * max(place.recoveries):.0f} at most")
+        print(f"{place.finished} ranks ended a step for themselves that another one had begun")
     for failure in failures:
         print(f"FAILED: {failure}")
     return 1 if failures else 0

@@ -4,7 +4,7 @@
 #
 # Does the elastic test bite? Each patch of mutants/ plants one bug of order or of state into a copy of the tree;
 # mlq-op is built, and the rows that the patch names are run: with three ranks by the network, since where ranks share
-# memory a step is over before anything can happen in it; unless the patch names its ranks and collectives. Prints a
+# memory a step is over before anything can happen in it; unless the patch names its ranks, collectives and repeats. Prints a
 # table, and returns 1 when one was not found.
 #   mutants.sh [NAME...]
 set -eu
@@ -34,7 +34,7 @@ for patch in "$here"/mutants/*.patch; do
     (cd "$work/tree" && patch -s -p1 -F0) <"$patch"
     cmake --build "$work/build" --target mlq-op >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
     sed -n 's/^rows: /--only=/p' "$patch" | tr '\n' '\0' | xargs -0 python3 "$here/elastic.py" --bin "$work/build/bin" \
-        --work "$work/run" --collectives "$(named collectives gloo)" --ranks "$(named ranks 3)" --repeat 8 --seed 1 >"$work/out" 2>&1 || true
+        --work "$work/run" --collectives "$(named collectives gloo)" --ranks "$(named ranks 3)" --repeat "$(named repeat 8)" --seed 1 >"$work/out" 2>&1 || true
     (cd "$work/tree" && patch -s -R -p1) <"$patch"
     found=$(sed -n 's/^FAILED: \(.*\) ([^(]*)$/\1/p' "$work/out" | head -1)
     grep -q '^| ' "$work/out" || { cat "$work/out" >&2; exit 1; }

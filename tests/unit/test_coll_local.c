@@ -95,6 +95,80 @@ static void memory_is_read_where_it_lies(void **state)
     }
 }
 
+/* The same pages, which each rank writes a part of: there is more than one such memory, and one's own
+ * is not disturbed. */
+static int write_in_turns(struct coll_gang gang)
+{
+    struct coll *coll = NULL;
+    float *both[2] = {NULL, NULL};
+    void *memory = NULL;
+    if (open_or_say(&gang, &coll) != 0) {
+        return 1;
+    }
+    float *own = coll_memory(coll, FLOATS * sizeof(float));
+    fill(own, gang.rank, 7);
+    for (uint32_t i = 0; i < 2; i++) {
+        CHECK(coll_shared_memory(coll, gang.size * FLOATS * sizeof(float), &memory, LIMIT_NS,
+                                 NULL) == 0);
+        both[i] = memory;
+        CHECK(both[i] != NULL && both[i][0] == 0 && both[i][gang.size * FLOATS - 1] == 0);
+    }
+    CHECK(coll_barrier(coll, LIMIT_NS, NULL) == 0);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        fill(both[round % 2] + gang.rank * FLOATS, gang.rank, round);
+        CHECK(coll_barrier(coll, LIMIT_NS, NULL) == 0);
+        for (uint32_t rank = 0; rank < gang.size; rank++) {
+            CHECK(holds(both[round % 2] + rank * FLOATS, rank, round, 0, FLOATS));
+        }
+    }
+    CHECK(holds(own, gang.rank, 7, 0, FLOATS));
+    coll_close(&coll);
+    return 0;
+}
+
+static void memory_that_all_write(void **state)
+{
+    (void)state;
+    for (uint32_t size = 2; size <= RANKS_MAX; size++) {
+        run_all(COLL_AUTO, size, write_in_turns);
+    }
+}
+
+/* None where a rank is apart, or there is not so much. */
+static int find_none(struct coll_gang gang)
+{
+    struct coll *coll = NULL;
+    void *memory = &coll;
+    gang.kind = gang.rank == 1 ? COLL_GLOO : COLL_AUTO;
+    if (open_or_say(&gang, &coll) != 0) {
+        return 1;
+    }
+    CHECK(coll_shared_memory(coll, 4096, &memory, LIMIT_NS, NULL) == 0);
+    CHECK(memory == NULL);
+    coll_close(&coll);
+    return 0;
+}
+
+static int ask_for_too_much(struct coll_gang gang)
+{
+    struct coll *coll = NULL;
+    void *memory = &coll;
+    if (open_or_say(&gang, &coll) != 0) {
+        return 1;
+    }
+    CHECK(coll_shared_memory(coll, UINT64_MAX, &memory, LIMIT_NS, NULL) == 0 && memory == NULL);
+    CHECK(coll_shared_memory(coll, 4096, &memory, LIMIT_NS, NULL) == 0 && memory != NULL);
+    coll_close(&coll);
+    return 0;
+}
+
+static void no_memory_that_all_write(void **state)
+{
+    (void)state;
+    run_all(COLL_AUTO, 3, find_none);
+    run_all(COLL_AUTO, 2, ask_for_too_much);
+}
+
 /* Slices to their owners, and a sum back to all: one memory of each is enough. */
 static int sum_by_slices(struct coll_gang gang)
 {
@@ -305,6 +379,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_read_where_it_lies),
+        cmocka_unit_test(memory_that_all_write),
+        cmocka_unit_test(no_memory_that_all_write),
         cmocka_unit_test(slices_are_read_where_they_lie),
         cmocka_unit_test(sums_in_shared_memory_may_be_changed_at_once),
         cmocka_unit_test(some_share_memory_and_others_do_not),

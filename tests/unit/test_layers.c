@@ -182,7 +182,11 @@ static void check_against_pytorch(struct golden *g)
     size_t compared = 0;
     compare(g, "outputs", json_object_get(g->json, "outputs"), g->outputs);
     assert_true(fabs(g->loss - json_number_value(json_object_get(g->json, "loss"))) < 1e-6);
-    net_move_state(g->model, g->rows, g->gradient);
+    const struct tree_view whole = {.values = g->gradient};
+    struct tree_rest rest = {.views = &whole, .count = 1};
+    uint64_t middle = g->model->parameter_count + 1; /* in the middle of a layer's state */
+    net_move_state(g->model, g->rows, rest, middle, g->model->arena_count);
+    net_move_state(g->model, g->rows, rest, 0, middle);
     for (uint32_t i = 0; i < g->model->layer_count; i++) {
         struct layer_tensor tensors[LAYER_TENSORS_MAX];
         uint32_t count = layer_tensors(&g->model->layers[i], tensors);

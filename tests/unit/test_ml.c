@@ -341,13 +341,16 @@ static void sum_dealt(uint32_t shards, uint32_t ranks, float result[WIDTH])
         struct tree tree;
         struct tree_node nodes[TREE_NODES_MAX];
         struct tree_range range = tree_deal(shards, ranks, rank);
+        uint32_t places = tree_places(range), used = 1;
         tree_init(&tree, WIDTH);
         for (uint32_t shard = range.begin; shard < range.end; shard++) {
             float *values = own + tree.count * WIDTH;
+            used = tree.count + 1 > used ? tree.count + 1 : used;
             fill_shard(shard, values);
             tree_push(&tree, (struct tree_node){.index = shard, .values = values});
         }
         assert_int_equal(tree_partials(range, nodes), tree.count);
+        assert_int_equal(places, used);
         for (uint32_t i = 0; i < tree.count; i++) {
             assert_ptr_equal(tree.nodes[i].values,
                              own + i * WIDTH); /* they can be sent as one block */

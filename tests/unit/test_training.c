@@ -249,10 +249,11 @@ static void check_optimizer(const json_t *json)
         double norm = optim_norm(gradient, model->parameter_count);
         assert_close("norm", t, norm,
                      json_number_value(json_array_get(json_object_get(json, "norms"), t)), 1e-7);
-        if (clip > 0) {
-            optim_clip(gradient, model->parameter_count, norm, clip);
-        }
-        optim_step(optim, model, lr, gradient);
+        const struct tree_view whole = {.values = gradient};
+        struct tree_rest rest = {.views = &whole, .count = 1};
+        float scale = clip > 0 ? optim_clip_scale(norm, clip) : 1.0f;
+        struct optim_step step = optim_next(optim, lr, rest, scale);
+        optim_step_part(optim, model, &step, 0, model->parameter_count);
     }
     for (size_t i = 0; i < 3; i++) {
         assert_close("weights", i, (double)model->parameters[i],
@@ -276,7 +277,8 @@ static struct model *wide_model(void)
     return model;
 }
 
-/* Three steps with the gradient in parts, as two ranks hold it, and with their sum. */
+/* Three steps with the gradient in parts, as two ranks hold it, a slice after the other, which do not
+ * end where layers do; and with its sum. */
 static void check_parts(struct optim_options options)
 {
     struct model *models[2] = {wide_model(), wide_model()};
@@ -295,7 +297,9 @@ static void check_parts(struct optim_options options)
         for (uint64_t i = 0; i < count; i++) {
             sum[i] = parts[i] + (parts[count + i] + parts[2 * count + i]);
         }
-        optim_step_rest(optims[0], models[0], 0.01, rest);
+        struct optim_step part = optim_next(optims[0], 0.01, rest, 1.0f);
+        optim_step_part(optims[0], models[0], &part, 300, count);
+        optim_step_part(optims[0], models[0], &part, 0, 300);
         optim_step(optims[1], models[1], 0.01, sum);
         assert_memory_equal(models[0]->parameters, models[1]->parameters, count * sizeof(float));
     }

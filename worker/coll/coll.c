@@ -276,6 +276,24 @@ void *coll_memory(struct coll *coll, uint64_t bytes)
     return block->bytes;
 }
 
+int coll_shared_memory(struct coll *coll,
+                       uint64_t bytes,
+                       void **memory,
+                       int64_t timeout_ns,
+                       struct mlq_err *err)
+{
+    *memory = NULL;
+    if (coll->ops->shared_memory == NULL) {
+        return 0;
+    }
+    atomic_fetch_add(&coll->calls, 1);
+    int rc = begin_call(coll, "shared memory", timeout_ns, err);
+    if (rc == 0) {
+        rc = coll->ops->shared_memory(coll->state, bytes, memory, timeout_ns, err);
+    }
+    return end_call(coll, "shared memory", rc, err);
+}
+
 int coll_allgather_view(struct coll *coll,
                         const void *send,
                         void *receive,

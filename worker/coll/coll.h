@@ -107,6 +107,14 @@ int coll_alltoall(struct coll *coll,
  * sent from it stays as it is until a later call has returned: until then others may be reading. */
 void *coll_memory(struct coll *coll, uint64_t bytes);
 
+/* Zeroed memory, until coll_close, that all ranks read and write: the same pages, whoever dies.
+ * *memory is NULL, on all of them, when they are not all of one machine, or there is no more. */
+int coll_shared_memory(struct coll *coll,
+                       uint64_t bytes,
+                       void **memory,
+                       int64_t timeout_ns,
+                       struct mlq_err *err);
+
 /* As coll_allgather and coll_alltoall, but a piece that can be read where it lies is not moved:
  * views[r] becomes the place of rank r's, in its coll_memory or in `receive`. This rank's own is
  * where it was. A view is good as long as the sender leaves it (above). */
@@ -210,6 +218,12 @@ struct coll_ops {
                          void *receive,
                          const uint64_t *receive_bytes,
                          const void **views,
+                         int64_t timeout_ns,
+                         struct mlq_err *err);
+    /* NULL: ranks share no memory that all can write. */
+    int (*shared_memory)(void *state,
+                         uint64_t bytes,
+                         void **memory,
                          int64_t timeout_ns,
                          struct mlq_err *err);
     /* NULL: made of alltoall and allgather (coll_allreduce.h). */

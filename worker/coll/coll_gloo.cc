@@ -624,6 +624,40 @@ void *gloo_memory(void *state, uint64_t bytes)
     return coll_local_memory(static_cast<Mesh *>(state)->local.get(), bytes);
 }
 
+// Where rank 0's pages are, or that a rank cannot read the others' memory.
+struct Pages {
+    uint64_t are_possible;
+    uint64_t place;
+};
+
+int gloo_shared_memory(
+    void *state, uint64_t bytes, void **memory, int64_t timeout_ns, mlq_err *err)
+{
+    Mesh *mesh = static_cast<Mesh *>(state);
+    coll_local *local = mesh->local.get();
+    int64_t deadline_ns = mlq_clock_boot_ns() + timeout_ns;
+    return guarded(err, [&] {
+        Pages own = {coll_local_has_all(local), 0};
+        if (own.are_possible != 0 && mesh->rank == 0) {
+            own.are_possible = coll_local_pages(local, bytes, &own.place) != nullptr;
+        }
+        std::vector<Pages> all(mesh->size, own);
+        std::vector<Piece> in(mesh->size, Piece{0, sizeof(own)});
+        std::vector<Piece> out;
+        for (size_t peer = 0; peer < mesh->size; peer++) {
+            out.push_back({peer * sizeof(own), sizeof(own)});
+        }
+        mesh->exchange(&own, in, all.data(), out, nullptr, deadline_ns);
+        if (std::any_of(all.begin(), all.end(), [](const Pages &one) { return one.are_possible == 0; })) {
+            return;
+        }
+        *memory = coll_local_open_pages(local, 0, all[0].place, bytes);
+        if (*memory == nullptr) {
+            throw failure(MLQ_EIO, "the system lets no rank write into the memory of another one");
+        }
+    });
+}
+
 void gloo_close(void *state)
 {
     (void)guarded(nullptr, [&] { delete static_cast<Mesh *>(state); });
@@ -642,6 +676,7 @@ extern "C" const coll_ops coll_gloo_ops = {
     .memory = gloo_memory,
     .allgather_view = gloo_allgather_view,
     .alltoall_view = gloo_alltoall_view,
+    .shared_memory = gloo_shared_memory,
     .allreduce = nullptr, // made of the moves
     .abort = nullptr, // the mesh listens to cancel_fd
     .close = gloo_close,

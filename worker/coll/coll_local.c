@@ -2,9 +2,10 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * A region as its owner sees it: control words, two stages for small pieces, memory. The others map
- * it for reading, but for the bell, which they ring when they have something to say: a futex that
- * the owner sleeps on. Slots and stages are two, taken in turns: a rank writes those of call n + 2
- * once call n + 1 has returned, and then nobody is in call n any more.
+ * it for reading, but for pages that are for all, and for the bell, which they ring when they have
+ * something to say: a futex that the owner sleeps on. Slots and stages are two, taken in turns: a
+ * rank writes those of call n + 2 once call n + 1 has returned, and then nobody is in call n any
+ * more.
  */
 #include "worker/coll/coll_local.h"
 
@@ -205,14 +206,48 @@ bool coll_local_has(const struct coll_local *local, uint32_t peer)
     return (local->peers >> peer & 1) != 0;
 }
 
-void *coll_local_memory(struct coll_local *local, uint64_t bytes)
+bool coll_local_has_all(const struct coll_local *local)
 {
-    uint64_t begin = (local->used + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
+    return (uint32_t)__builtin_popcountll(local->peers) + 1 == local->size;
+}
+
+static void *take_memory(struct coll_local *local, uint64_t bytes, uint64_t align)
+{
+    uint64_t begin = (local->used + align - 1) / align * align;
     if (local->peers == 0 || begin > REGION_BYTES || bytes > REGION_BYTES - begin) {
         return NULL;
     }
     local->used = begin + bytes;
     return (uint8_t *)local->regions[local->rank] + begin;
+}
+
+void *coll_local_memory(struct coll_local *local, uint64_t bytes)
+{
+    return take_memory(local, bytes, LINE_BYTES);
+}
+
+static uint64_t whole_pages(uint64_t bytes)
+{
+    return (bytes + PAGE_BYTES_MAX - 1) / PAGE_BYTES_MAX * PAGE_BYTES_MAX;
+}
+
+void *coll_local_pages(struct coll_local *local, uint64_t bytes, uint64_t *place)
+{
+    uint8_t *pages = bytes > REGION_BYTES
+                         ? NULL
+                         : take_memory(local, whole_pages(bytes), PAGE_BYTES_MAX);
+    *place = pages == NULL ? 0 : (uint64_t)(pages - (uint8_t *)local->regions[local->rank]);
+    return pages;
+}
+
+void *coll_local_open_pages(struct coll_local *local, uint32_t owner, uint64_t place,
+                            uint64_t bytes)
+{
+    uint8_t *pages = (uint8_t *)local->regions[owner] + place;
+    MLQ_ASSERT(place % PAGE_BYTES_MAX == 0 && bytes <= REGION_BYTES - place);
+    bool is_own = owner == local->rank;
+    return is_own || mprotect(pages, whole_pages(bytes), PROT_READ | PROT_WRITE) == 0 ? pages
+                                                                                       : NULL;
 }
 
 /* ---- Calls ---- */

@@ -41,10 +41,18 @@ int coll_local_open(const struct coll_gang *gang, struct coll_store_client *stor
 void coll_local_close(struct coll_local **local); /* takes NULL, frees, nulls */
 
 bool coll_local_has(const struct coll_local *local, uint32_t peer); /* not this rank itself */
+bool coll_local_has_all(const struct coll_local *local);            /* the others */
 
 /* Zeroed memory that the others can read, until coll_local_close. NULL: there are no others, or
  * there is no more. */
 void *coll_local_memory(struct coll_local *local, uint64_t bytes);
+
+/* The same, but whole pages, which the others can be made able to write. *place is where they are, for
+ * coll_local_open_pages. */
+void *coll_local_pages(struct coll_local *local, uint64_t bytes, uint64_t *place);
+/* Such pages of rank `owner`, which may be this one, to be written here too. NULL: the system refuses. */
+void *coll_local_open_pages(struct coll_local *local, uint32_t owner, uint64_t place,
+                            uint64_t bytes);
 
 /* The piece for rank r begins at in + at[r]. Small ones are copied, large ones must lie in
  * coll_local_memory: else it returns false, and the caller sends them by the network. */

@@ -177,14 +177,11 @@ static void backward(const struct layer_pass *pass)
     }
 }
 
-void layer_norm_move_state(const struct layer *layer,
-                           uint32_t samples,
-                           const float *gradient,
-                           float *arena)
+void layer_norm_move_state(float *state, const float *gradient, uint64_t count, uint32_t samples)
 {
-    for (uint64_t at = layer->state_at; at < layer->state_at + layer->state_count; at++) {
-        float target = gradient[at] / (float)samples;
-        arena[at] = (1.0f - LAYER_NORM_MOMENTUM) * arena[at] + LAYER_NORM_MOMENTUM * target;
+    for (uint64_t i = 0; i < count; i++) {
+        float target = gradient[i] / (float)samples;
+        state[i] = (1.0f - LAYER_NORM_MOMENTUM) * state[i] + LAYER_NORM_MOMENTUM * target;
     }
 }
 

@@ -19,10 +19,8 @@
 
 extern const struct layer_ops layer_norm_ops;
 
-/* After a step over `samples` rows whose summed gradient is given: moves the state in the arena. */
-void layer_norm_move_state(const struct layer *layer,
-                           uint32_t samples,
-                           const float *gradient,
-                           float *arena);
+/* After a step over `samples` rows: moves `count` numbers of the state by as many of the step's summed
+ * gradient. */
+void layer_norm_move_state(float *state, const float *gradient, uint64_t count, uint32_t samples);
 
 #endif

@@ -346,11 +346,19 @@ void net_init_parameters(struct model *model, uint64_t seed)
     }
 }
 
-void net_move_state(struct model *model, uint32_t samples, const float *gradient)
+void net_move_state(const struct model *model, uint32_t samples, struct tree_rest gradient,
+                    uint64_t begin, uint64_t end)
 {
+    struct tree_room room;
     for (uint32_t i = 0; i < model->layer_count; i++) {
-        if (model->layers[i].kind == LAYER_NORM) {
-            layer_norm_move_state(&model->layers[i], samples, gradient, model->parameters);
+        const struct layer *layer = &model->layers[i];
+        uint64_t at = layer->state_at > begin ? layer->state_at : begin;
+        uint64_t behind = layer->state_at + layer->state_count;
+        behind = behind < end ? behind : end;
+        for (uint64_t count; at < behind && layer->kind == LAYER_NORM; at += count) {
+            count = behind - at < TREE_BLOCK_FLOATS ? behind - at : TREE_BLOCK_FLOATS;
+            const float *sum = tree_finish_block(gradient, at, count, &room);
+            layer_norm_move_state(model->parameters + at, sum, count, samples);
         }
     }
 }

@@ -62,8 +62,10 @@ void net_backward_sums(struct net *net, const struct tree_sums *sums);
  * elsewhere), biases zero. Keyed by (seed, place in the arena): the same on every machine. */
 void net_init_parameters(struct model *model, uint64_t seed);
 
-/* After a step over `samples` rows: moves running statistics by the step's summed `gradient`. */
-void net_move_state(struct model *model, uint32_t samples, const float *gradient);
+/* After a step over `samples` rows: moves the running statistics that are among the numbers [begin,
+ * end) of the arena, once each, by the step's gradient, whose views are [arena_count]. */
+void net_move_state(const struct model *model, uint32_t samples, struct tree_rest gradient,
+                    uint64_t begin, uint64_t end);
 
 /* The first layer with a NaN or an infinity among `values` [arena_count] (parameters or gradients),
  * or -1 when all are finite. For messages. */

@@ -35,22 +35,10 @@ void optim_destroy(struct optim **optim)
     *optim = NULL;
 }
 
-struct range {
-    uint64_t begin;
-    uint64_t end;
-};
-
 /* ---- The arithmetic of a step ---- */
 
-struct sgd {
-    float rate;
-    float momentum;
-    float shrink;
-    bool nesterov;
-};
-
 ML_WIDE
-static void sgd_step(struct sgd by, uint64_t count, float *restrict w, float *restrict v,
+static void sgd_step(struct optim_sgd by, uint64_t count, float *restrict w, float *restrict v,
                      const float *restrict g)
 {
     for (uint64_t i = 0; i < count; i++) {
@@ -63,22 +51,12 @@ static void sgd_step(struct sgd by, uint64_t count, float *restrict w, float *re
     }
 }
 
-struct adam {
-    float rate;
-    float root;
-    float keep;
-    float shrink;
-    float b1, c1;
-    float b2, c2;
-    float epsilon;
-};
-
 /* The corrections depend on the step alone, so they are taken in double, once. */
-static struct adam adam_of(const struct optim *optim, double lr, double l2, double decay)
+static struct optim_adam adam_of(const struct optim *optim, double lr, double l2, double decay)
 {
     const struct optim_options *options = &optim->options;
     double t = (double)optim->steps;
-    return (struct adam){
+    return (struct optim_adam){
         .rate = (float)(lr / (1 - pow(options->beta1, t))),
         .root = (float)(1 / sqrt(1 - pow(options->beta2, t))),
         .keep = (float)(1 - lr * decay),
@@ -92,7 +70,7 @@ static struct adam adam_of(const struct optim *optim, double lr, double l2, doub
 }
 
 ML_WIDE
-static void adam_step(struct adam by, uint64_t count, float *restrict w, float *restrict m,
+static void adam_step(struct optim_adam by, uint64_t count, float *restrict w, float *restrict m,
                       float *restrict v, const float *restrict g)
 {
     for (uint64_t i = 0; i < count; i++) {
@@ -103,20 +81,12 @@ static void adam_step(struct adam by, uint64_t count, float *restrict w, float *
     }
 }
 
-/* ---- Over the arena ---- */
-
-struct update {
-    enum optim_kind kind;
-    struct sgd sgd;
-    struct adam adam;
-};
-
-static struct update update_of(const struct optim *optim, double lr, bool decays)
+static struct optim_rates rates_of(const struct optim *optim, double lr, bool decays)
 {
     const struct optim_options *options = &optim->options;
     double l2 = decays ? options->l2 : 0, decay = decays ? options->weight_decay : 0;
     bool is_decoupled = options->kind == OPTIM_ADAMW;
-    return (struct update){
+    return (struct optim_rates){
         .kind = options->kind,
         .sgd = {.rate = (float)lr,
                 .momentum = (float)options->momentum,
@@ -126,40 +96,85 @@ static struct update update_of(const struct optim *optim, double lr, bool decays
     };
 }
 
-static void step_range(struct optim *optim, const struct update *update, struct range range,
-                       float *w, struct tree_rest gradient)
+/* ---- Over the arena ---- */
+
+ML_WIDE
+static void scale_into(float *to, const float *from, uint64_t count, float scale)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        to[i] = scale * from[i];
+    }
+}
+
+/* The gradient of some numbers, in a room if it is not whole already. */
+static const float *gradient_of(struct optim *optim, const struct optim_step *step, uint64_t at,
+                                uint64_t count)
+{
+    const float *sum = tree_finish_block(step->gradient, at, count, &optim->room);
+    if (step->scale == 1.0f) {
+        return sum;
+    }
+    scale_into(optim->room.places[0], sum, count, step->scale);
+    return optim->room.places[0];
+}
+
+struct range {
+    uint64_t begin;
+    uint64_t end;
+};
+
+static void step_range(struct optim *optim, const struct optim_step *step,
+                       const struct optim_rates *by, struct range range, float *w)
 {
     float *m = optim->first, *v = optim->second;
     for (uint64_t at = range.begin; at < range.end; at += TREE_BLOCK_FLOATS) {
         uint64_t left = range.end - at, count = left < TREE_BLOCK_FLOATS ? left : TREE_BLOCK_FLOATS;
-        const float *g = tree_finish_block(gradient, at, count, &optim->room);
-        if (update->kind == OPTIM_SGD) {
-            sgd_step(update->sgd, count, w + at, m == NULL ? NULL : m + at, g);
+        const float *g = gradient_of(optim, step, at, count);
+        if (by->kind == OPTIM_SGD) {
+            sgd_step(by->sgd, count, w + at, m == NULL ? NULL : m + at, g);
         } else {
-            adam_step(update->adam, count, w + at, m + at, v + at, g);
+            adam_step(by->adam, count, w + at, m + at, v + at, g);
         }
     }
 }
 
-void optim_step_rest(struct optim *optim, struct model *model, double lr, struct tree_rest gradient)
+static struct range common(struct range a, struct range b)
 {
+    struct range both = {.begin = a.begin > b.begin ? a.begin : b.begin,
+                         .end = a.end < b.end ? a.end : b.end};
+    return both.begin < both.end ? both : (struct range){.begin = 0, .end = 0};
+}
+
+void optim_step_part(struct optim *optim, const struct model *model, const struct optim_step *step,
+                     uint64_t begin, uint64_t end)
+{
+    const struct range part = {.begin = begin, .end = end};
     MLQ_ASSERT(optim->count == model->parameter_count);
-    optim->steps++;
-    const struct update plain = update_of(optim, lr, false), decaying = update_of(optim, lr, true);
     for (uint32_t i = 0; i < model->layer_count; i++) {
         const struct layer *layer = &model->layers[i];
         struct range weights = {.begin = layer->weight_at, .end = layer->bias_at};
         struct range biases = {.begin = layer->bias_at, .end = layer->bias_at + layer->bias_count};
-        const struct update *update = layer_decays(layer) ? &decaying : &plain;
-        step_range(optim, update, weights, model->parameters, gradient);
-        step_range(optim, &plain, biases, model->parameters, gradient);
+        const struct optim_rates *rates = layer_decays(layer) ? &step->decaying : &step->plain;
+        step_range(optim, step, rates, common(weights, part), model->parameters);
+        step_range(optim, step, &step->plain, common(biases, part), model->parameters);
     }
+}
+
+struct optim_step optim_next(struct optim *optim, double lr, struct tree_rest gradient, float scale)
+{
+    optim->steps++;
+    return (struct optim_step){.plain = rates_of(optim, lr, false),
+                               .decaying = rates_of(optim, lr, true),
+                               .gradient = gradient,
+                               .scale = scale};
 }
 
 void optim_step(struct optim *optim, struct model *model, double lr, const float *gradient)
 {
     const struct tree_view whole = {.values = gradient};
-    optim_step_rest(optim, model, lr, (struct tree_rest){.views = &whole, .count = 1});
+    struct tree_rest rest = {.views = &whole, .count = 1};
+    struct optim_step step = optim_next(optim, lr, rest, 1.0f);
+    optim_step_part(optim, model, &step, 0, model->parameter_count);
 }
 
 /* ---- Clipping ---- */
@@ -186,13 +201,7 @@ double optim_norm(const float *gradient, uint64_t count)
     return sqrt(sum);
 }
 
-void optim_clip(float *gradient, uint64_t count, double norm, double limit)
+float optim_clip_scale(double norm, double limit)
 {
-    if (norm <= limit) {
-        return;
-    }
-    float scale = (float)(limit / (norm + 1e-6));
-    for (uint64_t i = 0; i < count; i++) {
-        gradient[i] *= scale;
-    }
+    return norm <= limit ? 1.0f : (float)(limit / (norm + 1e-6));
 }

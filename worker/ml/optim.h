@@ -44,7 +44,7 @@ struct optim {
     uint64_t count; /* parameters */
     float *first;   /* momentum, or first moment; NULL for SGD without momentum */
     float *second;  /* second moment; NULL for SGD */
-    struct tree_room room; /* for optim_step_rest */
+    struct tree_room room; /* for a gradient in parts */
 };
 
 /* The moments are zeroed. For a resumed run set `steps` and fill the moments. */
@@ -54,15 +54,49 @@ void optim_destroy(struct optim **optim); /* takes NULL, frees, nulls */
 /* One step on the whole model with this learning rate. `gradient` is [parameter_count]. */
 void optim_step(struct optim *optim, struct model *model, double lr, const float *gradient);
 
-/* The same with a gradient that is still in parts, each of as many: they are added on the way, which
- * saves to write the sum and to read it again. */
-void optim_step_rest(struct optim *optim, struct model *model, double lr, struct tree_rest gradient);
+/* ---- The same, part by part ---- */
+
+/* What a step does to weights that decay, and to those that do not. */
+struct optim_rates {
+    enum optim_kind kind;
+    struct optim_sgd {
+        float rate;
+        float momentum;
+        float shrink; /* of the weight, added to the gradient */
+        bool nesterov;
+    } sgd;
+    struct optim_adam {
+        float rate; /* with the first moment's correction */
+        float root; /* the second one's */
+        float keep; /* of the weight */
+        float shrink;
+        float b1, c1;
+        float b2, c2;
+        float epsilon;
+    } adam;
+};
+
+struct optim_step {
+    struct optim_rates plain;
+    struct optim_rates decaying;
+    /* Still in parts, each of parameter_count: they are added on the way, which saves to write the
+     * sum and to read it again. */
+    struct tree_rest gradient;
+    float scale; /* of the gradient: optim_clip_scale */
+};
+
+/* The next step, which counts as done from here on. */
+struct optim_step optim_next(struct optim *optim, double lr, struct tree_rest gradient, float scale);
+
+/* It for the parameters [begin, end), once each. */
+void optim_step_part(struct optim *optim, const struct model *model, const struct optim_step *step,
+                     uint64_t begin, uint64_t end);
 
 /* The length of the gradient, in double, in one fixed order. */
 double optim_norm(const float *gradient, uint64_t count);
 
-/* Scales a gradient that is longer than `limit` down to it (Pascanu et al. 2013; PyTorch's form:
- * by limit / (norm + 1e-6)). */
-void optim_clip(float *gradient, uint64_t count, double norm, double limit);
+/* What a gradient is to be multiplied by that is to be no longer than `limit` (Pascanu et al. 2013;
+ * PyTorch's form: limit / (norm + 1e-6)); 1 if it is not. */
+float optim_clip_scale(double norm, double limit);
 
 #endif

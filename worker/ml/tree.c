@@ -163,6 +163,18 @@ struct tree_range tree_deal(uint32_t shards, uint32_t ranks, uint32_t rank)
     };
 }
 
+uint32_t tree_places(struct tree_range range)
+{
+    struct tree tree;
+    uint32_t places = 1;
+    tree_init(&tree, 0);
+    for (uint32_t shard = range.begin; shard < range.end; shard++) {
+        places = tree.count + 1 > places ? tree.count + 1 : places;
+        tree_push(&tree, (struct tree_node){.level = 0, .index = shard});
+    }
+    return places;
+}
+
 uint32_t tree_partials(struct tree_range range, struct tree_node nodes[TREE_NODES_MAX])
 {
     struct tree tree;

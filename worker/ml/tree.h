@@ -41,6 +41,12 @@ void tree_init(struct tree *tree, uint64_t width);
  * is added into the left one's memory and leaves the stack. */
 void tree_push(struct tree *tree, struct tree_node node);
 
+/* Shards that follow one another. */
+struct tree_range {
+    uint32_t begin;
+    uint32_t end;
+};
+
 /* ---- Added as they come into being ---- */
 
 /* One tree_push, as places 0, 1, ... on the stack: a vector comes at `top`, and is added to those at
@@ -63,6 +69,9 @@ struct tree_sums {
  * them, but its places, and refers to `folds` [count]. */
 void tree_plan(struct tree *tree, uint32_t first, uint32_t count, struct tree_fold *folds,
                struct tree_sums *sums);
+
+/* How many places the vectors of a range take until they are folded; one at least. */
+uint32_t tree_places(struct tree_range range);
 
 /* What lies at the shard's `top` is folded, in the numbers [at, at + count) of all places. */
 void tree_fold(const struct tree_sums *sums, uint32_t shard, uint64_t at, uint64_t count);
@@ -97,11 +106,6 @@ struct tree_room {
 };
 const float *tree_finish_block(struct tree_rest rest, uint64_t begin, uint64_t width,
                                struct tree_room *room);
-
-struct tree_range {
-    uint32_t begin;
-    uint32_t end;
-};
 
 /* The shards of `rank` when `shards` are dealt to `ranks`: none for some when there are more ranks. */
 struct tree_range tree_deal(uint32_t shards, uint32_t ranks, uint32_t rank);

@@ -3,8 +3,8 @@
  *
  * train.native, taken apart: parameters (op_train_config.c, _model.c, _options.c), rows
  * (op_train_data.c; those that stay on disk op_train_loader.c, op_train_deal.c), who trains together (op_train_gang.c) and how they find their common state
- * (op_train_share.c), steps and epochs (op_train_loop.c, of what op_train_step.h lists),
- * checkpoints (op_train_checkpoint.c), and op_train.c, which puts them together and writes the
+ * (op_train_share.c) or hold it together (op_train_joint.c), steps and epochs (op_train_loop.c, of
+ * what op_train_step.h lists), checkpoints (op_train_checkpoint.c), and op_train.c, which puts them together and writes the
  * outputs.
  *
  * The promise of the levels elastic and repeat: the same tables, parameters and engine give the
@@ -188,6 +188,7 @@ struct op_train {
     struct op_train_gang *gang;
     struct op_train_loader *loader; /* of the training rows; the loop's */
     struct coll *coll; /* of the generation in use; the gang's */
+    struct op_train_joint *joint; /* where its ranks hold the state together; NULL: they do not */
     struct optim *optim;
     struct op_train_cursor cursor;
     float *best;      /* parameters of best_epoch; NULL without early stopping */

@@ -3,22 +3,24 @@
  *
  * Levels elastic and repeat: the same bits for any number of ranks. Each rank computes the
  * gradients of its shards, by kernel calls that depend on nothing but the shapes, and adds what its
- * range allows (worker/ml/tree.h). The vectors are cut into a slice for each rank, which gets that
- * slice of all partial sums, finishes the tree over it, and gives the result to all: each moves and
- * adds about what it would in an all-reduce, but in an order that is ours. With the last slice goes
- * what the ranks have to say, and what follows from it comes back with the sum. Two ranks move no
- * more when each gets all of the other's, so they do, nothing has to come back, and the sum is made
- * where it is used (op_train_loop.c).
+ * range allows (worker/ml/tree.h).
  *
- * Partial sums lie where ranks of the same machine can read them (coll_memory): these are not moved.
- * So they stay as they are until all have come to the next call, and where that is the next step's,
- * two memories for them take turns.
+ * Ranks that are all of one machine hold the state together (op_train_joint.h), and their partial
+ * sums lie beside it: nothing is moved, and each finishes the tree over the slice that it steps.
+ *
+ * Else the vectors are cut into a slice for each rank, which gets that slice of all partial sums,
+ * finishes the tree over it, and gives the result to all: each moves and adds about what it would in
+ * an all-reduce, but in an order that is ours. With the last slice goes what the ranks have to say,
+ * and what follows from it comes back with the sum. Two ranks move no more when each gets all of the
+ * other's, so they do, nothing has to come back, and the sum is made where it is used
+ * (op_train_apply.c). Pieces for a rank of the same machine are read where they lie (coll_memory).
  */
 #include <string.h>
 
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
 #include "worker/ml/tree.h"
+#include "worker/op/op_train_joint.h"
 #include "worker/op/op_train_step.h"
 
 /* Behind a rank's first partial sum: this, then a double per shard of its range, the losses. */
@@ -39,18 +41,20 @@ struct exact {
     struct op_train *train;
     uint32_t ranks;
     uint32_t rank;
-    bool is_whole;                     /* each rank owns the whole vector */
+    bool is_joint;                     /* the ranks hold the state together */
+    bool is_whole;                     /* each rank owns the whole vector, or may read all of it */
     uint32_t rounds;                   /* the most partial sums that a rank has, one at least */
     uint32_t partials[COLL_RANKS_MAX]; /* how many each has */
     uint64_t width;                    /* of a vector: the arena, made even by a zero */
     struct op_train_batch *batch;
-    float *memories[2]; /* for `sums`; different ones where they take turns */
-    float *sums;        /* the tree's memory: in the end the partial sums */
-    uint8_t *received;  /* pieces that were moved: of rank 0, 1, ... of each round */
+    float *sums;       /* the tree's memory: in the end the partial sums */
+    float *own_sums;   /* the same, if it is no memory of the ranks' */
+    uint8_t *received; /* pieces that were moved: of rank 0, 1, ... of each round */
     const void *pieces[TREE_NODES_MAX][COLL_RANKS_MAX]; /* of each round and rank, where they lie */
     struct tree_view views[TREE_SHARDS_MAX]; /* those, in the order of the tree */
     float *slice;    /* of the whole sum, and struct heard; NULL where each rank makes all of it */
-    float *gradient; /* the whole sum, and struct heard if it was sent; NULL: this rank is alone */
+    float *gradient; /* memory for the whole sum, and struct heard if it was sent; NULL: the joint
+                      * state's, or this rank is alone */
     double losses[TREE_SHARDS_MAX];
 };
 
@@ -92,21 +96,30 @@ static uint64_t piece_bytes(const struct exact *exact, uint32_t from, uint32_t t
     return sum + (round == 0 && is_told(exact, to) ? said_bytes(exact, from) : 0);
 }
 
-/* Node i of the tree's memory. What is said lies behind the first. */
-static float *node_at(const struct exact *exact, uint32_t i)
+/* Node i of the tree's memory that a rank has at `sums`. What is said lies behind the first. */
+static float *node_at(const struct exact *exact, uint32_t rank, float *sums, uint32_t i)
 {
-    uint64_t said_floats = said_bytes(exact, exact->rank) / sizeof(float);
-    return exact->sums + i * exact->width + (i > 0 ? said_floats : 0);
+    uint64_t said_floats = said_bytes(exact, rank) / sizeof(float);
+    return sums + i * exact->width + (i > 0 ? said_floats : 0);
 }
 
 /* ---- Memory ---- */
 
-/* Partial sums of this rank: while they are made, the tree holds one more than in the end. */
-static float *sums_memory(const struct exact *exact)
+/* Of a rank's partial sums: while they are made, the tree holds more than in the end. */
+static uint64_t sums_bytes(const struct exact *exact, uint32_t rank)
 {
-    uint64_t vectors = TREE_NODES_MAX + 1;
-    return coll_memory(exact->train->coll, vectors * exact->width * sizeof(float) +
-                                               said_bytes(exact, exact->rank));
+    return tree_places(range_of(exact, rank)) * exact->width * sizeof(float) +
+           said_bytes(exact, rank);
+}
+
+static uint64_t most_sums_bytes(const struct exact *exact)
+{
+    uint64_t most = 0;
+    for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+        uint64_t bytes = sums_bytes(exact, rank);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
 }
 
 /* A vector, or a part of one, with struct heard behind it. */
@@ -115,44 +128,87 @@ static uint64_t sum_bytes(uint64_t floats)
     return floats * sizeof(float) + sizeof(struct heard);
 }
 
-static void *exact_create(struct op_train *train)
+static void count_partials(struct exact *exact)
+{
+    struct tree_node nodes[TREE_NODES_MAX];
+    exact->rounds = 1;
+    for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+        uint32_t partials = tree_partials(range_of(exact, rank), nodes);
+        exact->partials[rank] = partials;
+        exact->rounds = partials > exact->rounds ? partials : exact->rounds;
+    }
+}
+
+/* All that the ranks have lies where it stays. */
+static void point_at_sums(struct exact *exact)
+{
+    for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+        float *sums = op_train_joint_sums(exact->train, rank);
+        exact->pieces[0][rank] = exact->partials[rank] > 0 ? sums : sums + exact->width;
+        for (uint32_t round = 1; round < exact->partials[rank]; round++) {
+            exact->pieces[round][rank] = node_at(exact, rank, sums, round);
+        }
+    }
+    exact->sums = op_train_joint_sums(exact->train, exact->rank);
+}
+
+/* Where the ranks share no memory, or not all of them. Two that send each other all that they have do
+ * so once a step: what each reads then must not change until the next one, so it is moved. */
+static void take_memories(struct exact *exact)
+{
+    struct coll *coll = exact->train->coll;
+    uint64_t received = 0, bytes = sums_bytes(exact, exact->rank);
+    for (uint32_t rank = 0; rank < exact->ranks; rank++) {
+        for (uint32_t round = 0; round == 0 || round < exact->partials[rank]; round++) {
+            received += piece_bytes(exact, rank, exact->rank, round);
+        }
+    }
+    exact->own_sums = exact->is_whole ? mlq_alloc(bytes) : NULL;
+    exact->sums = exact->is_whole ? exact->own_sums : coll_memory(coll, bytes);
+    if (exact->ranks > 1) {
+        exact->received = mlq_alloc(received);
+        exact->gradient = mlq_alloc(sum_bytes(exact->width));
+    }
+    if (exact->ranks > 1 && !exact->is_whole) {
+        exact->slice = coll_memory(coll, sum_bytes(slice_floats(exact, exact->rank)));
+    }
+}
+
+static int exact_create(struct op_train *train, void **state, struct mlq_err *err)
 {
     struct exact *exact = mlq_alloc(sizeof(*exact));
     *exact = (struct exact){.train = train,
                             .ranks = coll_size(train->coll),
                             .rank = coll_rank(train->coll),
-                            .is_whole = coll_size(train->coll) == 2,
-                            .rounds = 1,
                             .width = (train->data.model->arena_count + 1) / 2 * 2};
     struct tree_range range = range_of(exact, exact->rank);
+    int rc = op_train_joint_enter(train, most_sums_bytes(exact), err);
+    if (rc != 0) {
+        mlq_free(exact);
+        return rc;
+    }
+    exact->is_joint = train->joint != NULL;
+    exact->is_whole = exact->is_joint || exact->ranks == 2;
     exact->batch =
         op_train_batch_create(train, range.end - range.begin, shard_rows(&train->config));
-    exact->sums = exact->memories[0] = exact->memories[1] = sums_memory(exact);
-    uint64_t received = 0;
-    for (uint32_t rank = 0; rank < exact->ranks; rank++) {
-        struct tree_node nodes[TREE_NODES_MAX];
-        uint32_t partials = tree_partials(range_of(exact, rank), nodes);
-        exact->partials[rank] = partials;
-        exact->rounds = partials > exact->rounds ? partials : exact->rounds;
-        for (uint32_t round = 0; round == 0 || round < partials; round++) {
-            received += piece_bytes(exact, rank, exact->rank, round);
-        }
+    count_partials(exact);
+    if (exact->is_joint) {
+        point_at_sums(exact);
+    } else {
+        take_memories(exact);
     }
-    if (exact->ranks > 1) {
-        exact->received = mlq_alloc(received);
-        exact->gradient = mlq_alloc(sum_bytes(exact->width));
-    }
-    if (exact->is_whole) {
-        exact->memories[1] = sums_memory(exact);
-    } else if (exact->ranks > 1) {
-        exact->slice = coll_memory(train->coll, sum_bytes(slice_floats(exact, exact->rank)));
-    }
-    return exact;
+    *state = exact;
+    return 0;
 }
 
 static void exact_destroy(void *state)
 {
     struct exact *exact = state;
+    if (exact == NULL) {
+        return;
+    }
+    op_train_joint_leave(exact->train);
+    mlq_free(exact->own_sums);
     mlq_free(exact->received);
     mlq_free(exact->gradient);
     op_train_batch_destroy(&exact->batch);
@@ -164,9 +220,8 @@ static void exact_destroy(void *state)
 static void sum_range(struct exact *exact, struct op_train_piece step)
 {
     float *places[TREE_NODES_MAX + 1];
-    exact->sums = exact->memories[exact->sums == exact->memories[0]];
     for (uint32_t i = 0; i < MLQ_COUNT_OF(places); i++) {
-        places[i] = node_at(exact, i);
+        places[i] = node_at(exact, exact->rank, exact->sums, i);
     }
     op_train_batch_sum(exact->batch, step, range_of(exact, exact->rank), places, exact->losses);
 }
@@ -195,7 +250,8 @@ static int send_pieces(struct exact *exact, int64_t deadline_ns, struct mlq_err 
             received += in[rank];
         }
         bool has_none = exact->partials[exact->rank] == 0; /* but something to say */
-        const float *from = has_none ? exact->sums + exact->width : node_at(exact, round);
+        const float *from = has_none ? exact->sums + exact->width
+                                     : node_at(exact, exact->rank, exact->sums, round);
         int64_t left_ns = deadline_ns - mlq_clock_boot_ns();
         struct coll *coll = exact->train->coll;
         const void **pieces = exact->pieces[round];
@@ -277,7 +333,8 @@ static int exchange(struct exact *exact, struct tree_rest *rest, struct heard *h
 {
     int64_t deadline_ns = mlq_clock_boot_ns() + OP_TRAIN_TIMEOUT_NS;
     op_train_note(exact->train, TASK_FLIGHT_EXCHANGE);
-    int rc = send_pieces(exact, deadline_ns, err);
+    int rc = exact->is_joint ? op_train_joint_meet(exact->train, err)
+                             : send_pieces(exact, deadline_ns, err);
     if (rc == 0 && exact->is_whole) {
         *rest = rest_of(exact);
         *heard = hear_all(exact);
@@ -298,8 +355,9 @@ static int exact_run(void *state, struct op_train_piece step, bool stop,
     op_train_note(train, TASK_FLIGHT_COMPUTE);
     sum_range(exact, step);
     exact->views[0] = (struct tree_view){.values = exact->sums};
-    *total = (struct op_train_total){.gradient = {.views = exact->views, .count = 1},
-                                     .whole = exact->ranks > 1 ? exact->gradient : exact->sums};
+    *total = (struct op_train_total){
+        .gradient = {.views = exact->views, .count = 1},
+        .whole = exact->is_joint ? op_train_joint_gradient(train) : exact->gradient};
     if (exact->ranks > 1) {
         say(exact, stop);
         int rc = exchange(exact, &total->gradient, &heard, err);

@@ -25,8 +25,9 @@ struct fast {
     struct tree_view view; /* of the sums */
 };
 
-static void *fast_create(struct op_train *train)
+static int fast_create(struct op_train *train, void **state, struct mlq_err *err)
 {
+    (void)err;
     const struct op_train_config *config = &train->config;
     uint64_t arena = train->data.model->arena_count;
     uint32_t ranks = coll_size(train->coll), pieces = ranks * config->accumulate;
@@ -36,12 +37,16 @@ static void *fast_create(struct op_train *train)
     fast->batch = op_train_batch_create(train, 1, fast->rows);
     fast->sums = coll_memory(train->coll, (arena + BEHIND_COUNT) * sizeof(float));
     fast->spare = config->accumulate > 1 ? mlq_alloc_array(arena, sizeof(float)) : NULL;
-    return fast;
+    *state = fast;
+    return 0;
 }
 
 static void fast_destroy(void *state)
 {
     struct fast *fast = state;
+    if (fast == NULL) {
+        return;
+    }
     op_train_batch_destroy(&fast->batch);
     mlq_free(fast->spare);
     mlq_free(fast);
@@ -92,8 +97,7 @@ static int fast_run(void *state, struct op_train_piece step, bool stop,
     uint64_t arena = train->data.model->arena_count;
     float *behind = fast->sums + arena;
     fast->view = (struct tree_view){.values = fast->sums};
-    *total = (struct op_train_total){.gradient = {.views = &fast->view, .count = 1},
-                                     .whole = fast->sums};
+    *total = (struct op_train_total){.gradient = {.views = &fast->view, .count = 1}};
     op_train_note(train, TASK_FLIGHT_COMPUTE);
     behind[BEHIND_LOSS] = (float)sum_share(fast, step);
     behind[BEHIND_LEAVING] = stop;

@@ -79,9 +79,9 @@ static int loop_init(struct loop *loop, struct op_train *train, struct mlq_err *
     loop->train_weight = loss_weight(&data->loss, data->train.rows, data->train.labels);
     loop->validation_weight =
         loss_weight(&data->loss, data->validation.rows, data->validation.labels);
-    loop->sum_state = loop->sum->create(train);
     loop->validation_net = op_train_validate_net(train);
-    return open_loader(loop, err);
+    int rc = loop->sum->create(train, &loop->sum_state, err);
+    return rc == 0 ? open_loader(loop, err) : rc;
 }
 
 static void loop_fini(struct loop *loop)
@@ -93,13 +93,23 @@ static void loop_fini(struct loop *loop)
 
 /* ---- One step ---- */
 
-static int refuse_not_finite(const struct loop *loop, const float *gradient, struct mlq_err *err)
+static int find_in_gradient(const struct loop *loop)
+{
+    uint64_t count = loop->model->arena_count;
+    float *sum = mlq_alloc_array(count, sizeof(float));
+    tree_finish(loop->total.gradient, count, sum);
+    int layer = net_find_not_finite(loop->model, sum);
+    mlq_free(sum);
+    return layer;
+}
+
+static int refuse_not_finite(const struct loop *loop, struct mlq_err *err)
 {
     const struct op_train_cursor *cursor = &loop->train->cursor;
     int layer = net_find_not_finite(loop->model, loop->model->parameters);
     const char *what = "weights";
     if (layer < 0) {
-        layer = net_find_not_finite(loop->model, gradient);
+        layer = find_in_gradient(loop);
         what = "gradient";
     }
     char where[64] = "the outputs overflow";
@@ -124,50 +134,37 @@ static double step_weight(const struct loop *loop, uint32_t begin, uint32_t coun
     return weights == NULL ? count : sum;
 }
 
-/* The gradient in one piece. */
-static float *whole_gradient(const struct loop *loop)
-{
-    const struct op_train_total *total = &loop->total;
-    if (total->gradient.count > 1 || total->gradient.views[0].values != total->whole) {
-        tree_finish(total->gradient, loop->model->arena_count, total->whole);
-    }
-    return total->whole;
-}
-
-/* Clips, steps, and moves running statistics. A gradient that only the optimizer reads is added up
- * on the way. */
-static void apply_gradient(struct loop *loop, uint32_t count)
-{
-    struct op_train *train = loop->train;
-    struct model *model = train->data.model;
-    bool last = train->cursor.step + 1 == loop->steps;
-    bool has_state = model->arena_count > model->parameter_count;
-    bool is_whole = train->config.clip_norm > 0 || last || has_state;
-    float *gradient = is_whole ? whole_gradient(loop) : NULL;
-    if (train->config.clip_norm > 0 || last) {
-        train->cursor.gradient_norm = optim_norm(gradient, model->parameter_count);
-    }
-    if (train->config.clip_norm > 0) {
-        optim_clip(gradient, model->parameter_count, train->cursor.gradient_norm,
-                   train->config.clip_norm);
-    }
-    train->cursor.rate = op_train_range_is_on(&train->config)
-                             ? rate_range_rate(&train->config.range, train->optim->steps)
-                             : schedule_rate(&loop->schedule, train->optim->steps);
-    if (is_whole) {
-        optim_step(train->optim, model, train->cursor.rate, gradient);
-        net_move_state(model, count, gradient);
-    } else {
-        optim_step_rest(train->optim, model, train->cursor.rate, loop->total.gradient);
-    }
-}
-
 /* Rows in memory are not waited for. */
 static void note_wait(struct op_train *train, int64_t start_ns)
 {
     if (train->data.train.table != NULL) {
         op_train_time_wait(&train->time, mlq_clock_boot_ns() - start_ns);
     }
+}
+
+/* Then the cursor moves. */
+static int apply_step(struct loop *loop, const struct op_train_piece *step, struct mlq_err *err)
+{
+    struct op_train *train = loop->train;
+    const struct op_train_total *total = &loop->total;
+    bool is_test = op_train_range_is_on(&train->config), is_applied = false;
+    uint64_t done = train->optim->steps;
+    struct op_train_move move = {.rate = is_test ? rate_range_rate(&train->config.range, done)
+                                                 : schedule_rate(&loop->schedule, done),
+                                 .samples = step->count,
+                                 .is_last = train->cursor.step + 1 == loop->steps};
+    int rc = op_train_apply(train, total, move, &is_applied, err);
+    if (!is_applied) {
+        return rc;
+    }
+    train->cursor.rate = move.rate;
+    train->cursor.epoch_loss += total->loss;
+    train->cursor.step++;
+    train->samples += step->count;
+    if (is_test) {
+        op_train_range_note(train, total->loss * (double)step->scale);
+    }
+    return rc;
 }
 
 static int run_step(struct loop *loop, struct mlq_err *err)
@@ -192,16 +189,9 @@ static int run_step(struct loop *loop, struct mlq_err *err)
         return 0;
     }
     if (!isfinite(total->loss)) {
-        return refuse_not_finite(loop, whole_gradient(loop), err);
+        return refuse_not_finite(loop, err);
     }
-    apply_gradient(loop, step.count);
-    train->cursor.epoch_loss += total->loss;
-    train->cursor.step++;
-    train->samples += step.count;
-    if (op_train_range_is_on(&train->config)) {
-        op_train_range_note(train, total->loss * (double)step.scale);
-    }
-    return 0;
+    return apply_step(loop, &step, err);
 }
 
 /* ---- Epochs ---- */

@@ -7,6 +7,7 @@
 #ifndef MLQ_OP_OP_TRAIN_STEP_H
 #define MLQ_OP_OP_TRAIN_STEP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/base/err.h"
@@ -49,17 +50,17 @@ void op_train_batch_sum(struct op_train_batch *batch, struct op_train_piece step
 /* What all ranks know behind the exchange of a step. */
 struct op_train_total {
     struct tree_rest gradient; /* views of [arena_count], good until the summing's next call */
-    float *whole;     /* the summing's memory for their sum; or the one view, if there is one alone */
+    float *whole;     /* memory for their sum, the summing's; NULL if there is one alone */
     double loss;      /* summed over the step's samples */
     uint32_t leaving; /* ranks that were asked to stop */
     uint64_t newest;  /* generation that anybody has heard of; 0: the gang has one alone */
 };
 
-/* `run` gets the whole step, and whether this rank was asked to stop; all call it alike. After an
- * error of a collective nothing of the training's state has changed. */
+/* All ranks call them alike. `run` gets the whole step, and whether this rank was asked to stop. After
+ * an error of a collective nothing of the training's state has changed. */
 struct op_train_sum_ops {
-    void *(*create)(struct op_train *train);
-    void (*destroy)(void *state);
+    int (*create)(struct op_train *train, void **state, struct mlq_err *err); /* NULL with an error */
+    void (*destroy)(void *state); /* takes NULL */
     /* Which of a step's samples this rank computes. */
     struct op_train_span (*share)(const struct op_train *train, uint32_t count);
     int (*run)(void *state, struct op_train_piece step, bool stop, struct op_train_total *total,
@@ -68,6 +69,19 @@ struct op_train_sum_ops {
 
 extern const struct op_train_sum_ops op_train_exact_ops; /* levels elastic and repeat */
 extern const struct op_train_sum_ops op_train_fast_ops;
+
+/* ---- What it does to the state (op_train_apply.c) ---- */
+
+struct op_train_move {
+    double rate;
+    uint32_t samples;
+    bool is_last; /* of its epoch, for which the gradient's length is told */
+};
+
+/* Clips, steps, and moves running statistics. *is_applied says whether the state is that behind the
+ * step: after an error of a collective it may be, too. */
+int op_train_apply(struct op_train *train, const struct op_train_total *total,
+                   struct op_train_move move, bool *is_applied, struct mlq_err *err);
 
 /* ---- Validation (op_train_validate.c) ---- */
 
