@@ -235,8 +235,9 @@ static uint64_t place_in(struct scene *scene, uint32_t number, uint64_t chance)
                                      JOINT_BLOCK_FLOATS,
                                      2 * JOINT_BLOCK_FLOATS,
                                      3 * JOINT_BLOCK_FLOATS + 1};
-    return slice.begin + (chance < MLQ_COUNT_OF(edges) ? edges[chance]
-                                                       : mlq_hash_keyed(chance, number, 0) % 6000);
+    return slice.begin + (chance < MLQ_COUNT_OF(edges)
+                              ? edges[chance]
+                              : mlq_hash_keyed(chance, number, 0) % (3 * JOINT_BLOCK_FLOATS));
 }
 
 static void a_rank_is_killed_in_a_block(void **state)

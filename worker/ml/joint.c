@@ -9,8 +9,9 @@
 
 #include "lib/base/panic.h"
 
-#define LINE_BYTES 64u
-/* `at` is the step, and below it the block. 2^24 blocks are 34 billion numbers. */
+#define LINE_BYTES  64u
+#define LINE_FLOATS (LINE_BYTES / sizeof(float))
+/* `at` is the step, and below it the block. */
 #define BLOCK_BITS 24u
 #define BLOCKS_MAX (UINT64_C(1) << BLOCK_BITS)
 
@@ -29,8 +30,7 @@ struct joint_control {
 
 static uint64_t whole_lines(uint64_t floats)
 {
-    uint64_t line = LINE_BYTES / sizeof(float);
-    return (floats + line - 1) / line * line;
+    return (floats + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
 }
 
 static uint64_t save_floats(const struct joint_shape *shape)
@@ -62,12 +62,13 @@ void joint_init(struct joint *joint, const struct joint_shape *shape, uint32_t r
     joint->saves = at;
 }
 
+/* Slices begin with lines: no two ranks write one. */
 struct joint_part joint_slice(const struct joint *joint, uint32_t rank)
 {
     uint64_t floats = joint->shape.floats[0], ranks = joint->shape.ranks;
-    uint64_t blocks = (floats + JOINT_BLOCK_FLOATS - 1) / JOINT_BLOCK_FLOATS;
-    uint64_t end = blocks * (rank + 1) / ranks * JOINT_BLOCK_FLOATS;
-    return (struct joint_part){.begin = blocks * rank / ranks * JOINT_BLOCK_FLOATS,
+    uint64_t lines = whole_lines(floats) / LINE_FLOATS;
+    uint64_t end = lines * (rank + 1) / ranks * LINE_FLOATS;
+    return (struct joint_part){.begin = lines * rank / ranks * LINE_FLOATS,
                                .end = end < floats ? end : floats};
 }
 

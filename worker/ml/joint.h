@@ -26,9 +26,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define JOINT_RANKS_MAX    64u
-#define JOINT_VECTORS_MAX  3u
-#define JOINT_BLOCK_FLOATS 2048u /* of three vectors, with its save: 48 KiB */
+#define JOINT_RANKS_MAX   64u
+#define JOINT_VECTORS_MAX 3u
+/* Larger ones are no faster. In smaller ones the order of accesses is felt: it waits until what was
+ * written to the block before has arrived. Of three vectors, with its save: 96 KiB. */
+#define JOINT_BLOCK_FLOATS 4096u
 
 /* Vectors that are stepped together; the first is the longest one. */
 struct joint_shape {
