@@ -74,11 +74,11 @@ static const enum pg_type change_types[] = {PG_TEXT, PG_TIMESTAMPTZ, PG_TIMESTAM
 static void add_job(struct pg_array *c, const struct store_job *job)
 {
     pg_value_add_i64(&c[0], (int64_t)job->id);
-    pg_value_add_text(&c[1], job->name);
-    pg_value_add_text(&c[2], job->kind);
+    pg_value_add_repeated(&c[1], job->name);
+    pg_value_add_repeated(&c[2], job->kind);
     pg_rows_add_text(&c[3], job->idempotency_key);
-    pg_value_add_text(&c[4], job->submitter);
-    pg_value_add_text(&c[5], job->spec);
+    pg_value_add_repeated(&c[4], job->submitter);
+    pg_value_add_repeated(&c[5], job->spec);
     pg_rows_add_text(&c[6], job->labels);
     pg_value_add_i32(&c[7], job->priority);
     pg_value_add_time(&c[8], job->submitted_us);
@@ -125,8 +125,8 @@ static void add_stage(struct pg_array *c, const struct store_job *job, uint16_t 
     const struct store_stage *stage = &job->stages[idx];
     pg_value_add_i64(&c[0], (int64_t)job->id);
     pg_value_add_i32(&c[1], idx);
-    pg_value_add_text(&c[2], stage->name);
-    pg_value_add_text(&c[3], stage->uses);
+    pg_value_add_repeated(&c[2], stage->name);
+    pg_value_add_repeated(&c[3], stage->uses);
     add_unless(&c[4], stage->array_count, 1);
     add_unless(&c[5], stage->ranks, 1);
     add_unless(&c[6], stage->ranks_min > 0 ? stage->ranks_min : stage->ranks, stage->ranks);
@@ -256,22 +256,68 @@ static void set_jobs(struct pg_rows *rows, const struct store_fact *facts, size_
 
 /* ---- Rows of jobs that have none ---------------------------------------------------------------- */
 
+/* One stage of one task, which has ended together with the job, by facts that need only their
+ * numbers. */
+static bool is_whole(const struct pg_rows *rows, const struct store_fact *facts,
+                     const struct pg_arrival *arrival, const struct change *job)
+{
+    const struct store_stage *stage = &arrival->job->stages[0];
+    struct change change = change_of(rows, facts, arrival->low, arrival->high, FACT_STAGE_ENDED);
+    bool is_so = arrival->job->stage_count == 1 && stage->array_count == 1 && stage->ranks == 1 &&
+                 stage->resize == RESIZE_NEVER && job->ends == 1 && change.ends == 1 &&
+                 change.state == job->state && change.ended_us == job->ended_us;
+    for (size_t i = arrival->low; is_so && i < arrival->high; i++) {
+        const struct store_fact *row = &facts[rows->places[i].nth];
+        is_so = row->fact.stage == 0 && row->fact.index == 0 && row->fact.gpu_mask == 0 &&
+                row->detail.len == 0;
+    }
+    return is_so;
+}
+
+/* Its stage, and its facts, after `count` of others. Returns how many there are then. */
+static size_t add_whole(struct pg_rows *rows, struct pg_array *c, const struct store_fact *facts,
+                        const struct pg_arrival *arrival, size_t count)
+{
+    const struct store_job *job = arrival->job;
+    bool has_stage = job->stage_count > 0;
+    pg_value_add_repeated(&c[0], has_stage ? job->stages[0].name : MLQ_STR(""));
+    pg_value_add_repeated(&c[1], has_stage ? job->stages[0].uses : MLQ_STR(""));
+    if (!arrival->is_whole) {
+        pg_value_add_null(&c[2]);
+        pg_value_add_null(&c[3]);
+        return count;
+    }
+    pg_rows_add_slice(&c[2], &c[3], count, arrival->high - arrival->low);
+    pg_rows_add_facts(rows, &c[4], facts, arrival->low, arrival->high, job->submitted_us);
+    for (size_t i = arrival->low; i < arrival->high; i++) {
+        rows->places[i].is_within = true;
+    }
+    return count + arrival->high - arrival->low;
+}
+
 static void put_job_rows(struct pg_rows *rows, const struct store_fact *facts)
 {
+    static const enum pg_type whole_types[] = {PG_TEXT, PG_TEXT, PG_INT4, PG_INT4, PG_INT8};
     struct pg_array *c = rows->columns;
-    enum pg_type types[JOB_COLUMNS + CHANGE_COLUMNS + 1];
+    enum pg_type types[JOB_COLUMNS + CHANGE_COLUMNS + 1 + MLQ_COUNT_OF(whole_types)];
+    char seq[8];
+    size_t count = 0;
     memcpy(types, job_types, sizeof job_types);
     memcpy(types + JOB_COLUMNS, change_types, sizeof change_types);
     types[JOB_COLUMNS + CHANGE_COLUMNS] = PG_TEXT; /* why it was cancelled */
+    memcpy(types + JOB_COLUMNS + CHANGE_COLUMNS + 1, whole_types, sizeof whole_types);
     pg_rows_columns(rows, types, MLQ_COUNT_OF(types));
     for (size_t i = 0; i < rows->arrival_count; i++) {
-        const struct pg_arrival *arrival = &rows->arrivals[i];
+        struct pg_arrival *arrival = &rows->arrivals[i];
         struct change change = change_of(rows, facts, arrival->low, arrival->high, FACT_JOB_ENDED);
+        arrival->is_whole = is_whole(rows, facts, arrival, &change);
         add_job(c, arrival->job);
         add_change(&c[9], &c[10], &c[11], &change);
         add_cancellation(&c[12], &change);
+        count = add_whole(rows, c + 13, facts, arrival, count);
     }
-    pg_rows_statement(rows, PG_SQL_PUT_JOBS, PG_NONE, MLQ_COUNT_OF(types));
+    pg_rows_statement(rows, PG_SQL_PUT_JOBS, pg_value_i64((int64_t)rows->seq, seq),
+                      MLQ_COUNT_OF(types));
 }
 
 static void put_stage_rows(struct pg_rows *rows, const struct store_fact *facts)
@@ -284,7 +330,7 @@ static void put_stage_rows(struct pg_rows *rows, const struct store_fact *facts)
     for (size_t i = 0; i < rows->arrival_count; i++) {
         const struct pg_arrival *arrival = &rows->arrivals[i];
         size_t low = arrival->low;
-        for (uint16_t s = 0; s < arrival->job->stage_count; s++) {
+        for (uint16_t s = 0; s < arrival->job->stage_count && !arrival->is_whole; s++) {
             size_t high = low;
             while (high < arrival->high && rows->places[high].stage == s) {
                 high++;

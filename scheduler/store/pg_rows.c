@@ -62,7 +62,7 @@ static void add_flag(struct pg_array *array, bool flag)
 /* ---- The journal ------------------------------------------------------------------------------
  */
 
-/* Bits of the journal's arrays, as migrations/0002_journal.up.sql says them. */
+/* Bits of a fact's numbers, as migrations/0002_journal.up.sql says them. */
 static int64_t what_of(const struct core_fact *fact)
 {
     return (int64_t)((uint64_t)fact->kind | (uint64_t)fact->cause << 4 |
@@ -78,6 +78,33 @@ static int64_t who_of(const struct core_fact *fact)
 static int64_t task_of(const struct core_fact *fact, size_t nth)
 {
     return (int64_t)((uint64_t)fact->index | (uint64_t)nth << 32);
+}
+
+void pg_rows_add_facts(const struct pg_rows *rows, struct pg_array *array,
+                       const struct store_fact *facts, size_t low, size_t high, int64_t base_us)
+{
+    const struct pg_place *places = rows->places;
+    for (size_t i = low; i < high; i++) {
+        pg_value_add_i64(array, what_of(&facts[places[i].nth].fact));
+    }
+    for (size_t i = low; i < high; i++) {
+        pg_value_add_i64(array, who_of(&facts[places[i].nth].fact));
+    }
+    for (size_t i = low; i < high; i++) {
+        pg_value_add_i64(array, task_of(&facts[places[i].nth].fact, places[i].nth));
+    }
+    for (size_t i = low; i < high; i++) {
+        pg_value_add_i64(array, (int64_t)facts[places[i].nth].fact.attempt);
+    }
+    for (size_t i = low; i < high; i++) {
+        pg_value_add_i64(array, facts[places[i].nth].at_us - base_us);
+    }
+}
+
+void pg_rows_add_slice(struct pg_array *first, struct pg_array *last, size_t count, size_t more)
+{
+    pg_value_add_i32(first, (int32_t)(count + 1));
+    pg_value_add_i32(last, (int32_t)(count + more));
 }
 
 /* By job and stage, and those alike in their order. */
@@ -120,24 +147,26 @@ size_t pg_rows_end_of_stage(const struct pg_rows *rows, size_t low, size_t count
     return high;
 }
 
-/* A run of the sorted facts from `low`, all of one job and stage: the row of the journal, without
- * its arrays. */
-static size_t put_row(struct pg_rows *rows, const struct store_fact *facts, const uint32_t *rounds,
-                      size_t low, size_t count)
+/* The facts at the places low to high, all of one job and stage: a row of the journal, after
+ * `count` facts. */
+static void put_row(struct pg_rows *rows, const struct store_fact *facts, const uint32_t *rounds,
+                    size_t low, size_t high, size_t count)
 {
     struct pg_array *c = rows->columns;
     const struct pg_place *places = rows->places;
-    size_t high = pg_rows_end_of_stage(rows, low, count);
     bool has_gpus = false;
     bool has_detail = false;
     uint32_t lowest = UINT32_MAX;
     uint32_t highest = 0;
     for (size_t i = low; i < high; i++) {
-        uint32_t index = facts[places[i].nth].fact.index;
-        lowest = index < lowest ? index : lowest;
-        highest = index > highest ? index : highest;
-        has_gpus = has_gpus || facts[places[i].nth].fact.gpu_mask != 0;
-        has_detail = has_detail || facts[places[i].nth].detail.len > 0;
+        const struct store_fact *row = &facts[places[i].nth];
+        char room[STORE_CHECK_DETAIL_BYTES_MAX];
+        lowest = row->fact.index < lowest ? row->fact.index : lowest;
+        highest = row->fact.index > highest ? row->fact.index : highest;
+        has_gpus = has_gpus || row->fact.gpu_mask != 0;
+        has_detail = has_detail || row->detail.len > 0;
+        pg_value_add_i64(&c[11], (int64_t)row->fact.gpu_mask);
+        pg_rows_add_text(&c[12], store_check_detail(row->detail, room));
     }
     pg_value_add_i64(&c[0], (int64_t)places[low].job);
     pg_value_add_i32(&c[1], (int32_t)places[low].stage);
@@ -147,50 +176,34 @@ static size_t put_row(struct pg_rows *rows, const struct store_fact *facts, cons
         pg_value_add_i32(&c[2], (int32_t)rounds[places[low].nth]);
     }
     pg_value_add_time(&c[3], facts[places[low].nth].at_us);
-    pg_value_add_i32(&c[4], (int32_t)low + 1);
-    pg_value_add_i32(&c[5], (int32_t)high);
+    pg_rows_add_slice(&c[4], &c[5], count, high - low);
     add_flag(&c[6], has_gpus);
     add_flag(&c[7], has_detail);
-    pg_value_add_i32(&c[15], (int32_t)lowest);
-    pg_value_add_i32(&c[16], (int32_t)highest);
-    return high;
+    pg_value_add_i32(&c[8], (int32_t)lowest);
+    pg_value_add_i32(&c[9], (int32_t)highest);
+    pg_rows_add_facts(rows, &c[10], facts, low, high, facts[places[low].nth].at_us);
 }
 
 static void put_facts(struct pg_rows *rows, const struct store_fact *facts, const uint32_t *rounds,
                       size_t count)
 {
     static const enum pg_type types[] = {PG_INT8, PG_INT4, PG_INT4, PG_TIMESTAMPTZ, PG_INT4,
-                                         PG_INT4, PG_BOOL, PG_BOOL, PG_INT8,        PG_INT8,
-                                         PG_INT8, PG_INT8, PG_INT8, PG_INT8,        PG_TEXT,
-                                         PG_INT4, PG_INT4};
-    struct pg_array *c = rows->columns;
-    int64_t first_us = 0;
-    bool has_gpus = false;
-    for (size_t i = 0; i < count; i++) {
-        has_gpus = has_gpus || facts[i].fact.gpu_mask != 0;
-    }
+                                         PG_INT4, PG_BOOL, PG_BOOL, PG_INT4,        PG_INT4,
+                                         PG_INT8, PG_INT8, PG_TEXT};
+    char seq[8];
+    size_t put = 0;
     pg_rows_columns(rows, types, MLQ_COUNT_OF(types));
-    for (size_t i = 0, end = 0; i < count; i++) {
-        const struct store_fact *row = &facts[rows->places[i].nth];
-        char room[STORE_CHECK_DETAIL_BYTES_MAX];
-        if (i == end) {
-            end = put_row(rows, facts, rounds, i, count);
-            first_us = row->at_us;
+    for (size_t low = 0, high; low < count; low = high) {
+        high = pg_rows_end_of_stage(rows, low, count);
+        if (!rows->places[low].is_within) {
+            put_row(rows, facts, rounds, low, high, put);
+            put += high - low;
         }
-        pg_value_add_i64(&c[8], what_of(&row->fact));
-        pg_value_add_i64(&c[9], who_of(&row->fact));
-        pg_value_add_i64(&c[10], task_of(&row->fact, rows->places[i].nth));
-        pg_value_add_i64(&c[11], (int64_t)row->fact.attempt);
-        pg_value_add_i64(&c[12], row->at_us - first_us);
-        if (has_gpus) { /* of all: a slice of an array with NULLs is counted out from its head */
-            pg_value_add_i64(&c[13], (int64_t)row->fact.gpu_mask);
-        } else {
-            pg_value_add_null(&c[13]);
-        }
-        pg_rows_add_text(&c[14], store_check_detail(row->detail, room));
     }
-    char epoch[8];
-    pg_rows_statement(rows, PG_SQL_PUT_FACTS, pg_value_i64(rows->epoch, epoch), MLQ_COUNT_OF(types));
+    if (put > 0) {
+        pg_rows_statement(rows, PG_SQL_PUT_FACTS, pg_value_i64((int64_t)rows->seq, seq),
+                          MLQ_COUNT_OF(types));
+    }
 }
 
 /* Facts of jobs that the ledger does not know: the server looks whether they are new. */
@@ -301,6 +314,7 @@ static void take_facts(struct pg_rows *rows, const struct store_batch *in)
             pg_value_add_i64(&rows->columns[0], (int64_t)in->facts[from].fact.job);
             pg_rows_statement(rows, PG_SQL_SET_RETRIED, PG_NONE, 1);
         }
+        rows->seq++;
         sort_facts(rows, in->facts + from, to - from);
         pg_jobs_change(rows, in->facts + from, to - from, to == in->fact_count);
         expect_new(rows, in->facts + from, rows->rounds + from, to - from);
@@ -339,7 +353,7 @@ void pg_rows_destroy(struct pg_rows **rows)
 
 void pg_rows_begin(struct pg_rows *rows, uint32_t epoch)
 {
-    rows->epoch = epoch;
+    rows->seq = (uint64_t)epoch << 32;
     rows->low = 0;
     rows->high = 0;
     rows->has_begun = false;
@@ -378,7 +392,7 @@ int pg_rows_check(struct pg_rows *rows, const struct store_batch *in, struct mlq
 unsigned pg_rows_send(struct pg_rows *rows, const struct store_batch *in)
 {
     char epoch[8];
-    struct pg_param mine = pg_value_i64(rows->epoch, epoch);
+    struct pg_param mine = pg_value_i64((int64_t)(rows->seq >> 32), epoch);
     rows->statements = 0;
     send_plain(rows, PG_SQL_BEGIN);
     send_plain(rows, PG_SQL_FENCE_SHARED);

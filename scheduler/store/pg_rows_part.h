@@ -20,6 +20,7 @@ struct pg_place { /* of a fact in its run */
     uint32_t stage;
     uint32_t nth;
     bool is_new; /* the rows of its job are written with what it changes: nothing is left to do in them */
+    bool is_within; /* the job's row holds it: nothing is left to do in the journal */
 };
 
 /* A job that gets its rows, and the places of the facts that they are written with. */
@@ -27,13 +28,14 @@ struct pg_arrival {
     const struct store_job *job;
     size_t low;
     size_t high;
+    bool is_whole; /* the job's row is all that there will be of its stage and of these facts */
 };
 
 struct pg_rows {
     struct pg_conn *conn;
     struct ledger *ledger;
     struct pg_inbox *inbox;
-    uint32_t epoch;
+    uint64_t seq;        /* of the run of facts that is being sent: the epoch, and a count */
     bool has_begun;      /* it has sent a batch */
     unsigned statements; /* sent of this batch */
     /* Partitions are known to exist for jobs in [low, high). */
@@ -58,6 +60,12 @@ void pg_rows_statement(struct pg_rows *rows, enum pg_sql_id id, struct pg_param 
 void pg_rows_add_text(struct pg_array *array, struct mlq_str text); /* empty: NULL */
 /* The facts at places from `low` that are of one job and stage end before this place. */
 size_t pg_rows_end_of_stage(const struct pg_rows *rows, size_t low, size_t count);
+/* The numbers of the facts at the places low to high, as columns `facts` have them; times are after
+ * `base_us`. */
+void pg_rows_add_facts(const struct pg_rows *rows, struct pg_array *array,
+                       const struct store_fact *facts, size_t low, size_t high, int64_t base_us);
+/* Where such facts are in an array that holds `count` facts: first and last element, from 1. */
+void pg_rows_add_slice(struct pg_array *first, struct pg_array *last, size_t count, size_t more);
 
 /* ---- pg_jobs.c ---- */
 

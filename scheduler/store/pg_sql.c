@@ -9,6 +9,7 @@
  *
  * Arrays come in parallel and are zipped by unnest, one element a row, in the order given. They are named in a
  * list of columns, where PostgreSQL steps through all of them at once. In FROM it would first make a table of each.
+ * A text that many rows share is sent once, as the first element (pg_value_add_repeated).
  */
 #include "scheduler/store/pg_sql.h"
 
@@ -33,7 +34,8 @@ const char *const pg_sql_bootstrap =
 /* What is loaded of the jobs in `ids`, one row per job, stage, artifact and metric, told apart by
  * `what`; sorted so that each job's rows stand together. Only what attempts left behind that succeeded, or
  * still run (a gang's rank 0 may have ended and left its outputs while others go on); of that the latest.
- * A gang of which one rank failed has failed; where ranks go and come, one that succeeded suffices. */
+ * A gang of which one rank failed has failed; where ranks go and come, one that succeeded suffices. OFFSET 0: by
+ * index, whatever the planner thinks of how many have won. */
 #define LOAD_JOBS_OF(ids)                                                                          \
     "WITH ids AS MATERIALIZED (" ids "),"                                                          \
     "won AS MATERIALIZED ("                                                                        \
@@ -58,13 +60,17 @@ const char *const pg_sql_bootstrap =
     "SELECT * FROM (SELECT DISTINCT ON (a.job, a.stage, a.index, a.rank, a.name)"                  \
     "       a.job, 2, a.stage, a.index, a.rank, a.attempt, a.bytes, 0::float8, NULL::timestamptz," \
     "       a.name, a.digest, NULL, NULL, NULL, NULL, NULL::int[], a.is_tree"                      \
-    "  FROM won JOIN mlq.artifact a USING (job, stage, index, attempt) WHERE a.name <> '.log'"     \
+    "  FROM won, LATERAL (SELECT * FROM mlq.artifact a WHERE a.job = won.job"                      \
+    "    AND a.stage = won.stage AND a.attempt = won.attempt AND a.index = won.index"              \
+    "    AND a.name <> '.log' OFFSET 0) a"                                                         \
     "  ORDER BY a.job, a.stage, a.index, a.rank, a.name, a.attempt DESC) artifacts "               \
     "UNION ALL "                                                                                   \
     "SELECT * FROM (SELECT DISTINCT ON (m.job, m.stage, m.index, m.name)"                          \
     "       m.job, 3, m.stage, m.index, 0, m.attempt, m.step, m.value, m.at,"                      \
     "       m.name, NULL, NULL, NULL, NULL, NULL, NULL::int[], m.step IS NULL"                     \
-    "  FROM won JOIN mlq.metric m USING (job, stage, index, attempt)"                              \
+    "  FROM won, LATERAL (SELECT * FROM mlq.metric m WHERE m.job = won.job"                        \
+    "    AND m.stage = won.stage AND m.attempt = won.attempt AND m.index = won.index"              \
+    "    OFFSET 0) m"                                                                              \
     "  ORDER BY m.job, m.stage, m.index, m.name, m.attempt DESC, m.seq DESC) metrics "             \
     "ORDER BY job, what, stage, a, b, t1"
 
@@ -153,18 +159,24 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "        $14::text[], $15::int[], $16::int[], $17::int[], $18::text[], $19::text[])",
          .prepare = true},
     [PG_SQL_CLEAR_INBOX] = {.text = "DELETE FROM mlq.inbox WHERE first = ANY ($1::bigint[])", .prepare = true},
-    /* In the state that they have by what has happened to them. */
+    /* In the state that they have by what has happened to them. NULL in $3, $4, $6, $7, $15 and $16 is what their
+     * first element is. A job with the facts low to high of $19 is written whole, with its stage. */
     [PG_SQL_PUT_JOBS] =
         {.text = "INSERT INTO mlq.job_row (id, name, kind, key, submitter, spec, labels, priority, submitted_at,"
-                 "                         state, started_at, ended_at, cause) "
-                 "SELECT id, name, kind, key, submitter, spec, labels::json, priority, at,"
-                 "       coalesce(state, CASE WHEN began IS NULL THEN 'pending' ELSE 'running' END), began, ended, cause "
-                 "FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::text[]) AS name, unnest($3::text[]) AS kind,"
-                 "             unnest($4::text[]) AS key, unnest($5::text[]) AS submitter, unnest($6::text[]) AS spec,"
-                 "             unnest($7::text[]) AS labels, unnest($8::int[]) AS priority,"
-                 "             unnest($9::timestamptz[]) AS at, unnest($10::text[]) AS state,"
-                 "             unnest($11::timestamptz[]) AS began, unnest($12::timestamptz[]) AS ended,"
-                 "             unnest($13::text[]) AS cause) n",
+                 "                         state, started_at, ended_at, cause, stage_name, stage_uses, seq, facts) "
+                 "SELECT id, coalesce(name, ($3::text[])[1]), coalesce(kind, ($4::text[])[1]), key,"
+                 "       coalesce(submitter, ($6::text[])[1]), coalesce(spec, ($7::text[])[1]), labels::json, priority, at,"
+                 "       coalesce(state, CASE WHEN began IS NULL THEN 'pending' ELSE 'running' END), began, ended, cause,"
+                 "       CASE WHEN low > 0 THEN coalesce(stage, ($15::text[])[1]) END,"
+                 "       CASE WHEN low > 0 THEN coalesce(uses, ($16::text[])[1]) END,"
+                 "       CASE WHEN low > 0 THEN $1::bigint END, ($19::bigint[])[5 * low - 4 : 5 * high] "
+                 "FROM (SELECT unnest($2::bigint[]) AS id, unnest($3::text[]) AS name, unnest($4::text[]) AS kind,"
+                 "             unnest($5::text[]) AS key, unnest($6::text[]) AS submitter, unnest($7::text[]) AS spec,"
+                 "             unnest($8::text[]) AS labels, unnest($9::int[]) AS priority,"
+                 "             unnest($10::timestamptz[]) AS at, unnest($11::text[]) AS state,"
+                 "             unnest($12::timestamptz[]) AS began, unnest($13::timestamptz[]) AS ended,"
+                 "             unnest($14::text[]) AS cause, unnest($15::text[]) AS stage, unnest($16::text[]) AS uses,"
+                 "             unnest($17::int[]) AS low, unnest($18::int[]) AS high) n",
          .prepare = true},
     [PG_SQL_PUT_KEYS] =
         {.text = "INSERT INTO mlq.submission (key, job, at) "
@@ -176,8 +188,9 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
     [PG_SQL_PUT_STAGES] =
         {.text = "INSERT INTO mlq.stage_row (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs,"
                  "                           state, started_at, ended_at) "
-                 "SELECT job, idx, name, uses, coalesce(array_count, 1), coalesce(ranks, 1),"
-                 "       coalesce(ranks_min, ranks, 1), coalesce(resize, 'never'), coalesce(needs::int[], '{}'),"
+                 "SELECT job, idx, coalesce(name, ($3::text[])[1]), coalesce(uses, ($4::text[])[1]),"
+                 "       coalesce(array_count, 1), coalesce(ranks, 1), coalesce(ranks_min, ranks, 1),"
+                 "       coalesce(resize, 'never'), coalesce(needs::int[], '{}'),"
                  "       coalesce(state, CASE WHEN began IS NULL THEN 'pending' ELSE 'running' END), began, ended "
                  "FROM (SELECT unnest($1::bigint[]) AS job, unnest($2::int[]) AS idx, unnest($3::text[]) AS name,"
                  "             unnest($4::text[]) AS uses, unnest($5::int[]) AS array_count, unnest($6::int[]) AS ranks,"
@@ -187,24 +200,20 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
          .prepare = true},
     [PG_SQL_EXPECT_NEW] = {.text = "SELECT mlq.expect_new($1::bigint[], $2::int[], $3::int[], $4::bigint[],"
                                    "                      $5::int[], $6::text[], $7::text[])"},
-    /* $2 to $9, $17 and $18 have an element for each row, which is of the elements low to high of $10 to $16. A round that
-     * the scheduler does not know is that of the job; if there is no such job it is NULL, which fails. */
+    /* $2 to $11 have an element for each row, which is of the facts low to high of $12 to $14, five numbers each in
+     * $12. A round that the scheduler does not know is that of the job; if there is no such job it is NULL, which
+     * fails. */
     [PG_SQL_PUT_FACTS] =
-        {.text = "WITH s AS MATERIALIZED (SELECT nextval('mlq.fact_seq') AS seq) "
-                 "INSERT INTO mlq.journal (job, seq, epoch, at, stage, round, index_low, index_high, what,"
-                 "                         who, task, attempt, later, gpus, detail) "
-                 "SELECT n.job, s.seq, $1::bigint, n.at, n.stage,"
+        {.text = "INSERT INTO mlq.journal (job, seq, at, stage, round, index_low, index_high, facts, gpus, detail) "
+                 "SELECT n.job, $1::bigint, n.at, n.stage,"
                  "       coalesce(n.round, (SELECT j.retries FROM mlq.job j WHERE j.id = n.job)),"
-                 "       n.index_low, n.index_high,"
-                 "       ($10::bigint[])[n.low:n.high], ($11::bigint[])[n.low:n.high],"
-                 "       ($12::bigint[])[n.low:n.high], ($13::bigint[])[n.low:n.high],"
-                 "       ($14::bigint[])[n.low:n.high],"
-                 "       CASE WHEN n.has_gpus THEN ($15::bigint[])[n.low:n.high] END,"
-                 "       CASE WHEN n.has_detail THEN ($16::text[])[n.low:n.high] END "
-                 "FROM s, (SELECT unnest($2::bigint[]) AS job, unnest($3::int[]) AS stage, unnest($4::int[]) AS round,"
-                 "                unnest($5::timestamptz[]) AS at, unnest($6::int[]) AS low, unnest($7::int[]) AS high,"
-                 "                unnest($8::boolean[]) AS has_gpus, unnest($9::boolean[]) AS has_detail,"
-                 "                unnest($17::int[]) AS index_low, unnest($18::int[]) AS index_high) n",
+                 "       n.index_low, n.index_high, ($12::bigint[])[5 * n.low - 4 : 5 * n.high],"
+                 "       CASE WHEN n.has_gpus THEN ($13::bigint[])[n.low : n.high] END,"
+                 "       CASE WHEN n.has_detail THEN ($14::text[])[n.low : n.high] END "
+                 "FROM (SELECT unnest($2::bigint[]) AS job, unnest($3::int[]) AS stage, unnest($4::int[]) AS round,"
+                 "             unnest($5::timestamptz[]) AS at, unnest($6::int[]) AS low, unnest($7::int[]) AS high,"
+                 "             unnest($8::boolean[]) AS has_gpus, unnest($9::boolean[]) AS has_detail,"
+                 "             unnest($10::int[]) AS index_low, unnest($11::int[]) AS index_high) n",
          .prepare = true},
     [PG_SQL_PUT_METRICS] =
         {.text = "INSERT INTO mlq.metric (job, attempt, step, value, at, stage, index, name) "
@@ -260,10 +269,18 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
                  "SELECT mlq.expect('job ended', $1::bigint, met.count)"
                  "  FROM (SELECT count(state) FROM done) met WHERE met.count <> $1::bigint",
          .prepare = true},
+    /* The stage of a job that was written whole gets its row. */
     [PG_SQL_SET_RETRIED] =
-        {.text = "WITH done AS ("
+        {.text = "WITH whole AS ("
+                 "  INSERT INTO mlq.stage_row (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs, state,"
+                 "                             started_at, ended_at)"
+                 "  SELECT id, 0, stage_name, stage_uses, 1, 1, 1, 'never', '{}',"
+                 "         CASE state WHEN 'succeeded' THEN state ELSE 'pending' END,"
+                 "         CASE state WHEN 'succeeded' THEN started_at END, CASE state WHEN 'succeeded' THEN ended_at END"
+                 "  FROM mlq.job_row WHERE id = ANY ($1::bigint[]) AND stage_name IS NOT NULL),"
+                 "done AS ("
                  "  UPDATE mlq.job_row SET state = 'pending', started_at = NULL, ended_at = NULL,"
-                 "         cause = NULL, retries = retries + 1"
+                 "         cause = NULL, retries = retries + 1, stage_name = NULL, stage_uses = NULL"
                  "  WHERE id = ANY ($1::bigint[]) AND ended_at IS NOT NULL RETURNING 1),"
                  "stages AS ("
                  "  UPDATE mlq.stage_row SET state = 'pending', started_at = NULL, ended_at = NULL"

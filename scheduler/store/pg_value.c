@@ -130,6 +130,18 @@ void pg_value_add_null(struct pg_array *array)
     array->has_null = true;
 }
 
+void pg_value_add_repeated(struct pg_array *array, struct mlq_str value)
+{
+    const char *first = array->data + HEADER_BYTES;
+    bool is_same = array->count > 0 && get_u32(first) == value.len &&
+                   (value.len == 0 || memcmp(first + 4, value.ptr, value.len) == 0);
+    if (is_same) {
+        pg_value_add_null(array);
+    } else {
+        pg_value_add_text(array, value);
+    }
+}
+
 struct pg_param pg_value_array(struct pg_array *array)
 {
     MLQ_ASSERT(array->len <= INT32_MAX);

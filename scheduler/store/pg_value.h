@@ -47,6 +47,9 @@ void pg_value_add_f64(struct pg_array *array, double value);
 void pg_value_add_time(struct pg_array *array, int64_t us);
 void pg_value_add_text(struct pg_array *array, struct mlq_str value);
 void pg_value_add_null(struct pg_array *array);
+/* NULL where it is what the first element is, which the statement puts there again (or a view:
+ * 0004_whole.up.sql). */
+void pg_value_add_repeated(struct pg_array *array, struct mlq_str value);
 /* Valid until the next call on the array. One of NULLs alone is sent empty: beside longer ones, unnest fills it up
  * with NULLs. */
 struct pg_param pg_value_array(struct pg_array *array);

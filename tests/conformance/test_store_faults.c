@@ -345,7 +345,26 @@ static void take_down(const char *name, int version)
     mlq_free(forget);
 }
 
-/* Facts of every shape, of two jobs in turns, are the same after the journal was taken down to a row for each
+/* Its one task has failed, in a commit that wrote it whole, and it is started anew. */
+static void put_retried_job(uint64_t id)
+{
+    struct store_batch batch = *suite_job(id, NULL);
+    struct store_stage stage = batch.jobs[0].stages[0];
+    struct store_job job = batch.jobs[0];
+    struct store_fact facts[] = {suite_fact(FACT_STAGE_ENDED, id, 0), suite_fact(FACT_JOB_ENDED, id, 0),
+                                 suite_fact(FACT_JOB_RETRIED, id, 0)};
+    stage.array_count = 1;
+    job.stages = &stage;
+    batch.jobs = &job;
+    facts[0].fact.state = facts[1].fact.state = STATE_FAILED;
+    facts[1].at_us = facts[0].at_us;
+    assert_int_equal(suite_commit(&client, &batch), MLQ_OK);
+    assert_int_equal(suite_commit_facts(&client, facts, 2), MLQ_OK);
+    expect_sql("SELECT count(facts) + count(stage_name) FROM mlq.job_row", "2");
+    assert_int_equal(suite_commit_facts(&client, facts + 2, 1), MLQ_OK);
+}
+
+/* Facts of every shape, of three jobs in turns, are the same after the journal was taken down to a row for each
  * fact and up again; and what was there before is known to be there. */
 static void test_the_journal_goes_down_and_up_with_its_facts(void **state)
 {
@@ -353,6 +372,7 @@ static void test_the_journal_goes_down_and_up_with_its_facts(void **state)
     suite_elect(&client, "a");
     assert_int_equal(suite_commit(&client, suite_job(1, "k")), MLQ_OK);
     assert_int_equal(suite_commit(&client, suite_job(100001, NULL)), MLQ_OK);
+    put_retried_job(100002);
     struct store_fact facts[] = {
         suite_fact(FACT_ASSIGNED, 1, 7),      suite_fact(FACT_ASSIGNED, 100001, 8), suite_fact(FACT_ENDED, 1, 7),
         suite_fact(FACT_STARTED, 100001, 8),  suite_fact(FACT_JOB_CANCELLED, 1, 0), suite_fact(FACT_STAGE_ENDED, 1, 0),
@@ -374,13 +394,14 @@ static void test_the_journal_goes_down_and_up_with_its_facts(void **state)
     char *before = mlq_strdup(suite_load(&client, 0));
     assert_non_null(strstr(before, "[killed]"));
     suite_close(&client);
+    take_down("0004_whole.down.sql", 4);
     take_down("0003_inbox.down.sql", 3);
     take_down("0002_journal.down.sql", 2);
-    expect_sql("SELECT count(*) FROM mlq.fact", "9");
+    expect_sql("SELECT count(*) FROM mlq.fact", "13");
     expect_sql("SELECT count(*) FROM mlq.fact WHERE sole", "1");
     suite_open(&client, &backend, LEASE_NS);
     suite_elect(&client, "a");
-    expect_sql("SELECT count(*) FROM mlq.journal", "9");
+    expect_sql("SELECT count(*) FROM mlq.journal", "13");
     assert_string_equal(suite_load(&client, 0), before);
     mlq_free(before);
     assert_int_equal(suite_commit(&client, suite_job(200001, NULL)), MLQ_OK); /* partitions are there */
@@ -417,6 +438,7 @@ static void test_migrations_go_up_down_and_up(void **state)
     suite_elect(&client, "a");
     assert_int_equal(suite_commit(&client, suite_job(1, "k")), MLQ_OK);
     suite_close(&client);
+    take_down("0004_whole.down.sql", 4);
     take_down("0003_inbox.down.sql", 3);
     take_down("0002_journal.down.sql", 2);
     take_down("0001_init.down.sql", 1);
@@ -476,9 +498,9 @@ static void test_views_read_by_index(void **state)
         " SELECT i, 0, 'main', 'run', 1, 1, 1, 'never', '{}', 'succeeded', now() FROM generate_series(2, "
         "30000) i;"
         /* assigned, started, ended: kinds 3, 4 and 5 of one rank */
-        "INSERT INTO mlq.journal (job, seq, epoch, at, stage, round, index_low, index_high, what, who, task, attempt, later)"
-        " SELECT i, i, 1, now(), 0, 0, 0, 0, ARRAY[3 + (1 << 22), 4, 5], ARRAY[1, 1, 1], ARRAY[0, 1::bigint << 32, 2::bigint << 32],"
-        "        ARRAY[i, i, i], ARRAY[0, 0, 0] FROM generate_series(2, 30000) i;"
+        "INSERT INTO mlq.journal (job, seq, at, stage, round, index_low, index_high, facts)"
+        " SELECT i, (1::bigint << 32) + i, now(), 0, 0, 0, 0, ARRAY[3 + (1 << 22), 4, 5, 1, 1, 1, 0, 1::bigint << 32,"
+        "        2::bigint << 32, i, i, i, 0, 0, 0] FROM generate_series(2, 30000) i;"
         "INSERT INTO mlq.metric (job, attempt, step, value, at, stage, index, name)"
         " SELECT i, i, 1, 1, now(), 0, 0, 'loss' FROM generate_series(2, 30000) i;"
         "INSERT INTO mlq.artifact (job, attempt, bytes, stage, index, rank, is_tree, name, digest)"

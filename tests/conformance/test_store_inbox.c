@@ -155,6 +155,134 @@ static void test_a_short_job_is_written_once(void **state)
     expect_sql(STAGES, "1.0 pending, 2.0 pending, 2.1 pending, 3.0 succeeded, 3.1 skipped, 4.0 pending, 4.1 pending");
 }
 
+/* A job of one stage of one task, and its end in one commit, with one more fact unless that is NULL. */
+static void end_lone_job(uint64_t id, const struct store_fact *more)
+{
+    struct store_batch batch = *suite_job(id, NULL);
+    struct store_job job = batch.jobs[0];
+    struct store_stage stage = job.stages[0];
+    struct store_fact facts[5] = {
+        suite_fact(FACT_STARTED, id, 7),
+        suite_fact(FACT_ENDED, id, 7),
+        suite_fact(FACT_STAGE_ENDED, id, 0),
+        suite_fact(FACT_JOB_ENDED, id, 0),
+    };
+    stage.array_count = 1;
+    job.stages = &stage;
+    batch.jobs = &job;
+    assert_int_equal(suite_commit(&client, &batch), MLQ_OK);
+    facts[4] = suite_fact(FACT_ASSIGNED, id, 7);
+    assert_int_equal(suite_commit_facts(&client, &facts[4], 1), MLQ_OK);
+    facts[3].at_us = facts[2].at_us; /* as one event of the core has them */
+    facts[4] = more == NULL ? (struct store_fact){0} : *more;
+    assert_int_equal(suite_commit_facts(&client, facts, more == NULL ? 4 : 5), MLQ_OK);
+}
+
+#define FACTS_OF_5                                                                                                     \
+    "SELECT string_agg(kind || ' ' || attempt || ' ' || state || ' ' || epoch, ', ' ORDER BY seq, nth) FROM mlq.fact"  \
+    " WHERE job = 5"
+#define ENDED_5                                                                                                        \
+    "job submitted 0 pending 1, assigned 7 pending 1, started 7 pending 1, ended 7 pending 1, "                        \
+    "stage ended 0 succeeded 1, job ended 0 succeeded 1"
+
+/* No row of its stage, and of the journal those alone that were there before it ended. */
+static void test_a_lone_task_is_written_whole(void **state)
+{
+    (void)state;
+    struct store_fact other = suite_fact(FACT_STARTED, 2, 8);
+    end_lone_job(5, &other);
+    expect_sql("SELECT stage_name || ' ' || stage_uses FROM mlq.job_row WHERE id = 5", "main run");
+    expect_sql("SELECT count(*) FROM mlq.stage_row WHERE job = 5", "0");
+    expect_sql("SELECT count(*) FROM mlq.journal WHERE job = 5", "2");
+    expect_sql("SELECT count(*) FROM mlq.journal j JOIN mlq.job_row r USING (seq) WHERE r.id = 5 AND j.job = 2", "1");
+    expect_sql(FACTS_OF_5, ENDED_5);
+    expect_sql("SELECT count(*) FROM mlq.fact f JOIN mlq.job j ON j.id = f.job WHERE f.job = 5 AND f.kind = 'started'"
+               " AND f.at = j.started_at OR f.kind = 'job ended' AND f.at = j.ended_at",
+               "2");
+    expect_sql("SELECT s.name || ' ' || s.state || ' ' || s.array_count || s.ranks || s.ranks_min || s.needs::text"
+               "       || (s.started_at = j.started_at AND s.ended_at = j.ended_at)"
+               "  FROM mlq.stage s JOIN mlq.job j ON j.id = s.job WHERE s.job = 5",
+               "main succeeded 111{}true");
+    expect_sql(JOBS, "1 pending, 2 running, 3 pending, 4 pending, 5 succeeded");
+    expect_sql("SELECT count(*) FROM mlq.stage WHERE job = 5", "1");
+    assert_int_equal(suite_view(&client, &(struct store_query){.view = VIEW_SHOW, .job = 5}), MLQ_OK);
+    assert_non_null(strstr(client.json, "\"main\""));
+}
+
+static void test_a_retry_gives_its_stage_a_row(void **state)
+{
+    (void)state;
+    end_lone_job(5, NULL);
+    struct store_fact facts[] = {
+        suite_fact(FACT_JOB_RETRIED, 5, 0), suite_fact(FACT_ASSIGNED, 5, 9), suite_fact(FACT_STARTED, 5, 9),
+        suite_fact(FACT_ENDED, 5, 9),       suite_fact(FACT_STAGE_ENDED, 5, 0), suite_fact(FACT_JOB_ENDED, 5, 0),
+    };
+    facts[4].fact.state = facts[5].fact.state = STATE_FAILED;
+    assert_non_null(strstr(suite_load(&client, 5), "  stage main run 1 1 needs\n"));
+    assert_int_equal(suite_commit_facts(&client, facts, 1), MLQ_OK);
+    expect_sql("SELECT count(*) FROM mlq.job_row WHERE id = 5 AND stage_name IS NULL AND facts IS NOT NULL", "1");
+    expect_sql("SELECT state FROM mlq.job WHERE id = 5", "pending");
+    expect_sql("SELECT string_agg(state, ' ') FROM mlq.stage WHERE job = 5", "succeeded"); /* it is not done again */
+    expect_sql(FACTS_OF_5, ENDED_5 ", job retried 0 pending 1");
+    assert_int_equal(suite_commit_facts(&client, facts + 1, 3), MLQ_OK);
+    assert_int_equal(suite_commit_facts(&client, facts + 5, 1), MLQ_OK);
+    expect_sql("SELECT state || retries FROM mlq.job WHERE id = 5", "failed1");
+    expect_sql("SELECT string_agg(round::text, ' ' ORDER BY seq, nth) FROM mlq.fact WHERE job = 5",
+               "0 0 0 0 0 0 1 1 1 1 1");
+}
+
+/* The same, of a stage that failed: it is pending again. */
+static void test_a_failed_stage_is_done_again(void **state)
+{
+    (void)state;
+    struct store_batch batch = *suite_job(5, NULL);
+    struct store_stage stage = batch.jobs[0].stages[0];
+    struct store_job job = batch.jobs[0];
+    struct store_fact facts[] = {suite_fact(FACT_STAGE_ENDED, 5, 0), suite_fact(FACT_JOB_ENDED, 5, 0),
+                                 suite_fact(FACT_JOB_RETRIED, 5, 0), suite_fact(FACT_STAGE_ENDED, 5, 0)};
+    stage.array_count = 1;
+    job.stages = &stage;
+    batch.jobs = &job;
+    facts[0].fact.state = facts[1].fact.state = STATE_FAILED;
+    facts[1].at_us = facts[0].at_us;
+    assert_int_equal(suite_commit(&client, &batch), MLQ_OK);
+    assert_int_equal(suite_commit_facts(&client, facts, 3), MLQ_OK); /* one batch: two runs */
+    expect_sql("SELECT string_agg(state, ' ') FROM mlq.stage WHERE job = 5", "pending");
+    expect_sql("SELECT count(*) FROM mlq.stage_row WHERE job = 5 AND started_at IS NULL AND ended_at IS NULL", "1");
+    assert_int_equal(suite_commit_facts(&client, facts + 3, 1), MLQ_OK);
+    expect_sql("SELECT string_agg(state, ' ') FROM mlq.stage WHERE job = 5", "succeeded");
+}
+
+/* What the job's row could not say. */
+static void test_what_is_not_written_whole(void **state)
+{
+    (void)state;
+    static const char *const why[] = {"detail", "gpus", "time", "tasks"};
+    for (uint64_t i = 0; i < MLQ_COUNT_OF(why); i++) {
+        struct store_batch batch = *suite_job(5 + i, NULL);
+        struct store_stage stage = batch.jobs[0].stages[0];
+        struct store_job job = batch.jobs[0];
+        struct store_fact facts[] = {suite_fact(FACT_ASSIGNED, 5 + i, 7), suite_fact(FACT_STAGE_ENDED, 5 + i, 0),
+                                     suite_fact(FACT_JOB_ENDED, 5 + i, 0)};
+        stage.array_count = i == 3 ? 2 : 1;
+        job.stages = &stage;
+        batch.jobs = &job;
+        facts[0].detail = i == 0 ? MLQ_STR("why") : (struct mlq_str){0};
+        facts[0].fact.gpu_mask = i == 1 ? UINT64_C(1) << 63 : 0;
+        facts[1].at_us = facts[2].at_us - (i == 2 ? 1 : 0);
+        assert_int_equal(suite_commit(&client, &batch), MLQ_OK);
+        assert_int_equal(suite_commit_facts(&client, facts, MLQ_COUNT_OF(facts)), MLQ_OK);
+        char *rows = mlq_format("SELECT r.facts IS NULL AND r.stage_name IS NULL AND s.state = 'succeeded'"
+                                "       AND s.ended_at = r.ended_at - interval '%d us'"
+                                "  FROM mlq.job_row r JOIN mlq.stage_row s ON s.job = r.id WHERE r.id = %d",
+                                i == 2 ? 1 : 0, (int)(5 + i));
+        expect_sql(rows, "t");
+        mlq_free(rows);
+    }
+    expect_sql("SELECT detail FROM mlq.fact WHERE job = 5 AND detail IS NOT NULL", "why");
+    expect_sql("SELECT count(*) FROM mlq.fact WHERE job = 6 AND gpu_mask < 0", "1");
+}
+
 /* What happens next finds the rows. */
 static void test_a_life_in_several_commits(void **state)
 {
@@ -279,6 +407,10 @@ int main(void)
         TEST(test_a_job_is_shown_from_its_acceptance_on),
         TEST(test_its_rows_are_what_was_shown),
         TEST(test_a_short_job_is_written_once),
+        TEST(test_a_lone_task_is_written_whole),
+        TEST(test_a_retry_gives_its_stage_a_row),
+        TEST(test_a_failed_stage_is_done_again),
+        TEST(test_what_is_not_written_whole),
         TEST(test_a_life_in_several_commits),
         TEST(test_a_retry_in_the_batch_of_the_end),
         TEST(test_a_job_of_the_inbox_ends_once),
