@@ -95,12 +95,12 @@ CREATE VIEW mlq.fact AS
                         j.facts[3 * n + 1 : 4 * n], j.facts[4 * n + 1 : 5 * n], j.gpus, j.detail)
         AS f (what, who, task, attempt, later, gpus, detail);
 
--- As in 0003. NULL in an array that has none otherwise is what its first element is, and a job's row says that
--- all of it has left the inbox.
+-- As in 0003. NULL in an array that has none otherwise is what its first element is, or 0, and a job's row says
+-- that all of it has left the inbox.
 CREATE OR REPLACE VIEW mlq.inbox_job AS
     SELECT n.id, coalesce(n.name, i.names[1]) AS name, coalesce(n.kind, i.kinds[1]) AS kind, n.key,
            coalesce(n.submitter, i.submitters[1]) AS submitter, coalesce(n.spec, i.specs[1]) AS spec,
-           n.labels::json AS labels, n.priority,
+           n.labels::json AS labels, coalesce(n.priority, 0) AS priority,
            'pending'::mlq.state AS state, NULL::mlq.cause AS cause, 0 AS retries, n.submitted_at,
            NULL::timestamptz AS started_at, NULL::timestamptz AS ended_at
     FROM mlq.inbox i, LATERAL unnest(i.ids, i.names, i.kinds, i.keys, i.submitters, i.specs, i.labels, i.priorities,
@@ -108,7 +108,7 @@ CREATE OR REPLACE VIEW mlq.inbox_job AS
         AS n (id, name, kind, key, submitter, spec, labels, priority, submitted_at)
     WHERE NOT EXISTS (SELECT FROM mlq.job_row r WHERE r.id = n.id);
 CREATE OR REPLACE VIEW mlq.inbox_stage AS
-    SELECT n.job, n.idx, coalesce(n.name, i.stage_names[1]) AS name, coalesce(n.uses, i.uses[1]) AS uses,
+    SELECT n.job, coalesce(n.idx, 0) AS idx, coalesce(n.name, i.stage_names[1]) AS name, coalesce(n.uses, i.uses[1]) AS uses,
            coalesce(n.array_count, 1) AS array_count, coalesce(n.ranks, 1) AS ranks,
            coalesce(n.ranks_min, n.ranks, 1) AS ranks_min, coalesce(n.resize, 'never') AS resize,
            coalesce(n.needs::int[], '{}') AS needs,

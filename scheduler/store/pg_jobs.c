@@ -80,7 +80,7 @@ static void add_job(struct pg_array *c, const struct store_job *job)
     pg_value_add_repeated(&c[4], job->submitter);
     pg_value_add_repeated(&c[5], job->spec);
     pg_rows_add_text(&c[6], job->labels);
-    pg_value_add_i32(&c[7], job->priority);
+    pg_rows_add_unless(&c[7], job->priority, 0);
     pg_value_add_time(&c[8], job->submitted_us);
 }
 
@@ -109,27 +109,19 @@ static struct mlq_str needs_text(const struct store_stage *stage, char *room, si
     return (struct mlq_str){.ptr = room, .len = len};
 }
 
-static void add_unless(struct pg_array *array, uint32_t number, uint32_t usual)
-{
-    if (number == usual) {
-        pg_value_add_null(array);
-    } else {
-        pg_value_add_i32(array, (int32_t)number);
-    }
-}
-
 /* What is as with most stages is NULL: one task of one rank, which never changes its size and needs nothing. */
 static void add_stage(struct pg_array *c, const struct store_job *job, uint16_t idx)
 {
     char room[CORE_STAGES_PER_JOB_MAX * 6 + 8];
     const struct store_stage *stage = &job->stages[idx];
     pg_value_add_i64(&c[0], (int64_t)job->id);
-    pg_value_add_i32(&c[1], idx);
+    pg_rows_add_unless(&c[1], idx, 0);
     pg_value_add_repeated(&c[2], stage->name);
     pg_value_add_repeated(&c[3], stage->uses);
-    add_unless(&c[4], stage->array_count, 1);
-    add_unless(&c[5], stage->ranks, 1);
-    add_unless(&c[6], stage->ranks_min > 0 ? stage->ranks_min : stage->ranks, stage->ranks);
+    pg_rows_add_unless(&c[4], (int32_t)stage->array_count, 1);
+    pg_rows_add_unless(&c[5], (int32_t)stage->ranks, 1);
+    pg_rows_add_unless(&c[6], (int32_t)(stage->ranks_min > 0 ? stage->ranks_min : stage->ranks),
+                       (int32_t)stage->ranks);
     pg_rows_add_text(&c[7], mlq_str_from(stage->resize == RESIZE_NEVER ? "" : store_check_resize_text(stage->resize)));
     pg_rows_add_text(&c[8], stage->needs_count == 0 ? (struct mlq_str){0} : needs_text(stage, room, sizeof room));
 }

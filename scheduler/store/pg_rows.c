@@ -49,6 +49,15 @@ void pg_rows_add_text(struct pg_array *array, struct mlq_str text)
     }
 }
 
+void pg_rows_add_unless(struct pg_array *array, int32_t number, int32_t usual)
+{
+    if (number == usual) {
+        pg_value_add_null(array);
+    } else {
+        pg_value_add_i32(array, number);
+    }
+}
+
 /* False as NULL: a column of nothing else takes no time. */
 static void add_flag(struct pg_array *array, bool flag)
 {
@@ -169,18 +178,14 @@ static void put_row(struct pg_rows *rows, const struct store_fact *facts, const 
         pg_rows_add_text(&c[12], store_check_detail(row->detail, room));
     }
     pg_value_add_i64(&c[0], (int64_t)places[low].job);
-    pg_value_add_i32(&c[1], (int32_t)places[low].stage);
-    if (rounds[places[low].nth] == ROUND_UNKNOWN) {
-        pg_value_add_null(&c[2]);
-    } else {
-        pg_value_add_i32(&c[2], (int32_t)rounds[places[low].nth]);
-    }
+    pg_rows_add_unless(&c[1], (int32_t)places[low].stage, 0);
+    pg_rows_add_unless(&c[2], (int32_t)rounds[places[low].nth], 0); /* ROUND_UNKNOWN: -1 */
     pg_value_add_time(&c[3], facts[places[low].nth].at_us);
     pg_rows_add_slice(&c[4], &c[5], count, high - low);
     add_flag(&c[6], has_gpus);
     add_flag(&c[7], has_detail);
-    pg_value_add_i32(&c[8], (int32_t)lowest);
-    pg_value_add_i32(&c[9], (int32_t)highest);
+    pg_rows_add_unless(&c[8], (int32_t)lowest, 0);
+    pg_rows_add_unless(&c[9], (int32_t)highest, 0);
     pg_rows_add_facts(rows, &c[10], facts, low, high, facts[places[low].nth].at_us);
 }
 

@@ -58,6 +58,8 @@ void pg_rows_columns(struct pg_rows *rows, const enum pg_type *types, unsigned c
 /* With the first `columns` of them as parameters, and before them `first`, unless that is PG_NONE. */
 void pg_rows_statement(struct pg_rows *rows, enum pg_sql_id id, struct pg_param first, unsigned columns);
 void pg_rows_add_text(struct pg_array *array, struct mlq_str text); /* empty: NULL */
+/* The usual number as NULL, which takes nothing where it stands alone. */
+void pg_rows_add_unless(struct pg_array *array, int32_t number, int32_t usual);
 /* The facts at places from `low` that are of one job and stage end before this place. */
 size_t pg_rows_end_of_stage(const struct pg_rows *rows, size_t low, size_t count);
 /* The numbers of the facts at the places low to high, as columns `facts` have them; times are after

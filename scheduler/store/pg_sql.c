@@ -165,7 +165,8 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
         {.text = "INSERT INTO mlq.job_row (id, name, kind, key, submitter, spec, labels, priority, submitted_at,"
                  "                         state, started_at, ended_at, cause, stage_name, stage_uses, seq, facts) "
                  "SELECT id, coalesce(name, ($3::text[])[1]), coalesce(kind, ($4::text[])[1]), key,"
-                 "       coalesce(submitter, ($6::text[])[1]), coalesce(spec, ($7::text[])[1]), labels::json, priority, at,"
+                 "       coalesce(submitter, ($6::text[])[1]), coalesce(spec, ($7::text[])[1]), labels::json,"
+                 "       coalesce(priority, 0), at,"
                  "       coalesce(state, CASE WHEN began IS NULL THEN 'pending' ELSE 'running' END), began, ended, cause,"
                  "       CASE WHEN low > 0 THEN coalesce(stage, ($15::text[])[1]) END,"
                  "       CASE WHEN low > 0 THEN coalesce(uses, ($16::text[])[1]) END,"
@@ -188,7 +189,7 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
     [PG_SQL_PUT_STAGES] =
         {.text = "INSERT INTO mlq.stage_row (job, idx, name, uses, array_count, ranks, ranks_min, resize, needs,"
                  "                           state, started_at, ended_at) "
-                 "SELECT job, idx, coalesce(name, ($3::text[])[1]), coalesce(uses, ($4::text[])[1]),"
+                 "SELECT job, coalesce(idx, 0), coalesce(name, ($3::text[])[1]), coalesce(uses, ($4::text[])[1]),"
                  "       coalesce(array_count, 1), coalesce(ranks, 1), coalesce(ranks_min, ranks, 1),"
                  "       coalesce(resize, 'never'), coalesce(needs::int[], '{}'),"
                  "       coalesce(state, CASE WHEN began IS NULL THEN 'pending' ELSE 'running' END), began, ended "
@@ -201,13 +202,14 @@ static const struct pg_sql pg_statements[PG_SQL_COUNT] = {
     [PG_SQL_EXPECT_NEW] = {.text = "SELECT mlq.expect_new($1::bigint[], $2::int[], $3::int[], $4::bigint[],"
                                    "                      $5::int[], $6::text[], $7::text[])"},
     /* $2 to $11 have an element for each row, which is of the facts low to high of $12 to $14, five numbers each in
-     * $12. A round that the scheduler does not know is that of the job; if there is no such job it is NULL, which
-     * fails. */
+     * $12. NULL is 0. A round below that is the job's, which the scheduler does not know; if there is no such job it is
+     * NULL, which fails. */
     [PG_SQL_PUT_FACTS] =
         {.text = "INSERT INTO mlq.journal (job, seq, at, stage, round, index_low, index_high, facts, gpus, detail) "
-                 "SELECT n.job, $1::bigint, n.at, n.stage,"
-                 "       coalesce(n.round, (SELECT j.retries FROM mlq.job j WHERE j.id = n.job)),"
-                 "       n.index_low, n.index_high, ($12::bigint[])[5 * n.low - 4 : 5 * n.high],"
+                 "SELECT n.job, $1::bigint, n.at, coalesce(n.stage, 0),"
+                 "       CASE WHEN n.round < 0 THEN (SELECT j.retries FROM mlq.job j WHERE j.id = n.job)"
+                 "            ELSE coalesce(n.round, 0) END,"
+                 "       coalesce(n.index_low, 0), coalesce(n.index_high, 0), ($12::bigint[])[5 * n.low - 4 : 5 * n.high],"
                  "       CASE WHEN n.has_gpus THEN ($13::bigint[])[n.low : n.high] END,"
                  "       CASE WHEN n.has_detail THEN ($14::text[])[n.low : n.high] END "
                  "FROM (SELECT unnest($2::bigint[]) AS job, unnest($3::int[]) AS stage, unnest($4::int[]) AS round,"

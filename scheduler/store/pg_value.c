@@ -67,7 +67,8 @@ static char *element(struct pg_array *array, enum pg_type type, size_t bytes)
     char *place = grow(array, 4 + bytes);
     put_u32(place, (uint32_t)bytes);
     array->count++;
-    array->has_value = true;
+    array->value_count = array->count;
+    array->value_len = array->len;
     return place + 4;
 }
 
@@ -76,7 +77,8 @@ void pg_value_array_begin(struct pg_array *array, enum pg_type type)
     array->len = 0;
     array->count = 0;
     array->has_null = false;
-    array->has_value = false;
+    array->value_count = 0;
+    array->value_len = EMPTY_BYTES;
     array->type = type;
     (void)grow(array, HEADER_BYTES);
 }
@@ -145,12 +147,12 @@ void pg_value_add_repeated(struct pg_array *array, struct mlq_str value)
 struct pg_param pg_value_array(struct pg_array *array)
 {
     MLQ_ASSERT(array->len <= INT32_MAX);
-    put_u32(array->data, array->has_value ? 1 : 0);
-    put_u32(array->data + 4, array->has_value && array->has_null ? 1 : 0);
+    put_u32(array->data, array->value_count > 0 ? 1 : 0);
+    put_u32(array->data + 4, array->value_count > 0 && array->has_null ? 1 : 0);
     put_u32(array->data + 8, (uint32_t)array->type);
-    put_u32(array->data + 12, (uint32_t)array->count);
+    put_u32(array->data + 12, (uint32_t)array->value_count);
     put_u32(array->data + 16, 1);
-    return (struct pg_param){.data = array->data, .len = array->has_value ? (int)array->len : EMPTY_BYTES};
+    return (struct pg_param){.data = array->data, .len = (int)array->value_len};
 }
 
 struct pg_param pg_value_i32(int32_t value, char room[4])

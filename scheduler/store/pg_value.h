@@ -34,7 +34,9 @@ struct pg_array {
     size_t capacity;
     int32_t count;
     bool has_null;
-    bool has_value; /* that is none */
+    /* Of what stands before the NULLs at its end. */
+    int32_t value_count;
+    size_t value_len;
     enum pg_type type;
 };
 
@@ -50,8 +52,8 @@ void pg_value_add_null(struct pg_array *array);
 /* NULL where it is what the first element is, which the statement puts there again (or a view:
  * 0004_whole.up.sql). */
 void pg_value_add_repeated(struct pg_array *array, struct mlq_str value);
-/* Valid until the next call on the array. One of NULLs alone is sent empty: beside longer ones, unnest fills it up
- * with NULLs. */
+/* Valid until the next call on the array. NULLs at its end are not sent: beside longer ones, unnest fills it up
+ * with them. */
 struct pg_param pg_value_array(struct pg_array *array);
 
 /* Scalars. `room` is the caller's, kept until the statement is sent. */
