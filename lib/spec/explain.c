@@ -106,6 +106,12 @@ struct mlq_str spec_explain_op(const struct op_schema *op, struct mlq_region *re
         text = mlq_region_format(region, "%s%s%s", text, i == 0 ? "\nwhat goes without what:\n" : "",
                                  rule_text(&op->rules[i], region));
     }
+    for (size_t i = 0; i < op->product_count; i++) {
+        const struct op_product *product = &op->products[i];
+        text = mlq_region_format(region, "%s%s  %s times %s: at most %.0f %s\n", text,
+                                 i == 0 ? "\nbounds of products:\n" : "", product->path, product->times, product->most,
+                                 product->what);
+    }
     text = mlq_region_format(region, "%s\ninputs:%s\n", text, op->input_count == 0 ? " none" : "");
     for (size_t i = 0; i < op->input_count; i++) {
         const struct op_input *input = &op->inputs[i];

@@ -101,6 +101,10 @@ static bool applies(const struct check *check, const struct op_rule *rule)
     if (rule->value == NULL) {
         return asks(param_of(check, rule->with), value);
     }
+    if (json_is_number(value)) {
+        double difference = json_number_value(value) - strtod(rule->value, NULL);
+        return !(difference < 0) && !(difference > 0);
+    }
     return json_is_string(value) && strcmp(json_string_value(value), rule->value) == 0;
 }
 
@@ -160,6 +164,27 @@ static void check_below(const struct check *check, const struct op_param *param)
              param->below, bound);
 }
 
+/* A parameter that another one takes away has no number. */
+static bool is_taken_away(const struct check *check, const struct op_param *param)
+{
+    const struct op_rule *rule = op_rules_stripping(check->op, param);
+    return rule != NULL && applies(check, rule);
+}
+
+static void check_product(const struct check *check, const struct op_product *product)
+{
+    const struct op_param *param = param_of(check, product->path);
+    const struct op_param *times = param_of(check, product->times);
+    double number;
+    double other;
+    if (is_taken_away(check, times) || !number_at(check, param, &number) ||
+        !number_at(check, times, &other) || number * other <= product->most) {
+        return;
+    }
+    complain(check, product->path, "%.0f times %s, which is %.0f, is more than %.0f %s: lower one of them",
+             number, product->times, other, product->most, product->what);
+}
+
 void op_rules_check(const struct op_schema *op, const json_t *with, op_rules_cb broken,
                     void *context)
 {
@@ -170,6 +195,9 @@ void op_rules_check(const struct op_schema *op, const json_t *with, op_rules_cb 
     }
     for (size_t i = 0; i < op->rule_count; i++) {
         check_rule(&check, &op->rules[i]);
+    }
+    for (size_t i = 0; i < op->product_count; i++) {
+        check_product(&check, &op->products[i]);
     }
 }
 

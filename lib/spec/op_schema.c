@@ -236,6 +236,12 @@ static const struct op_rule train_rules[] = {
      .way_out = "the test moves the learning rate itself, and ends when the loss rises: leave it out, or range_test"},
     {.with = "mixup", .without = FILES("class_weights", "balance", "model.mlp.embedding"),
      .way_out = "a mixed row has no one weight or category: leave it out, or mixup"},
+    {.with = "optimizer.sgd.momentum", .value = "0", .without = FILES("optimizer.sgd.nesterov"),
+     .way_out = "it looks ahead along the momentum: leave it out, or give a momentum"},
+};
+static const struct op_product train_products[] = {
+    {.path = "accumulate", .times = "shards", .most = 1024, .what = "shards of a step"},
+    {.path = "accumulate", .times = "batch", .most = 1048576, .what = "rows of a step"},
 };
 static const struct op_input train_inputs[] = {
     {"train", true, FILES("train.safetensors", "table.safetensors"), "rows to fit on"},
@@ -374,6 +380,7 @@ static const struct op_schema schemas[] = {
     {.name = "train.native", .help = "fits a model, data-parallel over its ranks",
      .params = train_params, .param_count = MLQ_COUNT_OF(train_params),
      .rules = train_rules, .rule_count = MLQ_COUNT_OF(train_rules),
+     .products = train_products, .product_count = MLQ_COUNT_OF(train_products),
      .inputs = train_inputs, .input_count = MLQ_COUNT_OF(train_inputs),
      .outputs = train_outputs, .output_count = MLQ_COUNT_OF(train_outputs), .mode = "range_test",
      .mode_outputs = range_outputs, .mode_output_count = MLQ_COUNT_OF(range_outputs), .gang = true},

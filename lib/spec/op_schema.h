@@ -46,10 +46,18 @@ struct op_param {
 /* Parameters that one of the top takes away: beside `with` these may not be given. */
 struct op_rule {
     const char *with;
-    const char *value; /* when it is this; NULL: when it is given, and says other than its default */
+    const char *value; /* when it is this word or number; NULL: given, and other than its default */
     const char *const *without;
     bool strips;         /* these have no default then; else they may say what their default says */
     const char *way_out; /* for who gave one all the same; or why, and the way out */
+};
+
+/* Whole numbers whose product is bounded. */
+struct op_product {
+    const char *path;
+    const char *times;
+    double most;
+    const char *what; /* so many there may be: "rows" */
 };
 
 struct op_input {
@@ -71,6 +79,8 @@ struct op_schema {
     size_t param_count;
     const struct op_rule *rules; /* which op_rules.h checks, with power_of_two and below */
     size_t rule_count;
+    const struct op_product *products;
+    size_t product_count;
     const struct op_input *inputs;
     size_t input_count;
     const struct op_output *outputs;

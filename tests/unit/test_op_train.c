@@ -426,7 +426,7 @@ static void bad_parameters_are_refused(void **state)
         {"{\"schedule\": \"zigzag\"}", "zigzag"},
         {"{\"schedule\": {\"step\": {\"factor\": 2}}}", "schedule.step.factor"},
         {"{\"accumulate\": 3}", "accumulate: 3 is not a power of two"},
-        {"{\"accumulate\": 512}", "over 1024 shards"},
+        {"{\"accumulate\": 512}", "accumulate: 512 times shards, which is 8, is more than 1024 shards"},
         {"{\"mixup\": 0.01}", "mixup: 0.01: expected 0, or a number from 0.05 to 1"},
         {"{\"mixup\": 0.2, \"balance\": true}", "balance: means nothing with mixup: a mixed row has no one weight"},
         {"{\"mixup\": 0.2, \"model\": {\"mlp\": {\"embedding\": 2}}}", "model.mlp.embedding: means nothing with mixup"},

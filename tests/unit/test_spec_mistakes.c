@@ -171,6 +171,9 @@ static void parameters_of_operators_have_ranges(void **state)
         {"shards: 1000", "shards: 1000 is not a power of two: use 512 or 1024"},
         {"shards: 2000", "shards: 2000 is not at least 1 and at most 1024"},
         {"accumulate: 3", "accumulate: 3 is not a power of two: use 2 or 4"},
+        {"accumulate: 256", "accumulate: 256 times shards, which is 8, is more than 1024 shards of a step: lower one of them"},
+        {"accumulate: 8, batch: 200000",
+         "accumulate: 8 times batch, which is 200000, is more than 1048576 rows of a step: lower one of them"},
         {"early_stop: {}, range_test: {}", "early_stop: " RANGE},
         {"schedule: cosine, range_test: {}", "schedule: " RANGE},
         {"warmup: 0.5, range_test: {from: 0.001}", "warmup: " RANGE},
@@ -196,6 +199,11 @@ static void parameters_are_held_to_each_other(void **state)
         "mixup: 0, balance: true",
         "mixup: 0.2, balance: false, class_weights: {}",
         "shards: 1, accumulate: 1024, batch: 1",
+        "level: fast, accumulate: 1024",
+        "accumulate: 256, shards: '${{ stages.a.metrics.rows }}'",
+        "optimizer: {sgd: {momentum: 0}}",
+        "optimizer: {sgd: {momentum: 0, nesterov: false}}",
+        "optimizer: {sgd: {nesterov: true}}",
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(fine); i++) {
         accepts(mlq_region_format(region, IMPORT TRAIN "%s}}\n", fine[i]));
@@ -203,6 +211,9 @@ static void parameters_are_held_to_each_other(void **state)
     refuses(IMPORT TRAIN "range_test: {from: 2, to: 1}}}\n",
             "t.yaml:7:67: range_test.from: 2 is not below range_test.to, which is 1: lower the one or raise the "
             "other\n");
+    refuses(IMPORT TRAIN "optimizer: {sgd: {momentum: 0.0, nesterov: true}}}}\n",
+            "t.yaml:7:91: optimizer.sgd.nesterov: means nothing with optimizer.sgd.momentum: 0: it looks ahead along the "
+            "momentum: leave it out, or give a momentum\n");
     refuses(IMPORT "    b: {uses: train.xgboost, needs: [a], with: {eta: 0.1, learning_rate: 0.1}}\n",
             "t.yaml:7:74: learning_rate: means nothing with eta: these are two names of one parameter: leave one out\n");
 }

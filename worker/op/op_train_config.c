@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/base/ownership.h"
+#include "lib/base/panic.h"
 #include "worker/ml/tree.h"
 #include "worker/op/op_train_range.h"
 
@@ -100,9 +101,6 @@ read_sgd(const struct op_context *ctx, struct optim_options *optim, double *lr, 
     if (rc == 0) {
         rc = op_get_bool(ctx, "optimizer.sgd.nesterov", false, &optim->nesterov, err);
     }
-    if (rc == 0 && optim->nesterov && optim->momentum == 0) {
-        rc = mlq_fail(err, MLQ_EINVAL, "optimizer.sgd.nesterov needs a momentum above 0");
-    }
     return rc;
 }
 
@@ -135,11 +133,8 @@ read_shards(const struct op_context *ctx, struct op_train_config *config, struct
         return 0;
     }
     int rc = op_get_int(ctx, "shards", (struct op_int_range){8, 1, TREE_SHARDS_MAX}, &shards, err);
-    if (rc == 0 && shards * config->accumulate > TREE_SHARDS_MAX) {
-        rc = mlq_fail(err, MLQ_EINVAL, "accumulate: %u times %d shards is over %u shards",
-                      config->accumulate, (int)shards, TREE_SHARDS_MAX);
-    }
     config->shards = (uint32_t)shards * config->accumulate;
+    MLQ_ASSERT(rc != 0 || config->shards <= TREE_SHARDS_MAX); /* op_rules.h */
     return rc;
 }
 
@@ -163,10 +158,7 @@ read_counts(const struct op_context *ctx, struct op_train_config *config, struct
     config->seed = (uint64_t)values[2];
     config->patience = (uint64_t)values[3];
     config->early_stop = op_with(ctx, "early_stop") != NULL;
-    if (batch > BATCH_MAX) {
-        return mlq_fail(err, MLQ_EINVAL, "accumulate: %u times %d rows is over %u rows",
-                        config->accumulate, (int)values[1], BATCH_MAX);
-    }
+    MLQ_ASSERT(batch <= BATCH_MAX); /* op_rules.h */
     config->batch = (uint32_t)batch;
     return read_shards(ctx, config, err);
 }
