@@ -24,6 +24,8 @@
 #define ORPHANS_TIMEOUT_MS   30000
 #define STOP_TIMEOUT_MS      30000
 #define SERVER_USER          PG_SERVER_USER
+#define BUFFERS_MIN_MIB      128 /* what PostgreSQL takes unless told */
+#define BUFFERS_MAX_MIB      512 /* more showed no gain: work is at the ends of tables and indexes */
 
 static bool is_root(void)
 {
@@ -169,6 +171,18 @@ const char *const *pg_as_server_user(const char *const *argv)
     return is_root() ? argv : argv + PG_AS_SERVER_USER_WORDS;
 }
 
+long pg_buffers_mib(long memory_mib)
+{
+    long quarter = memory_mib / 4;
+    long most = quarter < BUFFERS_MAX_MIB ? quarter : BUFFERS_MAX_MIB;
+    return most > BUFFERS_MIN_MIB ? most : BUFFERS_MIN_MIB;
+}
+
+static long memory_mib(void)
+{
+    return sysconf(_SC_PHYS_PAGES) / 256 * (sysconf(_SC_PAGESIZE) / 4096);
+}
+
 static int write_settings(const struct home *home, struct mlq_err *err)
 {
     const struct passwd *me = getpwuid(geteuid());
@@ -177,8 +191,9 @@ static int write_settings(const struct home *home, struct mlq_err *err)
     char *ident = mlq_fs_join(home->pg_data, "pg_ident.conf");
     char *settings = mlq_format(
         "listen_addresses = ''\nunix_socket_directories = '%s'\nunix_socket_permissions = 0700\n"
-        "port = 5432\nmax_connections = 50\nmax_wal_size = 2GB\nlog_checkpoints = off\n",
-        home->pg_socket_dir);
+        "port = 5432\nmax_connections = 50\nmax_wal_size = 2GB\nlog_checkpoints = off\n"
+        "shared_buffers = %ldMB\n",
+        home->pg_socket_dir, pg_buffers_mib(memory_mib()));
     char *map =
         mlq_format("mlq %s mlq\nmlq " SERVER_USER " mlq\n", me == NULL ? "root" : me->pw_name);
     int rc = mlq_fs_write_durable(conf, mlq_str_from(settings), 0644, err);

@@ -15,6 +15,9 @@
 /* Chooses home->pg_data and home->pg_socket_dir where they are not yet set. */
 void pg_choose_place(struct home *home);
 
+/* What its shared_buffers are made on a machine with this memory: a quarter, within bounds. */
+long pg_buffers_mib(long memory_mib);
+
 /* Makes the data folder when there is none. */
 int pg_init(const struct home *home, struct mlq_err *err);
 

@@ -20,6 +20,12 @@ says() { # EXIT TEXT COMMAND...
     [[ "$output" == *"$text"* ]] || { echo "said: $output"; return 1; }
 }
 
+@test "PostgreSQL gets a quarter of the memory to keep pages in, 128 MB at least and 512 at most" {
+    quarter=$(awk '/^MemTotal:/ {print int($2 / 4096)}' /proc/meminfo)
+    wanted=$((quarter < 128 ? 128 : quarter > 512 ? 512 : quarter))
+    [ "$(psql -XAtq -h "$(of_cluster pg_socket_dir)" -U mlq -d postgres -c 'SHOW shared_buffers')" = "${wanted}MB" ]
+}
+
 @test "the scheduler does not run: exit 6, the address, the way out; nothing was sent" {
     endpoint=$(of_cluster endpoint)
     before=$(mlq ls -q | wc -l)

@@ -16,6 +16,7 @@
 #include "client/cli/gitfiles.h"
 #include "client/cli/home.h"
 #include "client/cli/logread.h"
+#include "client/cli/pg.h"
 #include "client/cli/session.h"
 #include "client/cli/specfile.h"
 #include "client/cli/verbs.h"
@@ -246,6 +247,16 @@ static void outside_a_repository_only_the_obvious_is_left_out(void **state)
     mlq_region_destroy(&region);
 }
 
+static void a_database_gets_a_quarter_within_bounds(void **state)
+{
+    (void)state;
+    assert_int_equal(pg_buffers_mib(0), 128);
+    assert_int_equal(pg_buffers_mib(512), 128);
+    assert_int_equal(pg_buffers_mib(1000), 250);
+    assert_int_equal(pg_buffers_mib(2048), 512);
+    assert_int_equal(pg_buffers_mib(1L << 24), 512);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +270,7 @@ int main(void)
         cmocka_unit_test(a_spec_takes_its_scripts_along),
         cmocka_unit_test(a_missing_file_is_invalid_before_anything_is_sent),
         cmocka_unit_test(outside_a_repository_only_the_obvious_is_left_out),
+        cmocka_unit_test(a_database_gets_a_quarter_within_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
