@@ -102,6 +102,19 @@ static void end_sessions(const char *application)
     mlq_free(sql);
 }
 
+/* After a client was closed: what it sent last is done. */
+static void await_no_sessions(void)
+{
+    int64_t limit_ns = mlq_clock_boot_ns() + 30 * MLQ_NS_PER_S;
+    for (bool are_gone = false; !are_gone;) {
+        char *left = pg_cluster_query(database, "SELECT count(*) FROM pg_stat_activity"
+                                                " WHERE datname = current_database() AND application_name LIKE 'mlq %'");
+        are_gone = strcmp(left, "0") == 0;
+        free(left);
+        assert_true(mlq_clock_boot_ns() < limit_ns);
+    }
+}
+
 static void expect_refusal(int code)
 {
     int before = client.depositions;
@@ -212,6 +225,7 @@ static void test_an_old_leader_in_a_transaction_is_ended(void **state)
     (void)state;
     suite_elect(&client, "a");
     suite_close(&client);
+    await_no_sessions(); /* a renewal would take the row back */
     suite_open(&client, &backend, LEASE_NS);
     /* It stands in the row, its lease has lapsed, and it holds the fence of a commit. */
     PGconn *old =
