@@ -291,6 +291,43 @@ static void both_readers_give_the_same_tree(void **state)
     assert_true(mlq_str_eq_c(pair->text, "𝄞"));
 }
 
+/* libfyaml 0.7.12 misreads them. What is expected is PyYAML's. */
+static void quotes_in_a_row(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *source;
+        const char *text;
+    } cases[] = {
+        {"''", ""},
+        {"''''", "'"},
+        {"''''''", "''"},
+        {"'a''b'", "a'b"},
+        {"'a''''b'", "a''b"},
+        {"'''''a'", "''a"},
+        {"'a'''''", "a''"},
+        {"'a''''''''''''''b'", "a'''''''b"},
+        {"'a\"''''\"b'", "a\"''\"b"},
+        {"'é''''€'", "é''€"},
+        {"'  a''''b  '", "  a''b  "},
+        {"'a''''b \t\n   c'", "a''b c"},
+        {"'a''''b\n\n\n  c''''\r\n  d'", "a''b\n\nc'' d"},
+        {"\"a\\\"\\\"\\\"b''''\"", "a\"\"\"b''''"},
+    };
+    for (size_t i = 0; i < MLQ_COUNT_OF(cases); i++) {
+        const char *alone = cases[i].source;
+        const char *within = mlq_region_format(region, "# é\né: [\"'\", %s, 'x''''']\n", alone);
+        diag_init(&diags, region, "t.yaml");
+        const struct yaml_node *root = yaml_parse(mlq_str_from(alone), region, &diags);
+        const struct yaml_node *list = yaml_get(yaml_parse(mlq_str_from(within), region, &diags), "é");
+        if (root == NULL || list == NULL || !mlq_str_eq_c(root->text, cases[i].text) ||
+            !mlq_str_eq_c(list->first->next->text, cases[i].text)) {
+            fail_msg("%s: '%.*s'", alone, MLQ_STR_ARG(root == NULL ? MLQ_STR("nothing") : root->text));
+        }
+        assert_true(mlq_str_eq_c(list->first->next->next->text, "x''"));
+    }
+}
+
 static void params_are_typed_and_set(void **state)
 {
     (void)state;
@@ -491,6 +528,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_a_parameter_takes_away_has_no_default, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_submitted_must_be_json, setup, teardown),
         cmocka_unit_test_setup_teardown(both_readers_give_the_same_tree, setup, teardown),
+        cmocka_unit_test_setup_teardown(quotes_in_a_row, setup, teardown),
         cmocka_unit_test_setup_teardown(params_are_typed_and_set, setup, teardown),
         cmocka_unit_test_setup_teardown(mistakes_are_answered_with_their_place, setup, teardown),
         cmocka_unit_test_setup_teardown(two_candidates_must_be_told_apart, setup, teardown),
