@@ -212,6 +212,7 @@ static void on_report_item(struct shell *shell, const struct roster_worker *work
     switch (item->kind) {
     case MSG_REPORT_STARTED:
         event.kind = EV_STARTED;
+        event.payload = turn_add_payload(shell->open, item);
         break;
     case MSG_REPORT_READY:
         if (item->port == 0 || item->fingerprint == 0) {

@@ -100,6 +100,15 @@ static void record_job(struct shell *shell, const struct core_fact *fact)
     }
 }
 
+/* A start is dated by its worker: the word of it comes later, since a worker waits a moment for more to say. Whatever
+ * that worker's clock shows, it was not before the assignment, and not after the word of it. */
+static int64_t start_time(const struct shell *shell, const struct core_fact *fact, int64_t told_us)
+{
+    int64_t heard_us = shell_wall_us(shell, fact->at_ns);
+    int64_t assigned_us = shell_wall_us(shell, core_attempt_began_ns(shell->core, fact->attempt));
+    return told_us > heard_us ? heard_us : told_us < assigned_us ? assigned_us : told_us;
+}
+
 void journal_fact(struct shell *shell, const struct core_action *action)
 {
     const struct core_fact *fact = &action->fact;
@@ -107,6 +116,9 @@ void journal_fact(struct shell *shell, const struct core_action *action)
     struct store_fact row = {.fact = *fact, .at_us = shell_wall_us(shell, fact->at_ns)};
     if (report != NULL) {
         row.detail = report->detail;
+    }
+    if (fact->kind == FACT_STARTED && report != NULL && report->item != NULL) {
+        row.at_us = start_time(shell, fact, report->item->at_us);
     }
     if (fact->kind == FACT_JOB_SUBMITTED) {
         record_job(shell, fact);

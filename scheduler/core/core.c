@@ -413,6 +413,14 @@ uint32_t core_attempt_stage(const struct core *core, uint64_t attempt)
     return is_live ? core->stages[core->tasks[slot].stage].index : 0;
 }
 
+int64_t core_attempt_began_ns(const struct core *core, uint64_t attempt)
+{
+    uint32_t slot;
+    bool is_live = attempt != 0 && mlq_map_find(&core->attempt_of, attempt, &slot);
+    MLQ_ASSERT(is_live);
+    return core->tasks[slot].began_ns;
+}
+
 bool core_worker(const struct core *core, uint32_t worker_id, struct core_worker_view *view)
 {
     const struct worker *worker = fleet_worker(core, worker_id);

@@ -198,7 +198,7 @@ enum core_event_kind {
                         worker table */
     EV_WORKER_HEARTBEAT, /* worker, session */
     EV_WORKER_LEAVING,   /* worker, session (0: whichever): it stops; its tasks were killed */
-    EV_STARTED,          /* worker, attempt, rank */
+    EV_STARTED,          /* worker, attempt, rank, payload (its time by the worker's clock) */
     EV_ENDED, /* worker, attempt, rank, cause, exit_code, signal, payload (its results) */
     EV_NOTE,  /* worker, attempt, rank, payload: metrics or progress to record if live */
     EV_READY, /* worker, attempt, rank, port, fingerprint, generation: see elastic.h */
@@ -362,6 +362,9 @@ struct core_membership core_attempt_members(const struct core *core, uint64_t at
 /* The job of a live attempt; 0 when it is not live. And the number of its stage. */
 uint64_t core_attempt_job(const struct core *core, uint64_t attempt);
 uint32_t core_attempt_stage(const struct core *core, uint64_t attempt);
+
+/* When the first rank of a live attempt was assigned. */
+int64_t core_attempt_began_ns(const struct core *core, uint64_t attempt);
 
 struct core_worker_view {
     bool known; /* said hello to this leader, lease not lapsed */

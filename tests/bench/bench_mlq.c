@@ -8,8 +8,8 @@
  *     bench_mlq HOME queue N [each]       N separate jobs that no worker can take
  * prints "name=value" words on one line. The jobs are all of one spec, or with `each` no two are alike.
  *
- * A start is dated by the scheduler when the worker's report of it arrives, so a latency holds that
- * way back, too. Jobs of `jobs` carry no idempotency key: the rivals have none.
+ * A start is dated by its worker, as the rival's jobs date theirs. Jobs of `jobs` carry no idempotency key: the
+ * rivals have none.
  */
 #include <inttypes.h>
 #include <stdio.h>

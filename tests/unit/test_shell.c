@@ -103,6 +103,48 @@ static void test_a_turn_of_ends_is_two_messages(void **state)
     rig_close(rig);
 }
 
+static void tell_start(struct rig *rig, size_t nth, int64_t at_us)
+{
+    rig_report(&rig->w1, &(struct msg_report_item){.kind = MSG_REPORT_STARTED,
+                                                   .member = {rig->w1.assigned[nth].attempt, 0},
+                                                   .exit_code = -1,
+                                                   .at_us = at_us});
+}
+
+static void expect_start(struct rig *rig, size_t nth, const char *is_so)
+{
+    char sql[512];
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT %s FROM mlq.fact s JOIN mlq.fact a USING (attempt) WHERE s.kind = 'started' AND "
+                   "a.kind = 'assigned' AND attempt = %llu",
+                   is_so, (unsigned long long)rig->w1.assigned[nth].attempt);
+    rig_expect(rig, sql, "t");
+}
+
+/* A start is dated by the worker, and lies between its assignment and the word of it, whatever that worker's clock says. */
+static void test_a_start_is_dated_by_its_worker(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open_serving(cluster);
+    char told[128];
+    (void)rig_submit(rig, WIDE, "");
+    RIG_WAIT(rig, rig->w1.assigned_count == 8);
+    int64_t began_us = mlq_clock_wall_us();
+    RIG_WAIT(rig, mlq_clock_wall_us() > began_us + 20000);
+    int64_t said_us = mlq_clock_wall_us();
+    tell_start(rig, 0, began_us);
+    tell_start(rig, 1, INT64_MIN);
+    tell_start(rig, 2, INT64_MAX);
+    RIG_WAIT(rig, rig_count(rig, "mlq.fact WHERE kind = 'started'") == 3);
+    (void)snprintf(told, sizeof told, "(extract(epoch FROM s.at) * 1e6)::bigint = %lld", (long long)began_us);
+    expect_start(rig, 0, told);
+    expect_start(rig, 1, "abs(extract(epoch FROM s.at - a.at)) < 0.001"); /* two readings of two clocks */
+    (void)snprintf(told, sizeof told, "(extract(epoch FROM s.at) * 1e6)::bigint >= %lld AND s.at <= now()",
+                   (long long)said_us);
+    expect_start(rig, 2, told);
+    rig_close(rig);
+}
+
 static void test_submissions_are_checked(void **state)
 {
     (void)state;
@@ -753,6 +795,7 @@ int main(void)
         cmocka_unit_test(test_a_job_runs),
         cmocka_unit_test(test_a_point_of_an_array_is_recorded_once),
         cmocka_unit_test(test_a_turn_of_ends_is_two_messages),
+        cmocka_unit_test(test_a_start_is_dated_by_its_worker),
         cmocka_unit_test(test_submissions_are_checked),
         cmocka_unit_test(test_what_nobody_has_room_for),
         cmocka_unit_test(test_cancel_while_assigned),
