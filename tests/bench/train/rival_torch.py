@@ -4,11 +4,13 @@
 
     rival_torch.py NETWORK ROWS EPOCHS THREADS [SETTING ...]
 
-Settings: channels-last, no-mkldnn, compile. The optimizer is the fused one where this PyTorch has it. Prints
-name=value words.
+Settings: channels-last, no-mkldnn, compile; ddp: two processes of THREADS each, which share each batch
+(DistributedDataParallel on gloo). The optimizer is the fused one where this PyTorch has it. Prints name=value words.
 """
 import os
+import subprocess
 import sys
+import tempfile
 import time
 
 import torch
@@ -45,7 +47,17 @@ def optimizer_of(net, optimizer):
         return make(net.parameters(), **options)
 
 
+def start_ranks(count):
+    with tempfile.TemporaryDirectory() as folder:
+        ranks = [subprocess.Popen([sys.executable, *sys.argv], env=dict(
+            os.environ, RANK=str(rank), RANKS=str(count), MEET=f"{folder}/store", GLOO_SOCKET_IFNAME="lo")) for rank in range(count)]
+        sys.exit(max(rank.wait() for rank in ranks))
+
+
 def main():
+    if "ddp" in sys.argv and "RANK" not in os.environ:
+        start_ranks(2)
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("RANKS", "1"))
     name, rows, epochs, threads = sys.argv[1], *(int(word) for word in sys.argv[2:5])
     settings = sys.argv[5:]
     inputs, _, _, parameters = NETWORKS[name]
@@ -60,13 +72,19 @@ def main():
     if "channels-last" in settings:
         x, net = x.to(memory_format=torch.channels_last), net.to(memory_format=torch.channels_last)
     optimizer = optimizer_of(net, parameters["optimizer"])
-    run = torch.compile(net) if "compile" in settings else net
+    run = net
+    if ranks > 1:
+        torch.distributed.init_process_group("gloo", init_method=f"file://{os.environ['MEET']}", rank=rank, world_size=ranks)
+        run = nn.parallel.DistributedDataParallel(net, broadcast_buffers=False, gradient_as_bucket_view=True)
+    if "compile" in settings:
+        run = torch.compile(run)
     batch = parameters["batch"]
+    share = batch // ranks
 
     def epoch():
-        order = torch.randperm(rows)
-        for begin in range(0, rows, batch):
-            chosen = order[begin:begin + batch]
+        order = torch.randperm(rows)  # the same on each rank: its seed is
+        for begin in range(rank * share, rows, batch):
+            chosen = order[begin:begin + share]
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(run(x[chosen]), y[chosen]).backward()
             optimizer.step()
@@ -76,7 +94,8 @@ def main():
     for _ in range(epochs - 1):
         epoch()
     seconds, samples = time.monotonic() - start, rows * (epochs - 1)
-    print(f"samples_per_s={samples / seconds:.0f} cpu_us={(time.process_time() - cpu) * 1e6 / samples:.1f}")
+    if rank == 0:
+        print(f"samples_per_s={samples / seconds:.0f} cpu_us={(time.process_time() - cpu) * ranks * 1e6 / samples:.1f}")
     sys.stdout.flush()
     os._exit(0)  # what the compiler has started does not keep it
 

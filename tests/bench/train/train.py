@@ -14,6 +14,7 @@ import os
 import re
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from networks import CLASSES, NETWORKS, flop_per_sample
 
 FASHION = "/usr/share/datasets/fashion-mnist"
 SHARDS = 8  # the default
+TURNS = 3
 
 
 class Bench:
@@ -140,7 +142,7 @@ def train_side_by_side(bench, name, table, count, parameters):
     ranks of one training can do."""
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         runs = [pool.submit(train, bench, name, table, 1, parameters, f"beside-{i}") for i in range(count)]
-        return sum(run.result()["samples_per_s"] for run in runs)
+        return {"samples_per_s": sum(run.result()["samples_per_s"] for run in runs)}
 
 
 def rival_settings(bench, name, threads):
@@ -171,24 +173,40 @@ def section_networks(bench, name):
     one = bench.best("PyTorch", rival_settings(bench, name, 1), lambda setting: rival(bench, name, setting))
     two = rival_settings(bench, name, 2) + ([one] if one else [])  # one thread may be faster
     settings = {1: one, 2: bench.best("PyTorch", two, lambda setting: rival(bench, name, setting))}
+    parallel = bench.best("PyTorch", [(*one, "ddp")] if one else [], lambda setting: rival(bench, name, setting))
     for _ in range(bench.repeats):
-        at_default = {}
         for ranks in (1, 2):
             section = f"{name}-{ranks}"
             if settings[ranks]:
                 bench.record(section, "rival", label_of(settings[ranks]), rival(bench, name, settings[ranks]))
             for shards in (ranks, SHARDS):
-                got = train(bench, name, table, ranks, {"shards": shards})
-                bench.record(section, "mlq", f"shards: {shards}", got)
-            at_default[ranks] = got
+                bench.record(section, "mlq", f"shards: {shards}", train(bench, name, table, ranks, {"shards": shards}))
             bench.record(section, "limit", "products alone",
                          bench.run(f"{bench.bin}/bench_gemm", ranks, flop_per_sample(name)))
-        bench.record(f"{name}-ranks", "mlq", "2 ranks : 1 rank", {
-            "speedup": at_default[2]["samples_per_s"] / at_default[1]["samples_per_s"],
-            "cpu": at_default[2]["cpu_us"] / at_default[1]["cpu_us"]})
-        beside = train_side_by_side(bench, name, table, 2, {"shards": SHARDS})
-        bench.record(f"{name}-ranks", "limit", "two trainings side by side", {
-            "speedup": beside / at_default[1]["samples_per_s"]})
+        measure_second_rank(bench, name, table, one, parallel)
+
+
+def measure_second_rank(bench, name, table, one, parallel):
+    """What it brings, by the means of short turns: a machine that others share is not the same for a minute."""
+    section, parameters = f"{name}-ranks", {"shards": SHARDS}
+    if parallel:
+        alone, both = in_turns(1, lambda: rival(bench, name, one), lambda: rival(bench, name, parallel))
+        bench.record(section, "rival", "PyTorch DDP, gloo", {"speedup": speed_of(both) / speed_of(alone)})
+    alone, both, beside = in_turns(TURNS, lambda: train(bench, name, table, 1, parameters),
+                                   lambda: train(bench, name, table, 2, parameters),
+                                   lambda: train_side_by_side(bench, name, table, 2, parameters))
+    cpu = [statistics.fmean(turn["cpu_us"] for turn in turns) for turns in (alone, both)]
+    bench.record(section, "mlq", "2 ranks : 1 rank", {"speedup": speed_of(both) / speed_of(alone), "cpu": cpu[1] / cpu[0]})
+    bench.record(section, "limit", "two trainings side by side", {"speedup": speed_of(beside) / speed_of(alone)})
+
+
+def in_turns(count, *ways):
+    """A B A B: what each way measures each time."""
+    return zip(*[[way() for way in ways] for _ in range(count)])
+
+
+def speed_of(turns):
+    return statistics.harmonic_mean(turn["samples_per_s"] for turn in turns)
 
 
 def section_levels(bench):
