@@ -12,6 +12,7 @@
 #include "lib/base/list.h"
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
+#include "scheduler/store/pg_inbox.h"
 #include "scheduler/store/pg_rows.h"
 #include "scheduler/store/store_check.h"
 
@@ -19,7 +20,7 @@ struct pg_commit {
     struct pg_conn *journal;
     struct pg_rows *rows;
     struct pg_commit_events events;
-    struct pg_timer *timer; /* answers refused batches that nothing in flight is ahead of */
+    struct pg_timer *timer; /* answers refused batches that nothing in flight is ahead of; else `settle` */
     uint32_t epoch;         /* 0: none */
     struct mlq_list queue;  /* struct batch: in flight or refused, oldest first */
     size_t in_flight_count;
@@ -90,6 +91,14 @@ static void finish(struct pg_commit *commit, struct batch *batch, int rc, const 
     done.cb(done.context, rc, &copy);
 }
 
+/* When nothing is in flight: if nothing comes, `settle` follows. */
+static void await_silence(struct pg_commit *commit)
+{
+    if (commit->epoch != 0 && mlq_list_empty(&commit->queue) && !pg_rows_are_whole(commit->rows)) {
+        pg_conn_timer_set(commit->timer, PG_INBOX_AGE_NS);
+    }
+}
+
 /* Refused batches whose turn has come; then what follows from an empty queue. */
 static void pump(struct pg_commit *commit)
 {
@@ -106,12 +115,34 @@ static void pump(struct pg_commit *commit)
         commit->events.failed(commit->events.context, &commit->cause);
     } else {
         commit->events.drained(commit->events.context);
+        await_silence(commit);
+    }
+}
+
+static void on_settled(void *context, int rc, const struct mlq_err *err)
+{
+    (void)context;
+    (void)rc; /* a failure ends the epoch, like any other's */
+    (void)err;
+}
+
+/* Jobs that wait in the inbox get their rows with any batch, and here none comes: who reads a job, or takes over,
+ * would look through all of them for as long. */
+static void settle(struct pg_commit *commit)
+{
+    if (commit->epoch != 0) {
+        pg_commit_put(commit, &(struct store_batch){0}, on_settled, NULL);
     }
 }
 
 static void on_timer(void *context)
 {
-    pump(context);
+    struct pg_commit *commit = context;
+    if (mlq_list_empty(&commit->queue)) {
+        settle(commit);
+    } else {
+        pump(commit);
+    }
 }
 
 static void on_end(void *context, int rc, const char *sqlstate, const struct mlq_err *cause)
@@ -156,6 +187,7 @@ void pg_commit_begin(struct pg_commit *commit, uint32_t epoch)
     pg_rows_begin(commit->rows, epoch);
     commit->is_closed = false;
     commit->has_failed = false;
+    await_silence(commit);
 }
 
 struct ledger *pg_commit_ledger(struct pg_commit *commit)

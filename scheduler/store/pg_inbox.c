@@ -105,6 +105,11 @@ bool pg_inbox_put(struct pg_inbox *inbox, const struct store_job *jobs, size_t c
     return is_new;
 }
 
+bool pg_inbox_is_empty(const struct pg_inbox *inbox)
+{
+    return inbox->left == 0;
+}
+
 /* The puts are few: those of a second at most. */
 static struct put *find(const struct pg_inbox *inbox, uint64_t id, size_t *place)
 {

@@ -12,8 +12,8 @@
 
 #include "scheduler/store/store.h"
 
-/* Older ones get their rows with the next commit, whatever it brings, and so do the oldest when there are more:
- * who reads a job looks through all of the inbox. */
+/* Older ones get their rows with the next commit, whatever it brings (when none comes, pg_commit.c makes one), and so
+ * do the oldest when there are more: who reads a job looks through all of the inbox. */
 #define PG_INBOX_AGE_NS   INT64_C(1000000000)
 #define PG_INBOX_JOBS_MAX 10000
 
@@ -28,6 +28,7 @@ void pg_inbox_clear(struct pg_inbox *inbox); /* another epoch */
  * rows in this commit, after all others that wait here. */
 bool pg_inbox_put(struct pg_inbox *inbox, const struct store_job *jobs, size_t count, int64_t now_ns);
 
+bool pg_inbox_is_empty(const struct pg_inbox *inbox); /* all have their rows */
 /* NULL: not here. The job stays the inbox's, until pg_inbox_sweep. */
 const struct store_job *pg_inbox_find(const struct pg_inbox *inbox, uint64_t id);
 /* The oldest that is here and is due, or of all; NULL: none. */

@@ -371,6 +371,11 @@ struct ledger *pg_rows_ledger(struct pg_rows *rows)
     return rows->ledger;
 }
 
+bool pg_rows_are_whole(const struct pg_rows *rows)
+{
+    return rows->has_begun && pg_inbox_is_empty(rows->inbox);
+}
+
 int pg_rows_check(struct pg_rows *rows, const struct store_batch *in, struct mlq_err *err)
 {
     if (in->fact_count > rows->round_room) {

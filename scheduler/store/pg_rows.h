@@ -19,6 +19,9 @@ void pg_rows_destroy(struct pg_rows **rows);
 void pg_rows_begin(struct pg_rows *rows, uint32_t epoch);
 struct ledger *pg_rows_ledger(struct pg_rows *rows);
 
+/* No job waits for its rows, neither of this epoch nor, before the first batch, of the one before. */
+bool pg_rows_are_whole(const struct pg_rows *rows);
+
 /* Before pg_rows_send, once for each batch that will be sent: MLQ_EEXIST for what the record says
  * already, as far as the ledger knows; the server says the rest. */
 int pg_rows_check(struct pg_rows *rows, const struct store_batch *in, struct mlq_err *err);

@@ -373,6 +373,42 @@ static void test_the_next_leader_takes_the_inbox_over(void **state)
     expect_sql(STAGES, "1.0 pending, 2.0 pending, 2.1 pending, 3.0 pending, 3.1 pending, 4.0 running, 4.1 pending");
 }
 
+static void await_empty_inbox(void)
+{
+    int64_t limit_ns = mlq_clock_boot_ns() + 30 * MLQ_NS_PER_S;
+    for (bool is_empty = false; !is_empty;) {
+        char *left = pg_cluster_query(database, INBOX);
+        is_empty = left[0] == '\0';
+        free(left);
+        assert_true(mlq_clock_boot_ns() < limit_ns);
+        (void)uv_run(&client.loop, UV_RUN_NOWAIT);
+    }
+}
+
+/* No commit comes, and they get their rows. */
+static void test_silence_empties_it(void **state)
+{
+    (void)state;
+    await_empty_inbox();
+    expect_sql(ROWS, "1 pending, 2 pending, 3 pending, 4 pending");
+    assert_int_equal(suite_commit(&client, suite_job(5, NULL)), MLQ_OK);
+    expect_sql(INBOX, "5");
+    await_empty_inbox();
+}
+
+/* Nor does one come to the next leader. */
+static void test_a_silent_leader_takes_the_inbox_over(void **state)
+{
+    (void)state;
+    int depositions = client.depositions;
+    client.store->ops->resign(client.store);
+    suite_until(&client.depositions, depositions + 1, &client, NULL);
+    suite_elect(&client, "b");
+    expect_sql(INBOX, "2 3 4");
+    await_empty_inbox();
+    expect_sql(ROWS, "1 pending, 2 pending, 3 pending, 4 pending");
+}
+
 static void test_it_is_bounded(void **state)
 {
     (void)state;
@@ -418,6 +454,8 @@ int main(void)
         TEST(test_a_stage_that_is_not_there),
         TEST(test_a_job_of_the_inbox_is_not_put_again),
         TEST(test_the_next_leader_takes_the_inbox_over),
+        TEST(test_silence_empties_it),
+        TEST(test_a_silent_leader_takes_the_inbox_over),
         cmocka_unit_test(test_it_is_bounded),
     };
     cluster = pg_cluster_start();
