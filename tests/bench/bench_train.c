@@ -96,7 +96,7 @@ static double add_shards(struct bench *b, struct tree *tree, uint32_t first)
     static const struct loss loss = {.kind = LOSS_CROSS_ENTROPY};
     uint32_t rows = b->batch / b->shards, width = b->model->input_count;
     struct tree_fold folds[TREE_SHARDS_MAX];
-    struct tree_sums sums;
+    struct tree_sums sums = {.shards = 0};
     double total = 0;
     tree_plan(tree, first, b->at_once, folds, &sums);
     for (uint32_t place = 0; place < MLQ_COUNT_OF(sums.places); place++) {

@@ -33,8 +33,9 @@ class Unavailable(Exception):
 
 
 def kept_environment():
-    """What the sanitizers, and libraries in unusual places, need."""
-    return {k: v for k, v in os.environ.items() if k.startswith(("ASAN_", "UBSAN_", "LSAN_", "TSAN_", "LD_LIBRARY_"))}
+    """What the sanitizers, and libraries in unusual places, need; and how weights are stored (worker/ml/stream.h)."""
+    kept = ("ASAN_", "UBSAN_", "LSAN_", "TSAN_", "LD_LIBRARY_", "MLQ_OP_STREAM")
+    return {k: v for k, v in os.environ.items() if k.startswith(kept)}
 
 
 def machine_of_its_own(gang, number):

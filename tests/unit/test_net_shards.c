@@ -118,7 +118,7 @@ static void sum_one_by_one(const struct model *model, struct pass all, struct tr
     for (uint32_t i = 0; i < all.shards; i++) {
         struct tree_node node = {.index = all.first + i,
                                  .values = memory + tree->count * model->arena_count};
-        struct tree_sums sums = {.shards = 1, .folds = &alone, .kept = 1, .places = {node.values}};
+        struct tree_sums sums = {.shards = 1, .folds = &alone, .left = 1, .places = {node.values}};
         struct pass pass = {.first = all.first + i, .shards = 1, .used = rows_of(all.used, i)};
         run(net, model, pass, &sums, outputs + (size_t)i * ROWS * CLASSES);
         tree_push(tree, node);
@@ -132,7 +132,7 @@ static void sum_together(const struct model *model, struct pass all, uint32_t at
 {
     struct net *net = net_create_shards(model, at_once, ROWS);
     struct tree_fold folds[SHARDS_MAX];
-    struct tree_sums sums;
+    struct tree_sums sums = {.shards = 0};
     struct tree tree;
     for (uint32_t i = 0; i < MLQ_COUNT_OF(sums.places); i++) {
         sums.places[i] = memory + i * model->arena_count;

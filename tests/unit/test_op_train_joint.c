@@ -405,6 +405,9 @@ static void ranks_of_several_machines_hold_their_own(void **state)
     run_all(3, be_apart, RANKS_MAX);
 }
 
+/* How weights get to the other ranks (worker/ml/stream.h). */
+static const char *const ways[] = {"never", "always", "measured"};
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -416,5 +419,10 @@ int main(void)
         cmocka_unit_test(ranks_of_several_machines_hold_their_own),
     };
     stage = mmap(NULL, sizeof(*stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return stage == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = stage == MAP_FAILED;
+    for (uint32_t i = 0; i < MLQ_COUNT_OF(ways) && failed == 0; i++) {
+        (void)setenv("MLQ_OP_STREAM", ways[i], 1);
+        failed = cmocka_run_group_tests_name(ways[i], tests, NULL, NULL);
+    }
+    return failed;
 }

@@ -7,6 +7,7 @@
 #include "tests/unit/cm.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/ownership.h"
@@ -102,44 +103,79 @@ static void check_size(const struct thin_kernels *kernels, struct thin_size size
 #define FIRST  3u /* of the tree: places 0 and 1 are left, others come and go */
 #define FILLED 5u
 
-/* What a fold gives, number by number, behind a NaN that nobody may touch. */
+static const struct tree_near nears[] = {
+    {.streams_rest = false}, {.streams_rest = true}, {.streams_rest = true, .begin = 40, .end = 150}};
+
+struct folded_case {
+    const struct thin_kernels *kernels;
+    struct thin_size size;
+    const float *a; /* of all shards */
+    const float *b;
+    uint64_t at; /* in a place */
+    uint64_t width;
+};
+
+/* A shard's product, into a place. */
+static void multiply_one(const struct folded_case *c, uint32_t shard, float *to)
+{
+    uint64_t rows = (uint64_t)shard * c->size.k;
+    struct thin_step step = {.m = 1, .k = c->size.m};
+    for (uint64_t i = 0; i < (uint64_t)c->size.m * c->size.n; i++) {
+        to[i] = shard >= FILLED ? 0
+                                : chain(c->size, c->a + rows * c->size.m, step,
+                                        c->b + rows * c->size.n, (uint32_t)(i / c->size.n),
+                                        (uint32_t)(i % c->size.n));
+    }
+}
+
+/* `count` shards from `first` on, the next ones of a tree, number by number into the places `wanted`, and
+ * by the kernel into `got`. */
+static void fold_both(const struct folded_case *c, struct tree *tree, uint32_t first, uint32_t count,
+                      struct tree_near near, float *wanted, float *got)
+{
+    struct tree_fold folds[SHARDS];
+    struct tree_sums sums = {.near = near};
+    tree_plan(tree, FIRST + first, count, folds, &sums);
+    sums.filled = first + count <= FILLED ? count : FILLED - first;
+    for (uint32_t place = 0; place < SHARDS; place++) {
+        sums.places[place] = wanted + place * c->width;
+    }
+    for (uint32_t shard = 0; shard < count; shard++) {
+        multiply_one(c, first + shard, sums.places[folds[shard].top] + c->at);
+        tree_fold(&sums, shard, c->at, (uint64_t)c->size.m * c->size.n);
+    }
+    for (uint32_t place = 0; place < SHARDS; place++) {
+        sums.places[place] = got + place * c->width;
+    }
+    c->kernels->outer_sums(c->size, c->a + (uint64_t)first * c->size.k * c->size.m,
+                           c->b + (uint64_t)first * c->size.k * c->size.n, &sums, c->at);
+}
+
+/* All at once, or some and then the others; what is not asked for is not touched. */
 static void check_sums(const struct thin_kernels *kernels, struct thin_size size)
 {
-    uint64_t count = (uint64_t)size.m * size.n, width = count + 2;
+    uint64_t count = (uint64_t)size.m * size.n, at = 16, width = (at + count + 31) / 16 * 16;
     float *a = numbers(3, SHARDS * (uint64_t)size.m * size.k);
     float *b = numbers(4, SHARDS * (uint64_t)size.n * size.k);
-    float *got = mlq_alloc_array(SHARDS * width, sizeof(float));
-    float *wanted = mlq_alloc_array(SHARDS * width, sizeof(float));
-    struct tree_fold folds[SHARDS];
-    struct tree_sums sums;
-    struct tree tree;
-    memset(got, 0xff, SHARDS * width * sizeof(float));
-    memset(wanted, 0xff, SHARDS * width * sizeof(float));
-    tree_init(&tree, 0);
-    tree_plan(&tree, FIRST, SHARDS, folds, &sums);
-    sums.filled = FILLED;
-    for (uint32_t shard = 0; shard < SHARDS; shard++) {
-        float *top = wanted + folds[shard].top * width + 1;
-        sums.places[shard] = wanted + shard * width;
-        for (uint64_t at = 0; at < count; at++) {
-            uint64_t rows = (uint64_t)shard * size.k;
-            struct thin_step step = {.m = 1, .k = size.m};
-            top[at] = shard >= FILLED ? 0
-                                      : chain(size, a + rows * size.m, step, b + rows * size.n,
-                                              (uint32_t)(at / size.n), (uint32_t)(at % size.n));
+    float *got = aligned_alloc(64, SHARDS * width * sizeof(float));
+    float *wanted = aligned_alloc(64, SHARDS * width * sizeof(float));
+    struct folded_case c = {.kernels = kernels, .size = size, .a = a, .b = b, .at = at, .width = width};
+    for (uint32_t cut = 0; cut < SHARDS; cut += 2) {
+        struct tree tree;
+        tree_init(&tree, 0);
+        memset(got, 0xff, SHARDS * width * sizeof(float));
+        memset(wanted, 0xff, SHARDS * width * sizeof(float));
+        if (cut > 0) {
+            fold_both(&c, &tree, 0, cut, nears[cut % 3], wanted, got);
         }
-        tree_fold(&sums, shard, 1, count);
+        fold_both(&c, &tree, cut, SHARDS - cut, nears[cut / 2], wanted, got);
+        assert_memory_equal(got, wanted, tree.count * width * sizeof(float));
+        assert_true(isnan(got[tree.count * width + at]) || cut > 0); /* a place that is not left costs no memory */
     }
-    for (uint32_t shard = 0; shard < SHARDS; shard++) {
-        sums.places[shard] = got + shard * width;
-    }
-    kernels->outer_sums(size, a, b, &sums, 1);
-    assert_memory_equal(got, wanted, tree.count * width * sizeof(float));
-    assert_true(isnan(got[tree.count * width + 1])); /* a place that is not kept costs no memory */
     mlq_free(a);
     mlq_free(b);
-    mlq_free(got);
-    mlq_free(wanted);
+    free(got);
+    free(wanted);
 }
 
 static void check_kernels(const struct thin_kernels *kernels)

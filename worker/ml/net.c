@@ -306,7 +306,7 @@ void net_backward_sums(struct net *net, const struct tree_sums *sums)
 void net_backward(struct net *net, float *gradient)
 {
     const struct tree_fold alone = {.top = 0, .to = 0};
-    struct tree_sums sums = {.shards = 1, .folds = &alone, .kept = 1, .places = {gradient}};
+    struct tree_sums sums = {.shards = 1, .folds = &alone, .left = 1, .places = {gradient}};
     net_backward_sums(net, &sums);
 }
 

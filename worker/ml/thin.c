@@ -3,6 +3,8 @@
  */
 #include "worker/ml/thin.h"
 
+#include "worker/ml/stream.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -41,6 +43,7 @@ AVX512 static inline __mmask16 first_wide(uint32_t count)
 #define LOAD_PART(at, count)     _mm512_maskz_loadu_ps(first_wide(count), at)
 #define STORE(at, v)             _mm512_storeu_ps(at, v)
 #define STORE_PART(at, count, v) _mm512_mask_storeu_ps(at, first_wide(count), v)
+#define STREAM(at, v)            _mm512_stream_ps(at, v)
 #define ALL_OF(x)                _mm512_set1_ps(x)
 #define FMA(a, b, c)             _mm512_fmadd_ps(a, b, c)
 #define ADD(a, b)                _mm512_add_ps(a, b)
@@ -73,6 +76,7 @@ AVX2 static inline __m256i first_narrow(uint32_t count)
 #define LOAD_PART(at, count)     _mm256_maskload_ps(at, first_narrow(count))
 #define STORE(at, v)             _mm256_storeu_ps(at, v)
 #define STORE_PART(at, count, v) _mm256_maskstore_ps(at, first_narrow(count), v)
+#define STREAM(at, v)            _mm256_stream_ps(at, v)
 #define ALL_OF(x)                _mm256_set1_ps(x)
 #define FMA(a, b, c)             _mm256_fmadd_ps(a, b, c)
 #define ADD(a, b)                _mm256_add_ps(a, b)

@@ -42,7 +42,8 @@ struct thin_kernels {
                   float *c);
     /* Of each shard, sum over p of a[p][i] * b[p][j], an outer product; they are folded, in the numbers
      * [at, at + m * n) of the places. The shards' rows of `a` and `b` lie behind one another, `k` of
-     * each that is filled. */
+     * each that is filled. What is stored past the caches is in order behind it (stream_fence); narrow
+     * kernels store nothing so, since their tiles end within a line. */
     void (*outer_sums)(struct thin_size size, const float *a, const float *b,
                        const struct tree_sums *sums, uint64_t at);
     /* c[i][j] = sum over p of a[i][p] * b[j][p] */

@@ -3,7 +3,6 @@
  */
 #include "worker/ml/tree.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -51,8 +50,8 @@ void tree_push(struct tree *tree, struct tree_node node)
 void tree_plan(struct tree *tree, uint32_t first, uint32_t count, struct tree_fold *folds,
                struct tree_sums *sums)
 {
-    uint32_t before = tree->count;
     MLQ_ASSERT(tree->width == 0);
+    sums->held = tree->count;
     for (uint32_t i = 0; i < count; i++) {
         folds[i].top = tree->count;
         tree_push(tree, (struct tree_node){.index = first + i});
@@ -60,7 +59,7 @@ void tree_plan(struct tree *tree, uint32_t first, uint32_t count, struct tree_fo
     }
     sums->shards = sums->filled = count;
     sums->folds = folds;
-    sums->kept = before > tree->count ? before : tree->count;
+    sums->left = tree->count;
 }
 
 void tree_fold(const struct tree_sums *sums, uint32_t shard, uint64_t at, uint64_t count)

@@ -15,6 +15,7 @@
 #ifndef MLQ_ML_TREE_H
 #define MLQ_ML_TREE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define TREE_SHARDS_MAX 1024u
@@ -56,17 +57,27 @@ struct tree_fold {
     uint32_t to;
 };
 
+/* The numbers [begin, end) of the sums are this core's to read next. If others read the rest, it may
+ * pay to store that past the caches (stream.h). */
+struct tree_near {
+    bool streams_rest;
+    uint64_t begin;
+    uint64_t end;
+};
+
 /* What is to become of the vectors of some shards that follow one another. */
 struct tree_sums {
     uint32_t shards;
     uint32_t filled;               /* the first of them; the vectors of the others are zero */
     const struct tree_fold *folds; /* [shards] */
-    uint32_t kept; /* from this place on, nothing is needed behind the last fold */
+    uint32_t held; /* so many places hold a sum before the first fold */
+    uint32_t left; /* and behind the last one: nothing is needed of the others */
     float *places[TREE_NODES_MAX + 1];
+    struct tree_near near;
 };
 
 /* The folds of shards [first, first + count), the next ones of `tree`, whose width is 0. `sums` gets
- * them, but its places, and refers to `folds` [count]. */
+ * them, but neither places nor what is near, and refers to `folds` [count]. */
 void tree_plan(struct tree *tree, uint32_t first, uint32_t count, struct tree_fold *folds,
                struct tree_sums *sums);
 

@@ -3,6 +3,9 @@
  *
  * What a step does to the state, number by number: so it is done in parts, by whoever holds them.
  * The sum of the gradient's parts is made where it is used, but for a step that needs its length.
+ *
+ * Weights that other ranks of the machine read next are made in a room of this rank's own, and stored
+ * past the caches, where that is faster (worker/ml/stream.h). Moments are read by nobody else.
  */
 #include <string.h>
 
@@ -16,14 +19,31 @@ struct applied {
     uint32_t samples;
 };
 
-static void apply_part(void *context, struct joint_part part)
+static void apply_to(const struct applied *applied, const struct model *model,
+                     struct joint_part part)
 {
-    const struct applied *applied = context;
     struct optim *optim = applied->train->optim;
-    const struct model *model = applied->train->data.model;
     uint64_t end = part.end < optim->count ? part.end : optim->count;
     optim_step_part(optim, model, &applied->step, part.begin, end);
     net_move_state(model, applied->samples, applied->step.gradient, part.begin, part.end);
+}
+
+/* Of a state that others hold, too, the part is a block. */
+static void apply_part(void *context, struct joint_part part)
+{
+    const struct applied *applied = context;
+    const struct op_train *train = applied->train;
+    struct model model = *train->data.model;
+    float *numbers = model.parameters + part.begin, *room = NULL;
+    struct stream_choice *stream = train->joint == NULL ? NULL : op_train_joint_stream(train, &room);
+    if (stream == NULL || !stream_choice_next(stream)) {
+        apply_to(applied, &model, part);
+        return;
+    }
+    memcpy(room, numbers, (part.end - part.begin) * sizeof(float));
+    model.parameters = room - part.begin; /* nothing of it is touched but this part */
+    apply_to(applied, &model, part);
+    stream_choice_put(stream, numbers, room, part.end - part.begin);
 }
 
 /* ---- The gradient in one piece ---- */

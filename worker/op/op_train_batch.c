@@ -184,7 +184,7 @@ double op_train_batch_run(struct op_train_batch *batch, struct op_train_piece pi
     const struct tree_range alone = {.begin = 0, .end = 1};
     float *const places[TREE_NODES_MAX + 1] = {gradient};
     double loss = 0;
-    op_train_batch_sum(batch, piece, alone, places, &loss);
+    op_train_batch_sum(batch, piece, alone, places, (struct tree_near){.streams_rest = false}, &loss);
     return loss;
 }
 
@@ -201,10 +201,10 @@ static struct op_train_piece piece_of(struct op_train_piece step, uint32_t begin
 
 void op_train_batch_sum(struct op_train_batch *batch, struct op_train_piece step,
                         struct tree_range range, float *const places[TREE_NODES_MAX + 1],
-                        double *losses)
+                        struct tree_near near, double *losses)
 {
     struct tree_fold folds[TREE_SHARDS_MAX];
-    struct tree_sums sums;
+    struct tree_sums sums = {.near = near};
     struct tree tree;
     memcpy(sums.places, places, sizeof(sums.places));
     tree_init(&tree, 0);

@@ -217,13 +217,27 @@ static void exact_destroy(void *state)
 
 /* ---- This rank's shards ---- */
 
+/* Where the ranks hold the state together each reads the slice that it steps of all partial sums. */
+static struct tree_near near_of(const struct exact *exact)
+{
+    float *room;
+    if (!exact->is_joint) {
+        return (struct tree_near){.streams_rest = false};
+    }
+    struct joint_part slice = op_train_joint_slice(exact->train);
+    return (struct tree_near){.streams_rest = op_train_joint_stream(exact->train, &room)->streams,
+                              .begin = slice.begin,
+                              .end = slice.end};
+}
+
 static void sum_range(struct exact *exact, struct op_train_piece step)
 {
     float *places[TREE_NODES_MAX + 1];
     for (uint32_t i = 0; i < MLQ_COUNT_OF(places); i++) {
         places[i] = node_at(exact, exact->rank, exact->sums, i);
     }
-    op_train_batch_sum(exact->batch, step, range_of(exact, exact->rank), places, exact->losses);
+    op_train_batch_sum(exact->batch, step, range_of(exact, exact->rank), places, near_of(exact),
+                       exact->losses);
 }
 
 /* ---- Over all ranks ---- */

@@ -5,18 +5,23 @@
 
 #include <inttypes.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "lib/base/panic.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
 
 #define LINE_BYTES 64u
+/* "always" or "never", for measurements and tests. */
+#define STREAM_VARIABLE "MLQ_OP_STREAM"
 
 struct op_train_joint {
     struct joint joint;
     float *gradient;
     float *sums;
     uint64_t sums_floats; /* of a rank */
+    struct stream_choice stream;
+    float room[JOINT_BLOCK_FLOATS];
 };
 
 /* ---- Where the state is ---- */
@@ -97,6 +102,7 @@ int op_train_joint_enter(struct op_train *train, uint64_t sums_bytes, struct mlq
     entered->gradient = (float *)memory + state;
     entered->sums = entered->gradient + gradient;
     entered->sums_floats = sums;
+    stream_choice_init(&entered->stream, getenv(STREAM_VARIABLE));
     joint_init(&entered->joint, &shape, coll_rank(train->coll), memory);
     rc = put_in(train, &entered->joint, err);
     if (rc != 0) {
@@ -122,14 +128,14 @@ static uint64_t take_out(struct op_train *train, joint_apply_fn *apply, void *co
     (void)joint_close(&joint->joint, train->optim->steps);
     uint32_t count = joint_take(&joint->joint, train->optim->steps, own, missing);
     point_to(train, own);
+    mlq_free(joint);
+    train->joint = NULL;
     MLQ_ASSERT(count == 0 || apply != NULL);
     uint64_t numbers = 0;
     for (uint32_t i = 0; i < count; i++) {
         apply(context, missing[i]);
         numbers += missing[i].end - missing[i].begin;
     }
-    mlq_free(joint);
-    train->joint = NULL;
     return numbers;
 }
 
@@ -157,6 +163,12 @@ struct joint_part op_train_joint_slice(const struct op_train *train)
     return joint_slice(&train->joint->joint, train->joint->joint.rank);
 }
 
+struct stream_choice *op_train_joint_stream(const struct op_train *train, float **room)
+{
+    *room = train->joint->room;
+    return &train->joint->stream;
+}
+
 /* ---- A step ---- */
 
 int op_train_joint_meet(struct op_train *train, struct mlq_err *err)
@@ -169,6 +181,7 @@ int op_train_joint_meet(struct op_train *train, struct mlq_err *err)
 int op_train_joint_step(struct op_train *train, joint_apply_fn *apply, void *context,
                         struct mlq_err *err)
 {
+    stream_choice_begin(&train->joint->stream);
     bool is_open = joint_step(&train->joint->joint, train->optim->steps, apply, context);
     op_train_note(train, TASK_FLIGHT_EXCHANGE);
     int rc = is_open

@@ -25,6 +25,7 @@
 
 #include "lib/base/err.h"
 #include "worker/ml/joint.h"
+#include "worker/ml/stream.h"
 #include "worker/op/op_train.h"
 
 /* Of a gang whose ranks have the same state, all of which call it alike: model and optimizer then
@@ -40,6 +41,10 @@ float *op_train_joint_sums(const struct op_train *train, uint32_t rank);
 /* [arena_count]: each rank writes its slice. */
 float *op_train_joint_gradient(const struct op_train *train);
 struct joint_part op_train_joint_slice(const struct op_train *train);
+
+/* How numbers get into the state that the others read next: see op_train_apply.c. `room` is for
+ * JOINT_BLOCK_FLOATS of them. */
+struct stream_choice *op_train_joint_stream(const struct op_train *train, float **room);
 
 /* Waits until all ranks have said the same: then all that they wrote before is there. An error is
  * none when another one has begun with the step: that is then to be gone on with. */

@@ -43,7 +43,7 @@ double op_train_batch_run(struct op_train_batch *batch, struct op_train_piece pi
  * loss of each goes to losses[shard]. */
 void op_train_batch_sum(struct op_train_batch *batch, struct op_train_piece step,
                         struct tree_range range, float *const places[TREE_NODES_MAX + 1],
-                        double *losses);
+                        struct tree_near near, double *losses);
 
 /* ---- The gradient of a step, summed over the ranks ---- */
 
