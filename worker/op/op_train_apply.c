@@ -34,12 +34,13 @@ static void apply_part(void *context, struct joint_part part)
     const struct applied *applied = context;
     const struct op_train *train = applied->train;
     struct model model = *train->data.model;
-    float *numbers = model.parameters + part.begin, *room = NULL;
-    struct stream_choice *stream = train->joint == NULL ? NULL : op_train_joint_stream(train, &room);
+    float *numbers = model.parameters + part.begin;
+    struct stream_choice *stream = train->joint == NULL ? NULL : op_train_joint_stream(train);
     if (stream == NULL || !stream_choice_next(stream)) {
         apply_to(applied, &model, part);
         return;
     }
+    float *room = op_train_joint_room(train);
     memcpy(room, numbers, (part.end - part.begin) * sizeof(float));
     model.parameters = room - part.begin; /* nothing of it is touched but this part */
     apply_to(applied, &model, part);
@@ -51,11 +52,17 @@ static void apply_part(void *context, struct joint_part part)
 static void finish_part(struct op_train *train, struct tree_rest rest, struct joint_part part,
                         float *sum)
 {
+    bool streams = train->joint != NULL && op_train_joint_stream(train)->streams;
     for (uint64_t at = part.begin, count; at < part.end; at += count) {
         count = part.end - at < TREE_BLOCK_FLOATS ? part.end - at : TREE_BLOCK_FLOATS;
         const float *block = tree_finish_block(rest, at, count, &train->optim->room);
-        memcpy(sum + at, block, count * sizeof(float));
+        if (streams) {
+            stream_copy(sum + at, block, count);
+        } else {
+            memcpy(sum + at, block, count * sizeof(float));
+        }
     }
+    stream_fence();
 }
 
 /* `whole` becomes where it is. Ranks that hold the state together make a slice of it each. */

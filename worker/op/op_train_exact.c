@@ -220,12 +220,11 @@ static void exact_destroy(void *state)
 /* Where the ranks hold the state together each reads the slice that it steps of all partial sums. */
 static struct tree_near near_of(const struct exact *exact)
 {
-    float *room;
     if (!exact->is_joint) {
         return (struct tree_near){.streams_rest = false};
     }
     struct joint_part slice = op_train_joint_slice(exact->train);
-    return (struct tree_near){.streams_rest = op_train_joint_stream(exact->train, &room)->streams,
+    return (struct tree_near){.streams_rest = op_train_joint_stream(exact->train)->streams,
                               .begin = slice.begin,
                               .end = slice.end};
 }

@@ -163,10 +163,14 @@ struct joint_part op_train_joint_slice(const struct op_train *train)
     return joint_slice(&train->joint->joint, train->joint->joint.rank);
 }
 
-struct stream_choice *op_train_joint_stream(const struct op_train *train, float **room)
+struct stream_choice *op_train_joint_stream(const struct op_train *train)
 {
-    *room = train->joint->room;
     return &train->joint->stream;
+}
+
+float *op_train_joint_room(const struct op_train *train)
+{
+    return train->joint->room;
 }
 
 /* ---- A step ---- */

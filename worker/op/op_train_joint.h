@@ -42,9 +42,10 @@ float *op_train_joint_sums(const struct op_train *train, uint32_t rank);
 float *op_train_joint_gradient(const struct op_train *train);
 struct joint_part op_train_joint_slice(const struct op_train *train);
 
-/* How numbers get into the state that the others read next: see op_train_apply.c. `room` is for
- * JOINT_BLOCK_FLOATS of them. */
-struct stream_choice *op_train_joint_stream(const struct op_train *train, float **room);
+/* How numbers are stored that the others read next. */
+struct stream_choice *op_train_joint_stream(const struct op_train *train);
+/* [JOINT_BLOCK_FLOATS]: memory of this rank's own, for a block on its way there. */
+float *op_train_joint_room(const struct op_train *train);
 
 /* Waits until all ranks have said the same: then all that they wrote before is there. An error is
  * none when another one has begun with the step: that is then to be gone on with. */
