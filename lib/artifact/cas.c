@@ -83,6 +83,11 @@ int cas_digest_file(const char *path, struct cas_digest *digest, uint64_t *bytes
 
 /* ---- Opening ---- */
 
+void cas_use_known(struct cas *cas, struct cas_known *known)
+{
+    cas->known = known;
+}
+
 static int open_folder(const char *root, const char *name, int *fd, struct mlq_err *err)
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;

@@ -10,7 +10,8 @@
  * An object appears by rename after fsync: it is whole or absent. Many processes on many machines
  * may put and get at the same time. Objects are verified when they are read through cas_fetch,
  * cas_fetch_link and cas_read; a damaged one is refused with MLQ_ECORRUPT, never served, and putting the same bytes
- * again replaces it.
+ * again replaces it. Of those that this process has hashed a short while ago cas_fetch_link looks at
+ * the file's status alone, where the caller keeps them in mind (cas_known.h).
  *
  * What is fetched never shares its inode with the store: a task may run as root, to whom a read-only
  * hard link is writable, and would change the object for everybody. A copy on a file system that can
@@ -44,6 +45,10 @@ struct cas; /* an open store; used by one thread at a time */
  * are removed: their writers died. */
 int cas_open(const char *root, MLQ_OWNED_RETURN struct cas **cas, struct mlq_err *err);
 void cas_close(struct cas **cas);
+
+/* What is put and fetched from now on is kept in mind there, and found there. */
+struct cas_known;
+void cas_use_known(struct cas *cas, MLQ_BORROWS struct cas_known *known);
 
 /* Called now and then during long work; NULL to leave out. */
 typedef void (*cas_progress_fn)(void *context, uint64_t done_bytes, uint64_t total_bytes);

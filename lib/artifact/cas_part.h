@@ -7,6 +7,7 @@
 #define MLQ_ARTIFACT_CAS_PART_H
 
 #include "lib/artifact/cas.h"
+#include "lib/artifact/cas_known.h"
 
 #define CAS_DIGEST_PREFIX     "sha256:"
 #define CAS_HEX_DIGITS        64u
@@ -18,6 +19,7 @@ struct cas {
     char *root; /* for messages */
     int objects_fd;
     int temp_fd;
+    struct cas_known *known; /* NULL: none */
 };
 
 /* "ab/cdef..." below objects/. */

@@ -176,7 +176,14 @@ static int store_itself(struct cas *cas, int fd, const struct cas_digest *digest
         (void)unlinkat(cas->temp_fd, temp, 0);
         return rc;
     }
-    return is_sole(fd, 2) && lease_holds(fd) ? MLQ_OK : MLQ_ENOTSUP; /* a copy replaces it */
+    if (!is_sole(fd, 2) || !lease_holds(fd)) {
+        return MLQ_ENOTSUP; /* a copy replaces it */
+    }
+    struct stat status;
+    if (fstat(fd, &status) == 0) {
+        cas_known_add(cas->known, digest, &status, &status); /* as it was hashed: nobody had it open to write */
+    }
+    return MLQ_OK;
 }
 
 static int put_fd(struct cas *cas, struct io_copy source, bool may_take, struct cas_digest *digest,
