@@ -356,15 +356,21 @@ static void test_a_job_of_the_inbox_is_not_put_again(void **state)
     expect_sql(INBOX, "2 3 4");
 }
 
-/* A leader that has loaded nothing finds the jobs of the one before it. */
-static void test_the_next_leader_takes_the_inbox_over(void **state)
+/* Another leader, which finds what this one has left. */
+static void take_over(void)
 {
-    (void)state;
     int depositions = client.depositions;
     client.store->ops->resign(client.store);
     suite_until(&client.depositions, depositions + 1, &client, NULL);
     suite_elect(&client, "b");
     expect_sql(INBOX, "2 3 4");
+}
+
+/* A leader that has loaded nothing finds the jobs of the one before it. */
+static void test_the_next_leader_takes_the_inbox_over(void **state)
+{
+    (void)state;
+    take_over();
     struct store_fact facts[] = {suite_fact(FACT_STARTED, 4, 9), suite_fact(FACT_JOB_ENDED, 3, 0)};
     facts[1].fact.state = STATE_FAILED;
     assert_int_equal(suite_commit_facts(&client, facts, 2), MLQ_OK);
@@ -400,11 +406,7 @@ static void test_silence_empties_it(void **state)
 static void test_a_silent_leader_takes_the_inbox_over(void **state)
 {
     (void)state;
-    int depositions = client.depositions;
-    client.store->ops->resign(client.store);
-    suite_until(&client.depositions, depositions + 1, &client, NULL);
-    suite_elect(&client, "b");
-    expect_sql(INBOX, "2 3 4");
+    take_over();
     await_empty_inbox();
     expect_sql(ROWS, "1 pending, 2 pending, 3 pending, 4 pending");
 }
