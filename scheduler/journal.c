@@ -105,7 +105,9 @@ static void record_job(struct shell *shell, const struct core_fact *fact)
 static int64_t start_time(const struct shell *shell, const struct core_fact *fact, int64_t told_us)
 {
     int64_t heard_us = shell_wall_us(shell, fact->at_ns);
-    int64_t assigned_us = shell_wall_us(shell, core_attempt_began_ns(shell->core, fact->attempt));
+    int64_t assigned_ns = fact->at_ns; /* the same step may have ended it: its worker was given up */
+    (void)core_attempt_began(shell->core, fact->attempt, &assigned_ns);
+    int64_t assigned_us = shell_wall_us(shell, assigned_ns);
     return told_us > heard_us ? heard_us : told_us < assigned_us ? assigned_us : told_us;
 }
 

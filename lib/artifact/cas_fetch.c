@@ -135,12 +135,12 @@ static int verify(struct cas *cas, const struct cas_digest *digest, const char *
                   const char *name, struct mlq_err *err)
 {
     struct stat before, after;
-    if (fstatat(cas->objects_fd, object, &before, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(before.st_mode) &&
-        cas_known_has(cas->known, digest, &before)) {
+    bool is_there = fstatat(cas->objects_fd, object, &before, AT_SYMLINK_NOFOLLOW) == 0;
+    if (is_there && S_ISREG(before.st_mode) && cas_known_has(cas->known, digest, &before)) {
         return MLQ_OK;
     }
     int rc = copy_verified(cas, digest, -1, name, err);
-    if (rc == MLQ_OK && fstatat(cas->objects_fd, object, &after, AT_SYMLINK_NOFOLLOW) == 0) {
+    if (rc == MLQ_OK && is_there && fstatat(cas->objects_fd, object, &after, AT_SYMLINK_NOFOLLOW) == 0) {
         cas_known_add(cas->known, digest, &before, &after);
     }
     return rc;

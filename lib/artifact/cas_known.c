@@ -10,8 +10,10 @@
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
 
-/* Times of modification are those of the last tick of the kernel's clock, 10 ms at most. */
-#define TICK_NS INT64_C(10000000)
+/* Times of modification are those of the last tick of the kernel's clock, 10 ms at most; some file systems keep
+ * every or every other second. */
+#define TICK_NS   INT64_C(10000000)
+#define COARSE_NS INT64_C(2000000000)
 
 struct entry {
     struct cas_digest digest;
@@ -58,7 +60,8 @@ static bool is_same(const struct stat *a, const struct stat *b)
 /* Whether a change from now on would get another time. */
 static bool is_settled(const struct stat *status)
 {
-    return mlq_clock_wall_us() * 1000 - ns_of(status->st_mtim) > 2 * TICK_NS;
+    int64_t grain_ns = status->st_mtim.tv_nsec == 0 ? COARSE_NS : TICK_NS;
+    return mlq_clock_wall_us() * 1000 - ns_of(status->st_mtim) > 2 * grain_ns;
 }
 
 void cas_known_add(struct cas_known *known, const struct cas_digest *digest, const struct stat *before,

@@ -413,12 +413,14 @@ uint32_t core_attempt_stage(const struct core *core, uint64_t attempt)
     return is_live ? core->stages[core->tasks[slot].stage].index : 0;
 }
 
-int64_t core_attempt_began_ns(const struct core *core, uint64_t attempt)
+bool core_attempt_began(const struct core *core, uint64_t attempt, int64_t *at_ns)
 {
     uint32_t slot;
-    bool is_live = attempt != 0 && mlq_map_find(&core->attempt_of, attempt, &slot);
-    MLQ_ASSERT(is_live);
-    return core->tasks[slot].began_ns;
+    if (attempt == 0 || !mlq_map_find(&core->attempt_of, attempt, &slot)) {
+        return false;
+    }
+    *at_ns = core->tasks[slot].began_ns;
+    return true;
 }
 
 bool core_worker(const struct core *core, uint32_t worker_id, struct core_worker_view *view)

@@ -363,8 +363,8 @@ struct core_membership core_attempt_members(const struct core *core, uint64_t at
 uint64_t core_attempt_job(const struct core *core, uint64_t attempt);
 uint32_t core_attempt_stage(const struct core *core, uint64_t attempt);
 
-/* When the first rank of a live attempt was assigned. */
-int64_t core_attempt_began_ns(const struct core *core, uint64_t attempt);
+/* When the first rank of a live attempt was assigned. False when it is not live. */
+bool core_attempt_began(const struct core *core, uint64_t attempt, int64_t *at_ns);
 
 struct core_worker_view {
     bool known; /* said hello to this leader, lease not lapsed */

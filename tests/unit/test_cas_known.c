@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/artifact/cas_known.h"
+#include "lib/base/ownership.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
 #include "tests/unit/cas_store.h"
@@ -186,9 +187,15 @@ static void the_unsettled_is_not_remembered(void **state)
     cas_known_add(known, &digest, &status, &later);
     assert_false(cas_known_has(known, &digest, &status));
     int64_t now_us = mlq_clock_wall_us();
-    status.st_mtim = (struct timespec){.tv_sec = now_us / 1000000, .tv_nsec = now_us % 1000000 * 1000};
-    cas_known_add(known, &digest, &status, &status);
-    assert_false(cas_known_has(known, &digest, &status));
+    const struct timespec times[] = {
+        {.tv_sec = now_us / 1000000, .tv_nsec = now_us % 1000000 * 1000 + 1}, /* of this moment */
+        {.tv_sec = now_us / 1000000 - 2, .tv_nsec = 0},                      /* kept in whole seconds */
+    };
+    for (size_t i = 0; i < MLQ_COUNT_OF(times); i++) {
+        status.st_mtim = times[i];
+        cas_known_add(known, &digest, &status, &status);
+        assert_false(cas_known_has(known, &digest, &status));
+    }
 }
 
 /* The oldest goes when there are too many. */

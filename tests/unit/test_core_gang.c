@@ -43,6 +43,9 @@ static void test_a_gang_starts_whole(void **state)
         assert_int_equal(rank[i].attempt, rank[0].attempt);
     }
     assert_true(core_is_feasible(d->core, &stage));
+    int64_t began_ns = -1;
+    assert_true(core_attempt_began(d->core, rank[0].attempt, &began_ns));
+    assert_int_equal(began_ns, rank[0].at_ns);
     assert_int_equal(core_attempt_workers(d->core, rank[0].attempt, workers, 3), 3);
     assert_int_equal(workers[0], 1);
     assert_int_equal(workers[2], 3);
@@ -54,6 +57,7 @@ static void test_a_gang_starts_whole(void **state)
     take_stage_ended(d, 0, STATE_SUCCEEDED);
     take_job_ended(d, job, STATE_SUCCEEDED);
     assert_int_equal(core_attempt_workers(d->core, rank[0].attempt, workers, 3), 0);
+    assert_false(core_attempt_began(d->core, rank[0].attempt, &began_ns));
     double_close(d);
 }
 
