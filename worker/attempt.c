@@ -167,7 +167,6 @@ void attempt_prepare(struct worker *worker, const struct agent_action *action)
                                                   &attempt->spare_checkpoint, attempt->region)
                                 : NULL,
         .store = worker->config->store,
-        .known = worker->known,
         .bin_dir = worker->config->bin_dir,
         .control = attempt->control_path,
         .assignment = &attempt->assignment,
@@ -505,7 +504,6 @@ void attempt_collect(struct worker *worker, const struct agent_action *action)
     attempt->collect = (struct collect_job){
         .dir = attempt->dir,
         .store = worker->config->store,
-        .known = worker->known,
         .host = &worker->cgroups,
         .groups = attempt->groups,
         .may_keep_groups = attempt->prepare.group != NULL, /* else it was found */

@@ -68,11 +68,7 @@ static int resolve(const char *out, const char *path, char *real, struct mlq_err
 /* Opened when there is something to put: mostly there is only a log, and that is empty. */
 static int open_store(const struct collect_job *job, struct cas **cas, struct mlq_err *err)
 {
-    int rc = *cas == NULL ? cas_open(job->store, cas, err) : MLQ_OK;
-    if (rc == MLQ_OK) {
-        cas_use_known(*cas, job->known);
-    }
-    return rc;
+    return *cas == NULL ? cas_open(job->store, cas, err) : MLQ_OK;
 }
 
 static int store_entry(struct collect_job *job, struct cas **cas, const char *out, const char *name,

@@ -28,7 +28,6 @@ struct cgroup_host;
 struct collect_job {
     const char *dir;
     const char *store;
-    struct cas_known *known; /* its objects */
     const struct cgroup_host *host;
     const char *const *groups; /* its control groups, ended by NULL; nothing runs in them any more */
     bool may_keep_groups;

@@ -100,10 +100,7 @@ static int fetch_inputs(struct prepare_job *job, const struct taskenv_paths *pat
         return MLQ_OK;
     }
     int rc = cas_open(job->store, &cas, &job->err);
-    if (rc == MLQ_OK) {
-        cas_use_known(cas, job->known);
-        rc = fetch_all(job, cas, paths);
-    }
+    rc = rc == MLQ_OK ? fetch_all(job, cas, paths) : rc;
     cas_close(&cas);
     return rc;
 }

@@ -27,7 +27,6 @@ struct prepare_job {
     const char *spare; /* a folder to become it (folder.h); NULL: none */
     const char *spare_checkpoint; /* the same for its checkpoints; NULL: none */
     const char *store;
-    struct cas_known *known; /* its objects */
     const char *bin_dir;
     const char *control;
     const struct msg_assignment *assignment; /* made by assignment_copy */

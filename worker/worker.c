@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/artifact/cas_known.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
@@ -316,7 +315,6 @@ static int start(struct worker *worker, struct mlq_err *err)
     folder_spares_init(&worker->spares, worker->home.base, worker->region);
     checkpoint_spares_init(&worker->checkpoint_spares, worker->config->store,
                            worker->config->keys.public_key, worker->region);
-    worker->known = cas_known_create(CAS_KNOWN_NS);
     cgpool_init(&worker->cgpool, &worker->cgroups, worker->home.base);
     agent_init(&worker->agent, worker->home.session, worker->home.epoch, mlq_clock_boot_ns());
     worker->tick = loop_timer_create(worker->loop, on_tick, worker);
@@ -348,7 +346,6 @@ static void finish(struct worker *worker)
     attempt_release_all(worker);
     folder_spares_fini(&worker->spares);
     nursery_destroy(&worker->nursery);
-    cas_known_destroy(&worker->known);
     cgpool_fini(&worker->cgpool);
     if (worker->link != NULL) {
         net_link_close(&worker->link, NULL, NULL);

@@ -95,7 +95,6 @@ struct worker {
     struct cgpool cgpool;
     struct folder_spares spares;
     struct checkpoint_spares checkpoint_spares;
-    struct cas_known *known; /* objects of the store */
     struct nursery *nursery;
     struct cas_digest silence; /* the log of a task that writes nothing */
     bool has_silence;          /* it was put into the store: once is enough */

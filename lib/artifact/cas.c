@@ -83,11 +83,6 @@ int cas_digest_file(const char *path, struct cas_digest *digest, uint64_t *bytes
 
 /* ---- Opening ---- */
 
-void cas_use_known(struct cas *cas, struct cas_known *known)
-{
-    cas->known = known;
-}
-
 static int open_folder(const char *root, const char *name, int *fd, struct mlq_err *err)
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
@@ -105,6 +100,12 @@ static int open_folder(const char *root, const char *name, int *fd, struct mlq_e
     return rc;
 }
 
+static bool is_ours(const char *name)
+{
+    return strncmp(name, CAS_TEMP_PREFIX, sizeof CAS_TEMP_PREFIX - 1) == 0 ||
+           strncmp(name, CAS_KNOWN_PREFIX, sizeof CAS_KNOWN_PREFIX - 1) == 0;
+}
+
 /* Best effort: what cannot be removed today is left for the next who opens. */
 static void remove_leftovers(const struct cas *cas)
 {
@@ -119,7 +120,7 @@ static void remove_leftovers(const struct cas *cas)
     int64_t before_s = mlq_clock_wall_us() / US_PER_S - LEFTOVER_AGE_S;
     for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
         struct stat status;
-        if (strncmp(entry->d_name, CAS_TEMP_PREFIX, sizeof CAS_TEMP_PREFIX - 1) == 0 &&
+        if (is_ours(entry->d_name) &&
             fstatat(cas->temp_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
             status.st_mtim.tv_sec < before_s) {
             (void)unlinkat(cas->temp_fd, entry->d_name, 0);
@@ -134,6 +135,7 @@ int cas_open(const char *root, struct cas **out, struct mlq_err *err)
     cas->root = mlq_strdup(root);
     cas->objects_fd = -1;
     cas->temp_fd = -1;
+    cas_known_init(&cas->known, -1);
     int rc = open_folder(root, "objects", &cas->objects_fd, err);
     if (rc == MLQ_OK) {
         rc = open_folder(root, "tmp", &cas->temp_fd, err);
@@ -142,6 +144,7 @@ int cas_open(const char *root, struct cas **out, struct mlq_err *err)
         cas_close(&cas);
         return mlq_wrap(err, rc, "artifact store %s", root);
     }
+    cas_known_init(&cas->known, cas->temp_fd);
     remove_leftovers(cas);
     *out = cas;
     return MLQ_OK;
@@ -152,6 +155,7 @@ void cas_close(struct cas **cas)
     if (*cas == NULL) {
         return;
     }
+    cas_known_fini(&(*cas)->known);
     if ((*cas)->objects_fd >= 0) {
         close((*cas)->objects_fd);
     }
@@ -189,27 +193,43 @@ int cas_corrupt(struct cas *cas, const struct cas_digest *digest, struct mlq_err
 {
     char name[CAS_OBJECT_NAME_BYTES];
     cas_object_name(digest, name);
+    cas_known_forget(&cas->known, digest);
     return mlq_fail(err, MLQ_ECORRUPT,
                     "artifact store %s: object %s is damaged: its bytes no longer have that digest "
                     "(put the same file again to mend it)",
                     cas->root, name);
 }
 
-/* Absent and damaged are both "no": either way the bytes must be written. */
-bool cas_is_intact(struct cas *cas, const struct cas_digest *digest, uint64_t bytes)
+int cas_verify(struct cas *cas, const struct cas_digest *digest, struct mlq_err *err)
 {
     int fd;
-    uint64_t found_bytes;
-    if (cas_open_object(cas, digest, &fd, &found_bytes, NULL) != MLQ_OK) {
-        return false;
-    }
+    uint64_t bytes;
+    struct stat before, after;
     struct cas_digest found;
-    bool intact = found_bytes == bytes &&
-                  io_copy_hashed(&(struct io_copy){.from = fd, .to = -1, .path = "object"}, &found,
-                                 &found_bytes, NULL) == MLQ_OK &&
-                  cas_digest_eq(&found, digest);
+    int rc = cas_open_object(cas, digest, &fd, &bytes, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    bool has_status = fstat(fd, &before) == 0;
+    if (!has_status || !cas_known_has(&cas->known, digest, &before)) {
+        rc = io_copy_hashed(&(struct io_copy){.from = fd, .to = -1, .path = "an object"}, &found, &bytes,
+                            err);
+        if (rc == MLQ_OK && !cas_digest_eq(&found, digest)) {
+            rc = cas_corrupt(cas, digest, err);
+        }
+        if (rc == MLQ_OK && has_status && fstat(fd, &after) == 0) {
+            cas_known_add(&cas->known, digest, &before, &after);
+        }
+    }
     close(fd);
-    return intact;
+    return rc;
+}
+
+bool cas_is_intact(struct cas *cas, const struct cas_digest *digest, uint64_t bytes)
+{
+    uint64_t found_bytes;
+    return cas_has(cas, digest, &found_bytes) && found_bytes == bytes &&
+           cas_verify(cas, digest, NULL) == MLQ_OK;
 }
 
 bool cas_has(struct cas *cas, const struct cas_digest *digest, uint64_t *bytes)

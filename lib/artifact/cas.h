@@ -5,13 +5,13 @@
  * once under its SHA-256.
  *
  *     <root>/objects/ab/cdef...   read-only files; the name is the digest, 2 + 62 hex digits
- *     <root>/tmp/                 what is being written; a crash leaves only these
+ *     <root>/tmp/                 what is being written, of which a crash leaves some, and cas_known.h's tables
  *
  * An object appears by rename after fsync: it is whole or absent. Many processes on many machines
  * may put and get at the same time. Objects are verified when they are read through cas_fetch,
  * cas_fetch_link and cas_read; a damaged one is refused with MLQ_ECORRUPT, never served, and putting the same bytes
- * again replaces it. Of those that this process has hashed a short while ago cas_fetch_link looks at
- * the file's status alone, where the caller keeps them in mind (cas_known.h).
+ * again replaces it. Of large ones that our user has hashed on this machine a short while ago cas_fetch_link, and who puts the
+ * same bytes, look at the file's status alone (cas_known.h), until somebody here has seen the damage.
  *
  * What is fetched never shares its inode with the store: a task may run as root, to whom a read-only
  * hard link is writable, and would change the object for everybody. A copy on a file system that can
@@ -45,10 +45,6 @@ struct cas; /* an open store; used by one thread at a time */
  * are removed: their writers died. */
 int cas_open(const char *root, MLQ_OWNED_RETURN struct cas **cas, struct mlq_err *err);
 void cas_close(struct cas **cas);
-
-/* What is put and fetched from now on is kept in mind there, and found there. */
-struct cas_known;
-void cas_use_known(struct cas *cas, MLQ_BORROWS struct cas_known *known);
 
 /* Called now and then during long work; NULL to leave out. */
 typedef void (*cas_progress_fn)(void *context, uint64_t done_bytes, uint64_t total_bytes);

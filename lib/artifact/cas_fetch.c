@@ -25,8 +25,7 @@
 
 #define TEMP_NAME_BYTES 48u
 
-/* Fills `to` with the object's bytes, by cloning or copying, and verifies what `to` then holds; or only
- * verifies the object where that is -1. */
+/* Fills `to` with the object's bytes, by cloning or copying, and verifies what `to` then holds. */
 static int copy_verified(struct cas *cas, const struct cas_digest *digest, int to, const char *name,
                          struct mlq_err *err)
 {
@@ -36,7 +35,7 @@ static int copy_verified(struct cas *cas, const struct cas_digest *digest, int t
     if (rc != MLQ_OK) {
         return rc;
     }
-    bool cloned = to >= 0 && ioctl(to, FICLONE, from) == 0;
+    bool cloned = ioctl(to, FICLONE, from) == 0;
     struct cas_digest found;
     rc = io_copy_hashed(&(struct io_copy){.from = cloned ? to : from,
                                           .to = cloned ? -1 : to,
@@ -130,29 +129,13 @@ static bool is_beside(const struct cas *cas, int dir_fd)
            here.st_dev == there.st_dev;
 }
 
-/* The object where it lies; one that is known to be whole is not read. */
-static int verify(struct cas *cas, const struct cas_digest *digest, const char *object,
-                  const char *name, struct mlq_err *err)
-{
-    struct stat before, after;
-    bool is_there = fstatat(cas->objects_fd, object, &before, AT_SYMLINK_NOFOLLOW) == 0;
-    if (is_there && S_ISREG(before.st_mode) && cas_known_has(cas->known, digest, &before)) {
-        return MLQ_OK;
-    }
-    int rc = copy_verified(cas, digest, -1, name, err);
-    if (rc == MLQ_OK && is_there && fstatat(cas->objects_fd, object, &after, AT_SYMLINK_NOFOLLOW) == 0) {
-        cas_known_add(cas->known, digest, &before, &after);
-    }
-    return rc;
-}
-
 static int link_verified(struct cas *cas, const struct cas_digest *digest, int dir_fd,
                          const char *name, struct mlq_err *err)
 {
     char object[CAS_OBJECT_NAME_BYTES];
     char root[PATH_MAX];
     cas_object_name(digest, object);
-    int rc = verify(cas, digest, object, name, err);
+    int rc = cas_verify(cas, digest, err);
     if (rc != MLQ_OK) {
         return rc;
     }

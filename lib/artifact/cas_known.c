@@ -3,11 +3,16 @@
  */
 #include "lib/artifact/cas_known.h"
 
-#include <pthread.h>
+#include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "lib/artifact/io.h"
 #include "lib/sys/clock.h"
+#include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 
 /* Times of modification are those of the last tick of the kernel's clock, 10 ms at most; some file systems keep
@@ -15,46 +20,119 @@
 #define TICK_NS   INT64_C(10000000)
 #define COARSE_NS INT64_C(2000000000)
 
-struct entry {
+#define BOOT_ID        "/proc/sys/kernel/random/boot_id"
+#define BOOT_BYTES_MAX 64
+#define NAME_BYTES     128
+#define FORMAT         1u
+
+/* Without gaps, since its bytes are hashed. */
+struct line {
+    uint64_t format;
     struct cas_digest digest;
-    struct stat status;
-    int64_t at_ns;
+    uint64_t device;
+    uint64_t inode;
+    int64_t bytes;
+    int64_t modified_ns;
+    int64_t at_ns; /* mlq_clock_boot_ns when it was hashed */
+    struct cas_digest check; /* of all in front of it */
 };
+_Static_assert(sizeof(struct line) == 6 * sizeof(uint64_t) + 2 * sizeof(struct cas_digest), "no gaps");
 
-struct cas_known {
-    pthread_mutex_t mutex;
-    int64_t trust_ns;
-    uint32_t count;
-    uint32_t next; /* place for the next one: the oldest's, once there are enough */
-    struct entry entries[CAS_KNOWN_MAX];
-};
+/* ---- The table ---- */
 
-struct cas_known *cas_known_create(int64_t trust_ns)
+void cas_known_init(struct cas_known *known, int folder_fd)
 {
-    struct cas_known *known = mlq_alloc(sizeof *known);
-    (void)pthread_mutex_init(&known->mutex, NULL);
-    known->trust_ns = trust_ns;
-    return known;
+    *known = (struct cas_known){.folder_fd = folder_fd, .fd = -1, .trust_ns = CAS_KNOWN_NS};
 }
 
-void cas_known_destroy(struct cas_known **known)
+static void shut(struct cas_known *known)
 {
-    if (*known != NULL) {
-        (void)pthread_mutex_destroy(&(*known)->mutex);
-        mlq_free(*known);
-        *known = NULL;
+    if (known->fd >= 0) {
+        close(known->fd);
     }
+    known->fd = -1;
 }
+
+void cas_known_fini(struct cas_known *known)
+{
+    shut(known);
+}
+
+static bool name_table(char name[NAME_BYTES])
+{
+    char *boot = NULL;
+    size_t len = 0;
+    if (mlq_fs_read(BOOT_ID, BOOT_BYTES_MAX, &boot, &len, NULL) != MLQ_OK) {
+        return false;
+    }
+    struct mlq_str id = mlq_str_trim((struct mlq_str){boot, len});
+    bool is_name = id.len > 0 && mlq_fs_is_inner_path(id) && memchr(id.ptr, '/', id.len) == NULL;
+    if (is_name) {
+        (void)snprintf(name, NAME_BYTES, CAS_KNOWN_PREFIX "%.*s-%u", MLQ_STR_ARG(id), (unsigned)geteuid());
+    }
+    mlq_free(boot);
+    return is_name;
+}
+
+static bool is_ours_alone(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
+           status.st_nlink == 1 && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+/* Where there cannot be one, nothing is known. */
+static bool open_table(struct cas_known *known)
+{
+    char name[NAME_BYTES];
+    if (!known->is_tried && name_table(name)) {
+        known->fd = openat(known->folder_fd, name,
+                           O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+        if (known->fd >= 0 && !is_ours_alone(known->fd)) {
+            shut(known);
+        }
+    }
+    known->is_tried = true;
+    return known->fd >= 0;
+}
+
+static off_t place_of(const struct cas_digest *digest)
+{
+    uint64_t number;
+    memcpy(&number, digest->sha256, sizeof number);
+    return (off_t)(number % CAS_KNOWN_LINES * sizeof(struct line));
+}
+
+static struct cas_digest check_of(const struct line *line)
+{
+    struct cas_digest check;
+    io_hash((struct mlq_str){(const char *)line, offsetof(struct line, check)}, &check);
+    return check;
+}
+
+/* ---- Objects ---- */
 
 static int64_t ns_of(struct timespec time)
 {
     return (int64_t)time.tv_sec * MLQ_NS_PER_S + time.tv_nsec;
 }
 
-static bool is_same(const struct stat *a, const struct stat *b)
+static struct line describe(const struct cas_digest *digest, const struct stat *status)
 {
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-           ns_of(a->st_mtim) == ns_of(b->st_mtim);
+    return (struct line){
+        .format = FORMAT,
+        .digest = *digest,
+        .device = status->st_dev,
+        .inode = status->st_ino,
+        .bytes = status->st_size,
+        .modified_ns = ns_of(status->st_mtim),
+    };
+}
+
+/* All but when it was hashed. */
+static bool is_same(const struct line *a, const struct line *b)
+{
+    return memcmp(a, b, offsetof(struct line, at_ns)) == 0;
 }
 
 /* Whether a change from now on would get another time. */
@@ -67,31 +145,35 @@ static bool is_settled(const struct stat *status)
 void cas_known_add(struct cas_known *known, const struct cas_digest *digest, const struct stat *before,
                    const struct stat *after)
 {
-    if (known == NULL || after->st_size < (off_t)CAS_KNOWN_BYTES_MIN || !is_same(before, after) ||
-        !is_settled(after)) {
+    struct line line = describe(digest, before);
+    struct line now = describe(digest, after);
+    if (after->st_size < (off_t)CAS_KNOWN_BYTES_MIN || !is_same(&line, &now) || !is_settled(after) ||
+        !open_table(known)) {
         return;
     }
-    (void)pthread_mutex_lock(&known->mutex);
-    known->entries[known->next] =
-        (struct entry){.digest = *digest, .status = *after, .at_ns = mlq_clock_boot_ns()};
-    known->next = (known->next + 1) % CAS_KNOWN_MAX;
-    known->count += known->count < CAS_KNOWN_MAX ? 1 : 0;
-    (void)pthread_mutex_unlock(&known->mutex);
+    line.at_ns = mlq_clock_boot_ns();
+    line.check = check_of(&line);
+    (void)pwrite(known->fd, &line, sizeof line, place_of(digest)); /* in part: it will not be believed */
 }
 
 bool cas_known_has(struct cas_known *known, const struct cas_digest *digest, const struct stat *now)
 {
-    bool is_known = false;
-    if (known == NULL || now->st_size < (off_t)CAS_KNOWN_BYTES_MIN) {
+    struct line line;
+    if (now->st_size < (off_t)CAS_KNOWN_BYTES_MIN || !open_table(known) ||
+        pread(known->fd, &line, sizeof line, place_of(digest)) != (ssize_t)sizeof line) {
         return false;
     }
-    int64_t since_ns = mlq_clock_boot_ns() - known->trust_ns;
-    (void)pthread_mutex_lock(&known->mutex);
-    for (uint32_t i = 0; i < known->count && !is_known; i++) {
-        const struct entry *entry = &known->entries[i];
-        is_known = entry->at_ns > since_ns && cas_digest_eq(&entry->digest, digest) &&
-                   is_same(&entry->status, now);
+    struct line wanted = describe(digest, now);
+    struct cas_digest check = check_of(&line);
+    int64_t age_ns = mlq_clock_boot_ns() - line.at_ns;
+    return cas_digest_eq(&check, &line.check) && is_same(&line, &wanted) && age_ns >= 0 &&
+           age_ns < known->trust_ns;
+}
+
+void cas_known_forget(struct cas_known *known, const struct cas_digest *digest)
+{
+    const struct line nothing = {0};
+    if (open_table(known)) {
+        (void)pwrite(known->fd, &nothing, sizeof nothing, place_of(digest));
     }
-    (void)pthread_mutex_unlock(&known->mutex);
-    return is_known;
 }

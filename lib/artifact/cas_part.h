@@ -19,7 +19,7 @@ struct cas {
     char *root; /* for messages */
     int objects_fd;
     int temp_fd;
-    struct cas_known *known; /* NULL: none */
+    struct cas_known known;
 };
 
 /* "ab/cdef..." below objects/. */
@@ -31,10 +31,13 @@ int cas_open_object(struct cas *cas,
                     uint64_t *bytes,
                     struct mlq_err *err);
 
+/* Reads the object, unless it is known to be whole. MLQ_ENOENT, MLQ_ECORRUPT. */
+int cas_verify(struct cas *cas, const struct cas_digest *digest, struct mlq_err *err);
+
 /* Absent and damaged are both "no": either way the bytes must be written. */
 bool cas_is_intact(struct cas *cas, const struct cas_digest *digest, uint64_t bytes);
 
-/* MLQ_ECORRUPT, with a text that says what to do. */
+/* MLQ_ECORRUPT, with a text that says what to do. It is known no more. */
 int cas_corrupt(struct cas *cas, const struct cas_digest *digest, struct mlq_err *err);
 
 #endif

@@ -23,11 +23,14 @@
 #include "lib/artifact/cas_tree.h"
 #include "lib/artifact/io.h"
 #include "lib/artifact/lease.h"
+#include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 
 #define FD_PATH_BYTES 32u
 #define PIECE_BYTES   (8u << 20)
+#define US_PER_S      INT64_C(1000000)
+#define SET_BACK_US   INT64_C(5000000) /* more than a clock of files may be coarse (cas_known.c) */
 
 static int name_temp(struct cas *cas, char name[CAS_TEMP_NAME_BYTES], struct mlq_err *err)
 {
@@ -76,6 +79,17 @@ static int make_bucket(struct cas *cas, const char *object, struct mlq_err *err)
     return errno == EEXIST ? MLQ_OK : io_fail(err, "make a folder in", cas->root);
 }
 
+/* Its time of modification lies before anything that may still happen to it: whatever changes it gives it another. */
+static int set_back(int fd)
+{
+    int64_t made_us = mlq_clock_wall_us() - SET_BACK_US;
+    const struct timespec times[] = {
+        {.tv_nsec = UTIME_OMIT},
+        {.tv_sec = made_us / US_PER_S, .tv_nsec = made_us % US_PER_S * 1000},
+    };
+    return futimens(fd, times);
+}
+
 /* The temporary file `temp` becomes the object. */
 static int publish(struct cas *cas, int fd, const char *temp, const struct cas_digest *digest,
                    struct mlq_err *err)
@@ -83,13 +97,22 @@ static int publish(struct cas *cas, int fd, const char *temp, const struct cas_d
     char name[CAS_OBJECT_NAME_BYTES];
     cas_object_name(digest, name);
     int rc = make_bucket(cas, name, err);
-    if (rc == MLQ_OK && (fchmod(fd, 0444) != 0 || fsync(fd) != 0)) {
+    if (rc == MLQ_OK && (set_back(fd) != 0 || fchmod(fd, 0444) != 0 || fsync(fd) != 0)) {
         rc = io_fail(err, "sync a new object of", cas->root);
     }
     if (rc == MLQ_OK && renameat(cas->temp_fd, temp, cas->objects_fd, name) != 0) {
         rc = io_fail(err, "rename a new object of", cas->root);
     }
     return rc == MLQ_OK ? sync_bucket(cas, name, err) : rc;
+}
+
+/* The object that this file has become is what was hashed. */
+static void remember(struct cas *cas, int fd, const struct cas_digest *digest)
+{
+    struct stat status;
+    if (fstat(fd, &status) == 0) {
+        cas_known_add(&cas->known, digest, &status, &status);
+    }
 }
 
 /* What is copied is what was hashed, since nobody has written to it under a lease: no byte need be looked at
@@ -141,7 +164,9 @@ static int store_copy(struct cas *cas, struct io_copy source, struct cas_digest 
     if (rc == MLQ_OK) {
         rc = publish(cas, source.to, temp, digest, err);
     }
-    if (rc != MLQ_OK) {
+    if (rc == MLQ_OK) {
+        remember(cas, source.to, digest);
+    } else {
         (void)unlinkat(cas->temp_fd, temp, 0);
     }
     close(source.to);
@@ -179,10 +204,7 @@ static int store_itself(struct cas *cas, int fd, const struct cas_digest *digest
     if (!is_sole(fd, 2) || !lease_holds(fd)) {
         return MLQ_ENOTSUP; /* a copy replaces it */
     }
-    struct stat status;
-    if (fstat(fd, &status) == 0) {
-        cas_known_add(cas->known, digest, &status, &status); /* as it was hashed: nobody had it open to write */
-    }
+    remember(cas, fd, digest); /* nobody had it open to write */
     return MLQ_OK;
 }
 

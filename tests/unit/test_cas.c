@@ -236,14 +236,17 @@ static void test_old_leftovers_are_removed_at_open(void **state)
     (void)state;
     write_file("store/tmp/put-1-0123", "half");
     write_file("store/tmp/put-2-0123", "young");
+    write_file("store/tmp/known-of-a-boot-0", "old");
     write_file("store/tmp/other", "not ours");
     struct timespec old[2] = {{.tv_sec = 1000000}, {.tv_sec = 1000000}};
     assert_int_equal(utimensat(AT_FDCWD, "store/tmp/put-1-0123", old, 0), 0);
+    assert_int_equal(utimensat(AT_FDCWD, "store/tmp/known-of-a-boot-0", old, 0), 0);
     assert_int_equal(utimensat(AT_FDCWD, "store/tmp/other", old, 0), 0);
     struct cas *second = NULL;
     assert_int_equal(cas_open("store", &second, NULL), MLQ_OK);
     cas_close(&second);
     assert_false(mlq_fs_exists("store/tmp/put-1-0123"));
+    assert_false(mlq_fs_exists("store/tmp/known-of-a-boot-0"));
     assert_true(mlq_fs_exists("store/tmp/put-2-0123"));
     assert_true(mlq_fs_exists("store/tmp/other"));
 }
