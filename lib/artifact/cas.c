@@ -16,6 +16,7 @@
 
 #include "lib/artifact/cas_part.h"
 #include "lib/artifact/io.h"
+#include "lib/artifact/sha256.h"
 #include "lib/base/panic.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
@@ -74,8 +75,8 @@ int cas_digest_file(const char *path, struct cas_digest *digest, uint64_t *bytes
     int fd;
     int rc = io_open_regular(AT_FDCWD, path, true, &fd, bytes, err);
     if (rc == MLQ_OK) {
-        rc = io_copy_hashed(&(struct io_copy){.from = fd, .to = -1, .path = path}, digest, bytes,
-                            err);
+        rc = io_copy_hashed(
+            &(struct io_copy){.from = fd, .to = -1, .path = path, .total_bytes = *bytes}, digest, bytes, err);
         close(fd);
     }
     return rc;
@@ -212,8 +213,9 @@ int cas_verify(struct cas *cas, const struct cas_digest *digest, struct mlq_err 
     }
     bool has_status = fstat(fd, &before) == 0;
     if (!has_status || !cas_known_has(&cas->known, digest, &before)) {
-        rc = io_copy_hashed(&(struct io_copy){.from = fd, .to = -1, .path = "an object"}, &found, &bytes,
-                            err);
+        rc = io_copy_hashed(
+            &(struct io_copy){.from = fd, .to = -1, .path = "an object", .total_bytes = bytes}, &found,
+            &bytes, err);
         if (rc == MLQ_OK && !cas_digest_eq(&found, digest)) {
             rc = cas_corrupt(cas, digest, err);
         }
@@ -287,7 +289,7 @@ int cas_read(struct cas *cas, const struct cas_digest *digest, size_t bytes_max,
     rc = read_full(fd, buffer, (size_t)bytes, err);
     close(fd);
     struct cas_digest found;
-    io_hash((struct mlq_str){buffer, (size_t)bytes}, &found);
+    sha256_of(buffer, (size_t)bytes, &found);
     if (rc == MLQ_OK && !cas_digest_eq(&found, digest)) {
         rc = cas_corrupt(cas, digest, err);
     }

@@ -49,9 +49,9 @@ void cas_close(struct cas **cas);
 /* Called now and then during long work; NULL to leave out. */
 typedef void (*cas_progress_fn)(void *context, uint64_t done_bytes, uint64_t total_bytes);
 
-/* Copy a regular file in (never follows a final symlink). On success the object is durable. The file is
- * hashed first, so that bytes which the store already has, intact, are not written again; `progress`
- * counts the first pass. */
+/* Copy a regular file in (never follows a final symlink). On success the object is durable, and the digest is that of
+ * what was copied, whoever writes to the file meanwhile. It is read once, and hashed on the way; but bytes that the store
+ * most likely has, since this user has put the same file before, are not written again. `progress` counts the first pass. */
 int cas_put_file(struct cas *cas,
                  const char *path,
                  struct cas_digest *digest,

@@ -9,11 +9,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,7 +23,7 @@
 
 #define TEMP_NAME_BYTES 48u
 
-/* Fills `to` with the object's bytes, by cloning or copying, and verifies what `to` then holds. */
+/* Fills `to` with the object's bytes and verifies what it then holds. */
 static int copy_verified(struct cas *cas, const struct cas_digest *digest, int to, const char *name,
                          struct mlq_err *err)
 {
@@ -35,12 +33,12 @@ static int copy_verified(struct cas *cas, const struct cas_digest *digest, int t
     if (rc != MLQ_OK) {
         return rc;
     }
-    bool cloned = ioctl(to, FICLONE, from) == 0;
     struct cas_digest found;
-    rc = io_copy_hashed(&(struct io_copy){.from = cloned ? to : from,
-                                          .to = cloned ? -1 : to,
+    rc = io_copy_hashed(&(struct io_copy){.from = from,
+                                          .to = to,
                                           .path = "an object",
-                                          .to_path = name},
+                                          .to_path = name,
+                                          .total_bytes = bytes},
                         &found, &bytes, err);
     close(from);
     if (rc == MLQ_OK && !cas_digest_eq(&found, digest)) {

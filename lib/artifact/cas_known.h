@@ -48,7 +48,11 @@ void cas_known_add(struct cas_known *known, const struct cas_digest *digest, con
                    const struct stat *after);
 bool cas_known_has(struct cas_known *known, const struct cas_digest *digest, const struct stat *now);
 
-/* It is damaged. */
+/* The object is damaged. */
 void cas_known_forget(struct cas_known *known, const struct cas_digest *digest);
+
+/* A file with this status was put and had this digest. Later on that is a hint to what it may be, and never more. */
+void cas_known_add_source(struct cas_known *known, const struct stat *status, const struct cas_digest *digest);
+bool cas_known_source(struct cas_known *known, const struct stat *now, struct cas_digest *digest);
 
 #endif

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * A put is: hash the source; if the object is there and intact, make its name durable and stop; else
- * copy into tmp, hashing what is written unless the source is under a lease, fsync, rename, fsync the
- * folder. Two processes that put the same bytes rename equal files onto each other.
+ * A put is: copy the source into tmp and hash it on the way, in one pass; if the object is there
+ * and intact, throw the copy away, make the object's name durable and stop; else fsync, rename,
+ * fsync the folder. Two processes that put the same bytes rename equal files onto each other. Who
+ * hands in the same file again, as people do with their data, shall not have it written again each
+ * time: a file that is likely to be in the store, and a small one, is hashed first, and copied only
+ * if it is not there.
  *
- * A file that is taken goes the same way, but what is renamed is a second name of it and no copy. Until
- * that name is durable nothing has changed but its mode, and its first name stays: who dies in between
- * starts again, finds a file with two names, and copies it if the object is not there.
+ * A file that is taken is hashed first, too, and what is renamed is a second name of it and no
+ * copy. Until that name is durable nothing has changed but its mode, and its first name stays: who
+ * dies in between starts again, finds a file with two names, and copies it if the object is not
+ * there.
  */
 #include "lib/artifact/cas.h"
 
@@ -23,12 +27,12 @@
 #include "lib/artifact/cas_tree.h"
 #include "lib/artifact/io.h"
 #include "lib/artifact/lease.h"
+#include "lib/artifact/sha256.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 
 #define FD_PATH_BYTES 32u
-#define PIECE_BYTES   (8u << 20)
 #define US_PER_S      INT64_C(1000000)
 #define SET_BACK_US   INT64_C(5000000) /* more than a clock of files may be coarse (cas_known.c) */
 
@@ -38,11 +42,13 @@ static int name_temp(struct cas *cas, char name[CAS_TEMP_NAME_BYTES], struct mlq
     if (getrandom(&chance, sizeof chance, 0) != (ssize_t)sizeof chance) {
         return io_fail(err, "random bytes for", cas->root);
     }
-    (void)snprintf(name, CAS_TEMP_NAME_BYTES, CAS_TEMP_PREFIX "%ld-%016" PRIx64, (long)getpid(), chance);
+    (void)snprintf(name, CAS_TEMP_NAME_BYTES, CAS_TEMP_PREFIX "%ld-%016" PRIx64, (long)getpid(),
+                   chance);
     return MLQ_OK;
 }
 
-static int create_temp(struct cas *cas, char name[CAS_TEMP_NAME_BYTES], int *fd, struct mlq_err *err)
+static int create_temp(struct cas *cas, char name[CAS_TEMP_NAME_BYTES], int *fd,
+                       struct mlq_err *err)
 {
     int rc = name_temp(cas, name, err);
     if (rc != MLQ_OK) {
@@ -79,7 +85,8 @@ static int make_bucket(struct cas *cas, const char *object, struct mlq_err *err)
     return errno == EEXIST ? MLQ_OK : io_fail(err, "make a folder in", cas->root);
 }
 
-/* Its time of modification lies before anything that may still happen to it: whatever changes it gives it another. */
+/* Its time of modification lies before anything that may still happen to it: whatever changes it
+ * gives it another. */
 static int set_back(int fd)
 {
     int64_t made_us = mlq_clock_wall_us() - SET_BACK_US;
@@ -115,41 +122,15 @@ static void remember(struct cas *cas, int fd, const struct cas_digest *digest)
     }
 }
 
-/* What is copied is what was hashed, since nobody has written to it under a lease: no byte need be looked at
- * again. False: there is none, or no such call for these file systems. */
-static bool copy_leased(int from, int to, uint64_t bytes)
+/* Its name may have come from somebody who has not come to this yet. */
+static int sync_name(struct cas *cas, const struct cas_digest *digest, struct mlq_err *err)
 {
-    loff_t done = 0;
-    while (lease_holds(from)) {
-        ssize_t got = copy_file_range(from, &done, to, NULL, PIECE_BYTES, 0);
-        if (got < 0 && errno != EINTR) {
-            return false;
-        }
-        if (got == 0) {
-            return (uint64_t)done == bytes && lease_holds(from);
-        }
-        if (got > 0) {
-            mlq_fs_write_back(to, (uint64_t)(done - got), (uint64_t)got);
-        }
-    }
-    return false;
+    char name[CAS_OBJECT_NAME_BYTES];
+    cas_object_name(digest, name);
+    return sync_bucket(cas, name, err);
 }
 
-/* From the start; *digest becomes that of what was written. */
-static int copy_again(struct cas *cas, struct io_copy copy, struct cas_digest *digest,
-                      uint64_t *bytes, struct mlq_err *err)
-{
-    if (lseek(copy.from, 0, SEEK_SET) != 0 || lseek(copy.to, 0, SEEK_SET) != 0 ||
-        ftruncate(copy.to, 0) != 0) {
-        return io_fail(err, "copy again", copy.path);
-    }
-    copy.to_path = cas->root;
-    copy.is_durable = true;
-    copy.progress = NULL;
-    return io_copy_hashed(&copy, digest, bytes, err);
-}
-
-/* Copies the source, which was hashed, in. */
+/* Copies the source in, unless what was copied turns out to be there. */
 static int store_copy(struct cas *cas, struct io_copy source, struct cas_digest *digest,
                       uint64_t *bytes, struct mlq_err *err)
 {
@@ -158,13 +139,14 @@ static int store_copy(struct cas *cas, struct io_copy source, struct cas_digest 
     if (rc != MLQ_OK) {
         return rc;
     }
-    if (!copy_leased(source.from, source.to, *bytes)) {
-        rc = copy_again(cas, source, digest, bytes, err);
-    }
+    source.to_path = cas->root;
+    source.is_durable = true;
+    rc = io_copy_hashed(&source, digest, bytes, err);
+    bool is_there = rc == MLQ_OK && cas_is_intact(cas, digest, *bytes);
     if (rc == MLQ_OK) {
-        rc = publish(cas, source.to, temp, digest, err);
+        rc = is_there ? sync_name(cas, digest, err) : publish(cas, source.to, temp, digest, err);
     }
-    if (rc == MLQ_OK) {
+    if (rc == MLQ_OK && !is_there) {
         remember(cas, source.to, digest);
     } else {
         (void)unlinkat(cas->temp_fd, temp, 0);
@@ -173,8 +155,8 @@ static int store_copy(struct cas *cas, struct io_copy source, struct cas_digest 
     return rc;
 }
 
-/* Ours, and without a name beyond these. That somebody may execute it would be lost with its mode, and
- * whoever took it again would find another file. */
+/* Ours, and without a name beyond these. That somebody may execute it would be lost with its mode,
+ * and whoever took it again would find another file. */
 static bool is_sole(int fd, nlink_t names)
 {
     struct stat status;
@@ -208,31 +190,70 @@ static int store_itself(struct cas *cas, int fd, const struct cas_digest *digest
     return MLQ_OK;
 }
 
-static int put_fd(struct cas *cas, struct io_copy source, bool may_take, struct cas_digest *digest,
-                  uint64_t *bytes, struct mlq_err *err)
+/* Hashes the source before anything is written. */
+static int put_hashed(struct cas *cas, struct io_copy source, bool may_take,
+                      struct cas_digest *digest, uint64_t *bytes, struct mlq_err *err)
 {
-    source.is_leased = lease_take(source.from);
-    may_take = may_take && source.is_leased && is_sole(source.from, 1);
+    source.is_leased = may_take && lease_take(source.from);
+    may_take = source.is_leased && is_sole(source.from, 1);
     int rc = io_copy_hashed(&source, digest, bytes, err);
     if (rc != MLQ_OK) {
         return rc;
     }
     if (cas_is_intact(cas, digest, *bytes)) {
-        char name[CAS_OBJECT_NAME_BYTES];
-        cas_object_name(digest, name);
-        return sync_bucket(cas, name, err); /* its writer may not have come to this yet */
+        return sync_name(cas, digest, err);
     }
+    source.progress = NULL;
     rc = may_take ? store_itself(cas, source.from, digest, err) : MLQ_ENOTSUP;
     return rc == MLQ_ENOTSUP ? store_copy(cas, source, digest, bytes, err) : rc;
+}
+
+/* Copies it while it is hashed. Where that fails, say for want of space, the store may still have
+ * it. */
+static int put_at_once(struct cas *cas, struct io_copy source, struct cas_digest *digest,
+                       uint64_t *bytes, struct mlq_err *err)
+{
+    int rc = store_copy(cas, source, digest, bytes, err);
+    source.progress = NULL;
+    return rc != MLQ_OK && io_copy_hashed(&source, digest, bytes, NULL) == MLQ_OK &&
+                   cas_is_intact(cas, digest, *bytes)
+               ? sync_name(cas, digest, err)
+               : rc;
+}
+
+/* What was put before, as far as that can be seen without reading it, is not written in vain. */
+static bool is_likely_there(struct cas *cas, const struct stat *source)
+{
+    struct cas_digest digest;
+    return cas_known_source(&cas->known, source, &digest) && cas_has(cas, &digest, NULL);
+}
+
+static int put_fd(struct cas *cas, struct io_copy source, bool may_take, struct cas_digest *digest,
+                  uint64_t *bytes, struct mlq_err *err)
+{
+    struct stat status;
+    if (fstat(source.from, &status) != 0) {
+        return io_fail(err, "stat", source.path);
+    }
+    source.total_bytes = (uint64_t)status.st_size;
+    bool is_large = source.total_bytes >= CAS_KNOWN_BYTES_MIN;
+    if (may_take || !is_large || is_likely_there(cas, &status)) {
+        return put_hashed(cas, source, may_take, digest, bytes, err);
+    }
+    int rc = put_at_once(cas, source, digest, bytes, err);
+    if (rc == MLQ_OK) {
+        cas_known_add_source(&cas->known, &status, digest);
+    }
+    return rc;
 }
 
 static int put_path(struct cas *cas, struct io_copy source, bool may_take,
                     struct cas_digest *digest, uint64_t *bytes, struct mlq_err *err)
 {
-    uint64_t copied;
-    int rc = io_open_regular(AT_FDCWD, source.path, false, &source.from, &source.total_bytes, err);
+    uint64_t found;
+    int rc = io_open_regular(AT_FDCWD, source.path, false, &source.from, &found, err);
     if (rc == MLQ_OK) {
-        rc = put_fd(cas, source, may_take, digest, bytes == NULL ? &copied : bytes, err);
+        rc = put_fd(cas, source, may_take, digest, bytes == NULL ? &found : bytes, err);
         close(source.from);
     }
     return rc;
@@ -254,11 +275,9 @@ int cas_put_own_file(struct cas *cas, const char *path, struct cas_digest *diges
 int cas_put_bytes(struct cas *cas, struct mlq_str bytes, struct cas_digest *digest,
                   struct mlq_err *err)
 {
-    io_hash(bytes, digest);
-    char name[CAS_OBJECT_NAME_BYTES];
-    cas_object_name(digest, name);
+    sha256_of(bytes.ptr, bytes.len, digest);
     if (cas_is_intact(cas, digest, bytes.len)) {
-        return sync_bucket(cas, name, err);
+        return sync_name(cas, digest, err);
     }
     char temp[CAS_TEMP_NAME_BYTES];
     int fd;

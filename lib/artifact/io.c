@@ -5,18 +5,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <openssl/evp.h>
-
 #include "lib/artifact/lease.h"
-#include "lib/base/panic.h"
+#include "lib/artifact/sha256.h"
 #include "lib/sys/fs.h"
-#include "lib/sys/mem.h"
 
-#define BUFFER_BYTES (1u << 20)
+#define BEHIND_BYTES (8u << 20) /* are handed to the disk at a time */
 
 int io_fail(struct mlq_err *err, const char *verb, const char *path)
 {
@@ -61,81 +60,58 @@ int io_open_regular(int dir_fd, const char *path, bool follow, int *fd, uint64_t
     return MLQ_OK;
 }
 
-/* EVP fails only when the library itself is broken or out of memory. */
-static EVP_MD_CTX *hash_start(void)
-{
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    MLQ_ASSERT(md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1);
-    return md;
-}
-
-static void hash_add(EVP_MD_CTX *md, const void *data, size_t bytes)
-{
-    MLQ_ASSERT(EVP_DigestUpdate(md, data, bytes) == 1);
-}
-
-static void hash_end(EVP_MD_CTX *md, struct cas_digest *digest)
-{
-    unsigned int bytes = 0;
-    MLQ_ASSERT(EVP_DigestFinal_ex(md, digest->sha256, &bytes) == 1 &&
-               bytes == sizeof digest->sha256);
-    EVP_MD_CTX_free(md);
-}
-
-void io_hash(struct mlq_str bytes, struct cas_digest *digest)
-{
-    EVP_MD_CTX *md = hash_start();
-    hash_add(md, bytes.ptr, bytes.len);
-    hash_end(md, digest);
-}
-
-/* What io_copy_hashed does beside copying, after each buffer. */
+/* What io_copy_hashed does beside copying, after each piece. */
 static void look_up(const struct io_copy *copy, uint64_t before, uint64_t done)
 {
     if (copy->is_leased) {
         lease_yield(copy->from);
     }
-    if (copy->to >= 0 && copy->is_durable) {
-        mlq_fs_write_back(copy->to, before, done - before);
+    if (copy->to >= 0 && copy->is_durable && before / BEHIND_BYTES != done / BEHIND_BYTES) {
+        mlq_fs_write_back(copy->to, before / BEHIND_BYTES * BEHIND_BYTES, BEHIND_BYTES);
     }
     if (copy->progress != NULL) {
         copy->progress(copy->context, done, copy->total_bytes);
     }
 }
 
-int io_copy_hashed(const struct io_copy *copy, struct cas_digest *digest, uint64_t *bytes,
-                   struct mlq_err *err)
+/* From one place of one file to the same of the other. */
+static int copy_all(const struct io_copy *copy, struct sha256 *sha256, uint64_t *done,
+                    struct mlq_err *err)
 {
-    int rc = MLQ_OK;
-    char *buffer = mlq_alloc(BUFFER_BYTES);
-    EVP_MD_CTX *md = hash_start();
-    uint64_t done = 0;
-    (void)posix_fadvise(copy->from, 0, 0, POSIX_FADV_SEQUENTIAL);
     for (;;) {
-        ssize_t got = read(copy->from, buffer, BUFFER_BYTES);
+        char *piece = sha256_room(sha256);
+        ssize_t got = pread(copy->from, piece, SHA256_PIECE_BYTES, (off_t)*done);
         if (got < 0 && errno == EINTR) {
             continue;
         }
-        if (got < 0) {
-            rc = io_fail(err, "read", copy->path);
-        }
         if (got <= 0) {
-            break;
+            return got < 0 ? io_fail(err, "read", copy->path) : MLQ_OK;
         }
-        hash_add(md, buffer, (size_t)got);
+        sha256_add(sha256, (size_t)got);
         if (copy->to >= 0) {
-            rc = mlq_fs_write_all(copy->to, (struct mlq_str){buffer, (size_t)got}, err);
+            int rc = mlq_fs_write_all(copy->to, (struct mlq_str){piece, (size_t)got}, err);
             if (rc != MLQ_OK) {
-                rc = mlq_wrap(err, rc, "copy %s to %s", copy->path, copy->to_path);
-                break;
+                return mlq_wrap(err, rc, "copy %s to %s", copy->path, copy->to_path);
             }
         }
-        look_up(copy, done, done + (uint64_t)got);
-        done += (uint64_t)got;
+        look_up(copy, *done, *done + (uint64_t)got);
+        *done += (uint64_t)got;
     }
-    hash_end(md, digest);
-    mlq_free(buffer);
-    *bytes = done;
+}
+
+int io_copy_hashed(const struct io_copy *copy, struct cas_digest *digest, uint64_t *bytes,
+                   struct mlq_err *err)
+{
+    struct io_copy what = *copy;
+    if (copy->to >= 0 && ioctl(copy->to, FICLONE, copy->from) == 0) {
+        what.from = copy->to;
+        what.to = -1;
+    }
+    struct sha256 *sha256 = sha256_start(what.total_bytes);
+    (void)posix_fadvise(what.from, 0, 0, POSIX_FADV_SEQUENTIAL);
+    *bytes = 0;
+    int rc = copy_all(&what, sha256, bytes, err);
+    sha256_end(sha256, digest);
     return rc;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * What the store and the safetensors files share: descriptors, SHA-256, and JSON from untrusted files.
+ * What the store and the safetensors files share: descriptors, copies, and JSON from untrusted files.
  */
 #ifndef MLQ_ARTIFACT_IO_H
 #define MLQ_ARTIFACT_IO_H
@@ -30,8 +30,9 @@ int io_open_regular(int dir_fd,
                     uint64_t *bytes,
                     struct mlq_err *err);
 
-/* All bytes of `from` (at its offset), hashed, and written to `to` unless that is -1. `path` names
- * `from` and `to_path` names `to` in errors. */
+/* All bytes of the file `from`, hashed, and written to the empty file `to` unless that is -1: in one pass, so that
+ * the digest is that of the copy whoever writes to `from` meanwhile. Where the file system can, the copy is a
+ * clone, and hashed is the clone. `path` names `from` and `to_path` names `to` in errors. */
 struct io_copy {
     int from;
     int to;
@@ -39,7 +40,7 @@ struct io_copy {
     bool is_durable; /* `to` will be synced: the disk may begin */
     const char *path;
     const char *to_path;
-    uint64_t total_bytes; /* expected, for progress */
+    uint64_t total_bytes; /* expected */
     cas_progress_fn progress;
     void *context;
 };
@@ -47,8 +48,6 @@ int io_copy_hashed(const struct io_copy *copy,
                    struct cas_digest *digest,
                    uint64_t *bytes,
                    struct mlq_err *err);
-
-void io_hash(struct mlq_str bytes, struct cas_digest *digest);
 
 /* JSON that somebody else wrote. Depth and number of values are counted before anything is built, so
  * memory is bounded by the limits and the text; duplicate keys and NUL are refused. The caller owns

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * An object that was hashed a short while ago, by whatever process of ours, is not hashed again, for as long as its
- * file is the same: that it was not is seen by bytes that were changed with the time of modification set back, which
- * nothing but a hash notices.
+ * An object that was hashed a short while ago, by whatever process of ours, is not hashed again,
+ * for as long as its file is the same: that it was not is seen by bytes that were changed with the
+ * time of modification set back, which nothing but a hash notices.
  */
 #include "tests/unit/cm.h"
 
@@ -21,7 +21,7 @@
 #include "lib/sys/mem.h"
 #include "tests/unit/cas_store.h"
 
-#define BYTES (CAS_KNOWN_BYTES_MIN + 1)
+#define BYTES   (CAS_KNOWN_BYTES_MIN + 1)
 #define WRITERS 3
 
 static char object[128];
@@ -221,7 +221,7 @@ static void the_unsettled_is_not_remembered(void **state)
     int64_t now_us = mlq_clock_wall_us();
     const struct timespec times[] = {
         {.tv_sec = now_us / 1000000, .tv_nsec = now_us % 1000000 * 1000 + 1}, /* of this moment */
-        {.tv_sec = now_us / 1000000 - 2, .tv_nsec = 0},                      /* kept in whole seconds */
+        {.tv_sec = now_us / 1000000 - 2, .tv_nsec = 0}, /* kept in whole seconds */
     };
     for (size_t i = 0; i < MLQ_COUNT_OF(times); i++) {
         status.st_mtim = times[i];
@@ -231,6 +231,28 @@ static void the_unsettled_is_not_remembered(void **state)
     status.st_mtim = (struct timespec){.tv_sec = 1};
     cas_known_add(&cas->known, &digest, &status, &status);
     assert_true(cas_known_has(&cas->known, &digest, &status));
+}
+
+/* What a file was when it was put, for as long as it looks the same. */
+static void a_source_is_told_by_its_status(void **state)
+{
+    (void)state;
+    const struct cas_digest digest = {{[31] = 7}};
+    struct cas_digest found;
+    struct stat status = {.st_ino = 1, .st_dev = 1, .st_size = BYTES, .st_mtim = {.tv_sec = 1}};
+    assert_false(cas_known_source(&cas->known, &status, &found));
+    cas_known_add_source(&cas->known, &status, &digest);
+    assert_true(cas_known_source(&cas->known, &status, &found));
+    assert_true(cas_digest_eq(&found, &digest));
+    assert_false(cas_known_has(&cas->known, &digest, &status)); /* it is no object */
+    struct stat others[] = {status, status, status, status};
+    others[0].st_ino++;
+    others[1].st_dev++;
+    others[2].st_size++;
+    others[3].st_mtim.tv_nsec++;
+    for (size_t i = 0; i < MLQ_COUNT_OF(others); i++) {
+        assert_false(cas_known_source(&cas->known, &others[i], &found));
+    }
 }
 
 /* ---- The table ---- */
@@ -400,6 +422,7 @@ int main(void)
         TEST(what_was_replaced_is_hashed),
         TEST(small_ones_are_hashed),
         TEST(the_unsettled_is_not_remembered),
+        TEST(a_source_is_told_by_its_status),
         TEST(each_line_is_of_one_object),
         TEST(a_line_that_is_not_whole_says_nothing),
         TEST(nothing_is_believed_that_others_may_write),
