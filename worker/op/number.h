@@ -6,6 +6,8 @@
 #ifndef MLQ_OP_NUMBER_H
 #define MLQ_OP_NUMBER_H
 
+#include <stddef.h>
+
 #include "lib/base/str.h"
 
 #define NUMBER_TEXT_BYTES_MAX 1024u /* a longer text is not taken for a number */
@@ -28,5 +30,8 @@ static inline enum number_result number_parse(struct mlq_str text, double *value
     }
     return number_parse_any(text, value);
 }
+
+/* values[i * stride] is of texts[i], up to the first text that is no finite number: how many those were. */
+size_t number_parse_run(const struct mlq_str *texts, size_t count, double *values, size_t stride);
 
 #endif
