@@ -187,9 +187,9 @@ static void test_fields_come_back_across_blocks(void **state)
     mlq_free(wanted);
 }
 
-/* Fields without quotes of any length, byte and place: bytes that are one more, one less or one bit off
- * a special one must not end them. */
-static void test_unquoted_fields_end_where_they_should(void **state)
+/* Fields of any length, byte and place: bytes that are one more, one less or one bit off a special
+ * one must not end them, nor what is special between quotes. */
+static void test_fields_end_where_they_should(void **state)
 {
     (void)state;
     static const char delimiters[] = ",;\t|";
@@ -203,7 +203,14 @@ static void test_unquoted_fields_end_where_they_should(void **state)
         size_t expected = (size_t)snprintf(wanted, sizeof wanted, "1:");
         for (int field = 0; field < 40; field++) {
             size_t len = 1 + mlq_prng_below(&prng, 20);
+            bool is_quoted = mlq_prng_below(&prng, 5) == 0;
             wanted[expected++] = '<';
+            if (is_quoted) {
+                bytes[used++] = '"';
+                for (size_t i = mlq_prng_below(&prng, 4); i > 0; i--) {
+                    bytes[used++] = wanted[expected++] = i % 2 == 0 ? '\n' : delimiter;
+                }
+            }
             for (size_t i = 0; i < len; i++) {
                 char near = mlq_prng_below(&prng, 2) == 0 ? delimiter : '\n';
                 char c = (char)(near ^ (1 << mlq_prng_below(&prng, 7)));
@@ -212,6 +219,9 @@ static void test_unquoted_fields_end_where_they_should(void **state)
                 wanted[expected++] = c;
             }
             wanted[expected++] = '>';
+            if (is_quoted) {
+                bytes[used++] = '"';
+            }
             bytes[used++] = field == 39 ? '\n' : delimiter;
         }
         wanted[expected++] = '\n';
@@ -357,7 +367,7 @@ int main(void)
         cmocka_unit_test(test_records_that_cannot_be_used),
         cmocka_unit_test(test_a_line_of_any_length_is_bounded),
         cmocka_unit_test(test_fields_come_back_across_blocks),
-        cmocka_unit_test(test_unquoted_fields_end_where_they_should),
+        cmocka_unit_test(test_fields_end_where_they_should),
         cmocka_unit_test(test_garbage_does_no_harm),
         cmocka_unit_test(test_reading_ahead_changes_nothing),
         cmocka_unit_test(test_reading_ahead_can_end_early),

@@ -12,23 +12,23 @@
 #include <string.h>
 #include <unistd.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "lib/artifact/io.h"
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
 
 #define BLOCK_BYTES   (1u << 20)
-#define EACH_BYTE     UINT64_C(0x0101010101010101)
 #define RAW_BYTES_MAX 120u /* of a bad record, quoted in messages */
-
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "find_special counts from the lowest byte");
 
 struct csv {
     int fd;
     char *path;
     char delimiter;
     bool at_end;       /* no more bytes in the file */
-    bool special[256]; /* bytes that end an unquoted field ... */
-    uint64_t delimiters; /* ... and one of them, eight times */
+    bool special[256]; /* bytes that end an unquoted field */
     char *buffer;
     size_t room;
     size_t begin; /* of the next record in the buffer */
@@ -105,7 +105,6 @@ int csv_open(const char *path, char delimiter, struct csv **out, struct mlq_err 
     csv->path = mlq_strdup(path);
     csv->delimiter = delimiter;
     csv->special[(unsigned char)delimiter] = true;
-    csv->delimiters = EACH_BYTE * (unsigned char)delimiter;
     csv->special['\n'] = true;
     csv->bytes = bytes;
     csv->line = 1;
@@ -145,6 +144,8 @@ struct split {
     const char *end; /* of the window */
     size_t count;
     size_t escaped_count;
+    const char *seen; /* of the 64 bytes before it, those that are special and not passed yet: */
+    uint64_t specials;
     uint64_t newlines; /* inside quotes */
     enum csv_problem problem;
     size_t problem_field;
@@ -243,37 +244,61 @@ static void split_quoted(struct csv *csv, struct split *split)
     }
 }
 
-/* The high bit of each zero byte, and perhaps of some above the lowest such one (S. E. Anderson, Bit
- * Twiddling Hacks, "Determine if a word has a zero byte"). */
-static inline uint64_t zero_bytes(uint64_t word)
+#if defined(__SSE2__)
+
+/* Which of 64 bytes are special: the first is the lowest bit. */
+static inline uint64_t find_specials(const struct csv *csv, const char *at)
 {
-    return (word - EACH_BYTE) & ~word & (EACH_BYTE * 0x80);
+    const __m128i delimiter = _mm_set1_epi8(csv->delimiter);
+    const __m128i newline = _mm_set1_epi8('\n');
+    uint64_t specials = 0;
+    for (unsigned i = 0; i < 64; i += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(at + i));
+        __m128i found =
+            _mm_or_si128(_mm_cmpeq_epi8(bytes, delimiter), _mm_cmpeq_epi8(bytes, newline));
+        specials |= (uint64_t)(uint32_t)_mm_movemask_epi8(found) << i;
+    }
+    return specials;
 }
 
-/* The next special byte, or the end: eight bytes at once. */
-static inline const char *find_special(const struct csv *csv, const char *at, const char *end)
+#else
+
+static inline uint64_t find_specials(const struct csv *csv, const char *at)
 {
-    while (end - at >= 8) {
-        uint64_t word;
-        memcpy(&word, at, sizeof word);
-        uint64_t found =
-            zero_bytes(word ^ csv->delimiters) | zero_bytes(word ^ (EACH_BYTE * '\n'));
-        if (found != 0) {
-            return at + __builtin_ctzll(found) / 8;
+    uint64_t specials = 0;
+    for (unsigned i = 0; i < 64; i++) {
+        specials |= (uint64_t)csv->special[(unsigned char)at[i]] << i;
+    }
+    return specials;
+}
+
+#endif
+
+/* The next special byte, or the end: 64 bytes are looked at together, since a field has few and
+ * each search of its own would end in a branch that nobody can guess. */
+static inline const char *next_special(const struct csv *csv, struct split *split)
+{
+    while (split->specials == 0) {
+        if (split->end - split->seen < 64) {
+            const char *at = split->at > split->seen ? split->at : split->seen;
+            while (at < split->end && !csv->special[(unsigned char)*at]) {
+                at++;
+            }
+            return at;
         }
-        at += 8;
+        split->specials = find_specials(csv, split->seen);
+        split->seen += 64;
     }
-    while (at < end && !csv->special[(unsigned char)*at]) {
-        at++;
-    }
-    return at;
+    const char *found = split->seen - 64 + __builtin_ctzll(split->specials);
+    split->specials &= split->specials - 1;
+    return found;
 }
 
 static void split_plain(struct csv *csv, struct split *split)
 {
     const char *begin = split->at;
     const char *end = split->end;
-    const char *at = find_special(csv, begin, end);
+    const char *at = next_special(csv, split);
     split->at = at;
     size_t len = (size_t)(at - begin);
     if (len > 0 && begin[len - 1] == '\r' && (at == end || *at == '\n')) {
@@ -285,9 +310,12 @@ static void split_plain(struct csv *csv, struct split *split)
 /* Splits the record at csv->begin; split->at ends behind it, newline included. */
 static void split_record(struct csv *csv, struct split *split)
 {
-    *split = (struct split){.at = csv->buffer + csv->begin, .end = csv->buffer + csv->end};
+    *split = (struct split){.at = csv->buffer + csv->begin,
+                            .end = csv->buffer + csv->end,
+                            .seen = csv->buffer + csv->begin};
     for (;;) {
-        if (split->at < split->end && *split->at == '"') {
+        bool is_quoted = split->at < split->end && *split->at == '"';
+        if (is_quoted) {
             split->at++;
             split_quoted(csv, split);
         } else {
@@ -300,6 +328,10 @@ static void split_record(struct csv *csv, struct split *split)
         char stop = *split->at++;
         if (stop == '\n') {
             return;
+        }
+        if (is_quoted) { /* which moved on by itself */
+            split->seen = split->at;
+            split->specials = 0;
         }
     }
 }
