@@ -12,7 +12,7 @@
 
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
-#include "worker/op/csv_ahead.h"
+#include "worker/op/csv_piece.h"
 
 #define FILE_NAME "t.csv"
 
@@ -272,92 +272,150 @@ static void assert_same_text(struct mlq_str a, struct mlq_str b)
     assert_memory_equal(a.ptr, b.ptr, a.len);
 }
 
-/* The file, read by a thread ahead of us or not, gives the records that csv.h gives. */
-static uint64_t assert_ahead_gives_the_same(unsigned cpus)
+/* The records of the file's pieces are those that csv_next gives of the file. Their count; *pieces:
+ * of those. */
+static uint64_t assert_pieces_give_the_same(uint64_t *pieces)
 {
-    struct csv *csv = NULL;
-    struct csv_ahead *ahead = NULL;
-    assert_int_equal(csv_open(FILE_NAME, ',', &csv, NULL), MLQ_OK);
-    assert_int_equal(csv_ahead_open(FILE_NAME, ',', cpus, &ahead, NULL), MLQ_OK);
-    assert_int_equal(csv_ahead_bytes(ahead), csv_bytes(csv));
-    struct csv_record wanted;
-    struct csv_record got;
+    struct csv *whole = NULL;
+    struct csv *file = NULL;
+    struct csv *text = csv_create(',');
+    struct csv_piece piece = {0};
+    uint64_t lines = 0;
     uint64_t records = 0;
-    while (csv_next(csv, &wanted, NULL) == 1) {
-        assert_int_equal(csv_ahead_next(ahead, &got, NULL), 1);
-        assert_int_equal(got.count, wanted.count);
-        assert_int_equal(got.line, wanted.line);
-        assert_int_equal(got.index, wanted.index);
-        assert_int_equal(got.problem, wanted.problem);
-        assert_int_equal(got.problem_field, wanted.problem_field);
-        assert_same_text(got.raw, wanted.raw);
-        for (size_t i = 0; i < wanted.count; i++) {
-            assert_same_text(got.fields[i], wanted.fields[i]);
+    *pieces = 0;
+    assert_int_equal(csv_open(FILE_NAME, ',', &whole, NULL), MLQ_OK);
+    assert_int_equal(csv_open(FILE_NAME, ',', &file, NULL), MLQ_OK);
+    for (; csv_piece_read(file, &piece, NULL) == 1; (*pieces)++) {
+        struct csv_record wanted;
+        struct csv_record got;
+        uint64_t before = records;
+        csv_piece_begin(text, &piece);
+        while (csv_piece_next(text, &piece, &got) == 1) {
+            assert_int_equal(csv_next(whole, &wanted, NULL), 1);
+            assert_int_equal(lines + got.line, wanted.line);
+            assert_int_equal(before + got.index, wanted.index);
+            assert_int_equal(got.problem, wanted.problem);
+            assert_int_equal(got.problem_field, wanted.problem_field);
+            assert_same_text(got.raw, wanted.raw);
+            if (!piece.is_given_up) {
+                assert_int_equal(got.count, wanted.count);
+            }
+            for (size_t i = 0; i < got.count; i++) {
+                assert_same_text(got.fields[i], wanted.fields[i]);
+            }
+            records++;
         }
-        records++;
+        lines += csv_piece_lines(text, &piece);
+        assert_int_equal(piece.bytes_done, csv_bytes_done(file));
     }
-    assert_int_equal(csv_ahead_next(ahead, &got, NULL), 0);
-    assert_int_equal(csv_ahead_next(ahead, &got, NULL), 0);
-    assert_int_equal(csv_ahead_bytes_done(ahead), csv_ahead_bytes(ahead));
-    csv_close(&csv);
-    csv_ahead_close(&ahead);
+    struct csv_record none;
+    assert_int_equal(csv_next(whole, &none, NULL), 0);
+    assert_int_equal(csv_bytes_done(file), csv_bytes(file));
+    csv_piece_fini(&piece);
+    csv_close(&whole);
+    csv_close(&file);
+    csv_close(&text);
     return records;
 }
 
-static void test_reading_ahead_changes_nothing(void **state)
+static void test_pieces_hold_the_same_records(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"1", "-0.25", "a b", "\"q\"", "\"a\"\"b\"", "\"a,\nb\"",
-                                         "",  "\"x\"y", "\xff",  "\xc3\xa9"};
+    static const char *const pieces[] = {"1",          "-0.25",     "a b",  "\"q\"",
+                                         "\"a\"\"b\"", "\"a,\nb\"", "",     "\"x\"y",
+                                         "\xff",       "\xc3\xa9",  "x\"y", "\"\r\n\"\r"};
     struct mlq_prng prng;
+    uint64_t count;
     mlq_prng_seed(&prng, 21);
     FILE *file = fopen(FILE_NAME, "wb");
     assert_non_null(file);
     for (int row = 0; row < 30000; row++) {
         for (uint64_t i = mlq_prng_below(&prng, 20); i > 0; i--) {
-            (void)fprintf(file, "%s,", pieces[mlq_prng_below(&prng, 10)]);
+            (void)fprintf(file, "%s,", pieces[mlq_prng_below(&prng, 12)]);
         }
         for (int i = 0; row % 9973 == 5 && i < 100000; i++) {
-            (void)fprintf(file, "more than a batch,"); /* and more fields than one may have */
+            (void)fprintf(file, "more than a piece,"); /* and more fields than one may have */
         }
-        for (int i = 0; row % 9973 == 7 && i < 60000; i++) {
-            (void)fprintf(file, "more than a batch,");
-        }
-        (void)fprintf(file, "%s\n", pieces[mlq_prng_below(&prng, 10)]);
+        (void)fprintf(file, "%s%s", pieces[mlq_prng_below(&prng, 12)],
+                      row % 3 == 0 ? "\r\n" : "\n");
     }
     (void)fprintf(file, "\"it never ends\n1,2\n");
     assert_int_equal(fclose(file), 0);
-    uint64_t records = assert_ahead_gives_the_same(2);
-    assert_true(records > 25000);
-    assert_int_equal(assert_ahead_gives_the_same(1), records);
+    assert_true(assert_pieces_give_the_same(&count) > 25000);
+    assert_true(count > 15);
     write_bytes("", 0);
-    assert_int_equal(assert_ahead_gives_the_same(2), 0);
+    assert_int_equal(assert_pieces_give_the_same(&count), 0);
     write_bytes("a,b", 3);
-    assert_int_equal(assert_ahead_gives_the_same(2), 1);
+    assert_int_equal(assert_pieces_give_the_same(&count), 1);
 }
 
-static void test_reading_ahead_can_end_early(void **state)
+/* Of the records of a text, after those of `before`. */
+static uint64_t digest_records(struct csv *csv, const char *bytes, size_t len, uint64_t before)
+{
+    char copy[64];
+    struct csv_record record;
+    memcpy(copy, bytes, len);
+    csv_set_text(csv, copy, len);
+    while (csv_next(csv, &record, NULL) == 1) {
+        before = mlq_hash_u64(before ^ (uint64_t)record.problem);
+        before = mlq_hash_u64(before ^ record.problem_field);
+        for (size_t i = 0; i < record.count; i++) {
+            before = mlq_hash_u64(before ^ record.fields[i].len);
+        }
+    }
+    return before;
+}
+
+/* A random text, cut where a piece may end, has the records of the whole; pieces are as long as
+ * they may be. */
+static void test_pieces_end_where_records_do(void **state)
 {
     (void)state;
-    FILE *file = fopen(FILE_NAME, "wb");
-    assert_non_null(file);
-    for (int row = 0; row < 200000; row++) {
-        (void)fprintf(file, "%d,%d\n", row, -row);
-    }
-    assert_int_equal(fclose(file), 0);
-    for (int rows = 0; rows < 3000; rows += 750) {
-        struct csv_ahead *ahead = NULL;
-        struct csv_record record;
-        assert_int_equal(csv_ahead_open(FILE_NAME, ',', 2, &ahead, NULL), MLQ_OK);
-        for (int row = 0; row < rows; row++) {
-            assert_int_equal(csv_ahead_next(ahead, &record, NULL), 1);
-            assert_int_equal(record.index, row);
+    static const char alphabet[] = "\"\",,\n\n\r\"a";
+    struct csv *csv = csv_create(',');
+    struct mlq_prng prng;
+    size_t cuts = 0;
+    mlq_prng_seed(&prng, 22);
+    for (int round = 0; round < 20000; round++) {
+        char bytes[64];
+        size_t len = mlq_prng_below(&prng, sizeof bytes);
+        for (size_t i = 0; i < len; i++) {
+            bytes[i] = alphabet[mlq_prng_below(&prng, sizeof alphabet - 1)];
         }
-        csv_ahead_close(&ahead);
+        struct mlq_str text = {bytes, len};
+        uint64_t all = digest_records(csv, bytes, len, 0);
+        size_t longest = 0;
+        for (size_t wanted = 1; wanted < len; wanted++) {
+            size_t whole = csv_piece_whole(text, ',', true, wanted);
+            uint64_t first = digest_records(csv, bytes, whole, 0);
+            assert_int_equal(digest_records(csv, bytes + whole, len - whole, first), all);
+            assert_true(whole >= longest || longest > wanted);
+            longest = whole;
+            cuts += whole > 0 && whole < len ? 1 : 0;
+        }
     }
-    struct csv_ahead *ahead = NULL;
-    assert_int_equal(csv_ahead_open("absent.csv", ',', 2, &ahead, NULL), MLQ_ENOENT);
-    assert_null(ahead);
+    assert_true(cuts > 100000);
+    csv_close(&csv);
+}
+
+/* Longer than a record may be, with no end in sight: lines are given up until one is whole again.
+ */
+static void test_what_cannot_be_a_piece_is_given_up(void **state)
+{
+    (void)state;
+    static const char *const begins[] = {"1,2\n\"never\nclosed\n3,4\n", "1,2\nlong"};
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t count;
+        FILE *file = fopen(FILE_NAME, "wb");
+        assert_non_null(file);
+        (void)fputs(begins[i], file);
+        for (uint64_t bytes = 0; bytes < CSV_RECORD_BYTES_MAX + (20u << 20); bytes += 1024) {
+            (void)fprintf(file, "%01023d%c", 0, i == 0 ? '\n' : ',');
+        }
+        (void)fputs("\n5,6\n", file);
+        assert_int_equal(fclose(file), 0);
+        assert_true(assert_pieces_give_the_same(&count) > 2);
+    }
 }
 
 int main(void)
@@ -369,8 +427,9 @@ int main(void)
         cmocka_unit_test(test_fields_come_back_across_blocks),
         cmocka_unit_test(test_fields_end_where_they_should),
         cmocka_unit_test(test_garbage_does_no_harm),
-        cmocka_unit_test(test_reading_ahead_changes_nothing),
-        cmocka_unit_test(test_reading_ahead_can_end_early),
+        cmocka_unit_test(test_pieces_hold_the_same_records),
+        cmocka_unit_test(test_pieces_end_where_records_do),
+        cmocka_unit_test(test_what_cannot_be_a_piece_is_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

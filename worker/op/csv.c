@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #if defined(__SSE2__)
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 #include "lib/artifact/io.h"
@@ -67,7 +67,7 @@ const char *csv_problem_text(enum csv_problem problem)
     MLQ_UNREACHABLE("csv problem");
 }
 
-static int read_more(struct csv *csv, struct mlq_err *err)
+int csv_read_more(struct csv *csv, struct mlq_err *err)
 {
     if (csv->begin > 0) {
         memmove(csv->buffer, csv->buffer + csv->begin, csv->end - csv->begin);
@@ -92,6 +92,31 @@ static int read_more(struct csv *csv, struct mlq_err *err)
     return MLQ_OK;
 }
 
+struct csv *csv_create(char delimiter)
+{
+    struct csv *csv = mlq_alloc(sizeof *csv);
+    csv->fd = -1;
+    csv->delimiter = delimiter;
+    csv->special[(unsigned char)delimiter] = true;
+    csv->special['\n'] = true;
+    csv->line = 1;
+    csv->field_room = 64;
+    csv->fields = mlq_alloc_array(csv->field_room, sizeof *csv->fields);
+    return csv;
+}
+
+void csv_set_text(struct csv *csv, char *text, size_t len)
+{
+    MLQ_ASSERT(csv->fd < 0);
+    csv->buffer = text;
+    csv->begin = 0;
+    csv->end = len;
+    csv->bytes = len;
+    csv->line = 1;
+    csv->index = 0;
+    csv->at_end = true;
+}
+
 int csv_open(const char *path, char delimiter, struct csv **out, struct mlq_err *err)
 {
     int fd;
@@ -100,18 +125,12 @@ int csv_open(const char *path, char delimiter, struct csv **out, struct mlq_err 
     if (rc != MLQ_OK) {
         return rc;
     }
-    struct csv *csv = mlq_alloc(sizeof *csv);
+    struct csv *csv = csv_create(delimiter);
     csv->fd = fd;
     csv->path = mlq_strdup(path);
-    csv->delimiter = delimiter;
-    csv->special[(unsigned char)delimiter] = true;
-    csv->special['\n'] = true;
     csv->bytes = bytes;
-    csv->line = 1;
-    csv->field_room = 64;
-    csv->fields = mlq_alloc_array(csv->field_room, sizeof *csv->fields);
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    rc = read_more(csv, err);
+    rc = csv_read_more(csv, err);
     if (rc != MLQ_OK) {
         csv_close(&csv);
         return rc;
@@ -128,9 +147,11 @@ void csv_close(struct csv **csv)
     if (*csv == NULL) {
         return;
     }
-    close((*csv)->fd);
+    if ((*csv)->fd >= 0) {
+        close((*csv)->fd);
+        mlq_free((*csv)->buffer);
+    }
     mlq_free((*csv)->path);
-    mlq_free((*csv)->buffer);
     mlq_free((*csv)->fields);
     mlq_free((*csv)->escaped);
     mlq_free(*csv);
@@ -252,6 +273,7 @@ static inline uint64_t find_specials(const struct csv *csv, const char *at)
     const __m128i delimiter = _mm_set1_epi8(csv->delimiter);
     const __m128i newline = _mm_set1_epi8('\n');
     uint64_t specials = 0;
+#pragma GCC unroll 4
     for (unsigned i = 0; i < 64; i += 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(at + i));
         __m128i found =
@@ -348,26 +370,29 @@ static size_t close_up(char *text, size_t len)
 
 /* ---- Records that cannot be used ---- */
 
-/* Any byte of 128 and over? Eight at a time. */
-static bool is_ascii(const char *text, size_t len)
+/* No byte of 128 and over, and no NUL: sixteen at a time. */
+static bool is_plain(struct mlq_str text)
 {
-    uint64_t high = 0;
+    typedef signed char lanes __attribute__((vector_size(16)));
+    lanes plain = ~(lanes){0};
     size_t i = 0;
-    for (; i + 8 <= len; i += 8) {
-        uint64_t word;
-        memcpy(&word, text + i, 8);
-        high |= word;
+    for (; i + sizeof(lanes) <= text.len; i += sizeof(lanes)) {
+        lanes bytes;
+        memcpy(&bytes, text.ptr + i, sizeof bytes);
+        plain &= bytes > 0;
     }
-    for (; i < len; i++) {
-        high |= (uint64_t)(unsigned char)text[i];
+    bool rest = true;
+    for (; i < text.len; i++) {
+        rest = rest && (signed char)text.ptr[i] > 0;
     }
-    return (high & UINT64_C(0x8080808080808080)) == 0;
+    uint64_t halves[2];
+    memcpy(halves, &plain, sizeof halves);
+    return rest && (halves[0] & halves[1]) == UINT64_MAX;
 }
 
 static void check_bytes(const struct csv *csv, struct split *split, struct mlq_str raw)
 {
-    bool has_nul = memchr(raw.ptr, '\0', raw.len) != NULL;
-    if (split->problem != CSV_FINE || (!has_nul && is_ascii(raw.ptr, raw.len))) {
+    if (split->problem != CSV_FINE || is_plain(raw)) {
         return;
     }
     for (size_t i = 0; i < split->count; i++) {
@@ -397,7 +422,7 @@ static int skip_line(struct csv *csv, struct mlq_err *err)
         if (csv->at_end) {
             return MLQ_OK;
         }
-        int rc = read_more(csv, err);
+        int rc = csv_read_more(csv, err);
         if (rc != MLQ_OK) {
             return rc;
         }
@@ -484,7 +509,7 @@ int csv_next(struct csv *csv, struct csv_record *record, struct mlq_err *err)
                                           .problem_field = open ? split.problem_field : 0};
             return give_up_record(csv, record, err);
         }
-        int rc = read_more(csv, err);
+        int rc = csv_read_more(csv, err);
         if (rc != MLQ_OK) {
             return rc;
         }
@@ -499,4 +524,26 @@ uint64_t csv_bytes(const struct csv *csv)
 uint64_t csv_bytes_done(const struct csv *csv)
 {
     return csv->base + csv->begin;
+}
+
+uint64_t csv_lines_done(const struct csv *csv)
+{
+    return csv->line - 1;
+}
+
+struct mlq_str csv_ahead(const struct csv *csv, bool *is_last)
+{
+    *is_last = csv->at_end;
+    return (struct mlq_str){csv->buffer + csv->begin, csv->end - csv->begin};
+}
+
+void csv_pass_over(struct csv *csv, size_t bytes)
+{
+    MLQ_ASSERT(bytes <= csv->end - csv->begin);
+    csv->begin += bytes;
+}
+
+char csv_delimiter(const struct csv *csv)
+{
+    return csv->delimiter;
 }

@@ -55,5 +55,20 @@ int csv_next(struct csv *csv, struct csv_record *record, struct mlq_err *err);
 
 uint64_t csv_bytes(const struct csv *csv);      /* of the file */
 uint64_t csv_bytes_done(const struct csv *csv); /* consumed so far */
+uint64_t csv_lines_done(const struct csv *csv); /* likewise; not of what was passed over */
+
+/* ---- For csv_piece.h ---- */
+
+/* A reader of texts in memory, with no file: csv_next fails of none of them. */
+MLQ_OWNED_RETURN struct csv *csv_create(char delimiter);
+/* The records of this text come next, from line 1 and index 0. It is written to, and must stay
+ * until then. */
+void csv_set_text(struct csv *csv, MLQ_BORROWS char *text, size_t len);
+
+/* What was read of the file and not consumed; *is_last: there is no more. Until the next call. */
+struct mlq_str csv_ahead(const struct csv *csv, bool *is_last);
+int csv_read_more(struct csv *csv, struct mlq_err *err);
+void csv_pass_over(struct csv *csv, size_t bytes); /* of csv_ahead */
+char csv_delimiter(const struct csv *csv);
 
 #endif

@@ -9,27 +9,20 @@
 #include "worker/op/import.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/base/panic.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
-#include "worker/op/csv_ahead.h"
 #include "worker/op/import_part.h"
-#include "worker/op/number.h"
+#include "worker/op/import_rows.h"
 
-#define SAMPLE_BYTES_MAX  (4u << 20)
-#define SAMPLE_SHARE      16u /* of the file, since what the sample reads is read again */
 #define CHUNK_BYTES       (64u << 20) /* of values that wait to be written, or that the scan keeps */
 #define CHUNK_ROWS_MAX    8192u
 #define CHUNK_ROWS_MIN    64u
 #define CACHE_LINE_VALUES 8u
-#define ROWS_PER_CHECK    4096u
-#define EXACT_INTEGER_MAX 9007199254740992.0 /* 2^53 */
 #define TEXT_BYTES        48u                /* to keep a text, its own bytes not counted */
-#define MISSING_CODE      (-1)
 #define ESCAPED_BYTES     8u                 /* of one that JSON in JSON escapes */
 
 /* ---- Messages ---- */
@@ -74,79 +67,37 @@ static int add_bad(struct import *import, uint64_t line, size_t field, const cha
                     import->options->bad_rows_max);
 }
 
-/* ---- Cells ---- */
-
-/* A cell of a number column to import->values. False when the row is bad for it. */
-static bool read_number(struct import *import, size_t i, struct mlq_str cell, uint64_t line)
+static int refuse_count(struct import *import, const struct bad *bad, uint64_t line,
+                        struct mlq_err *err)
 {
-    struct column *column = &import->columns[i];
-    double *value = &import->values[i];
-    enum number_result result = number_parse(cell, value);
-    if (result == NUMBER_FINITE &&
-        !(import->missing.looks_numeric && missing_has(&import->missing, cell))) {
-        return true;
-    }
-    *value = (double)NAN;
-    if (missing_has(&import->missing, cell)) {
-        return true;
-    }
-    if (column->forced || import->pinned || import->phase == PHASE_WRITE) {
-        return false;
-    }
-    column->holds_not_finite = column->holds_not_finite || result == NUMBER_NOT_FINITE;
-    if (result == NUMBER_NONE && !column->holds_text) {
-        column->holds_text = true;
-        column->text_line = line;
-        show_cell(cell, column->text_shown);
-    }
-    return true;
+    char shown[CELL_SHOWN + 1];
+    char text[sizeof import->bad[0].text];
+    show_cell(bad->shown, shown);
+    (void)snprintf(text, sizeof text, "%zu fields, but the header has %zu (%s)", bad->count,
+                   import->count, shown);
+    size_t field = bad->count < import->count ? bad->count : import->count + 1;
+    return add_bad(import, line, field, text, err);
 }
 
-static int refuse_cell(struct import *import, size_t i, const struct csv_record *record,
+static int refuse_cell(struct import *import, const struct bad *bad, uint64_t line,
                        struct mlq_err *err)
 {
     char shown[CELL_SHOWN + 1];
     char text[sizeof import->bad[0].text];
-    show_cell(record->fields[i], shown);
+    show_cell(bad->shown, shown);
     (void)snprintf(text, sizeof text, "'%s' in the number column '%.60s' is not a finite number",
-                   shown, import->columns[i].name);
-    int rc = add_bad(import, record->line, i + 1, text, err);
-    return rc == MLQ_OK ? 1 : rc;
+                   shown, import->columns[bad->field].name);
+    return add_bad(import, line, bad->field + 1, text, err);
 }
 
-static int refuse_count(struct import *import, const struct csv_record *record, struct mlq_err *err)
+static int refuse_row(struct import *import, const struct bad *bad, struct mlq_err *err)
 {
-    char shown[CELL_SHOWN + 1];
-    char text[sizeof import->bad[0].text];
-    show_cell(record->raw, shown);
-    (void)snprintf(text, sizeof text, "%zu fields, but the header has %zu (%s)", record->count,
-                   import->count, shown);
-    size_t field = record->count < import->count ? record->count : import->count + 1;
-    int rc = add_bad(import, record->line, field, text, err);
-    return rc == MLQ_OK ? 1 : rc;
-}
-
-/* 0: good, its numbers in import->values. 1: bad and counted. */
-static int check_row(struct import *import, const struct csv_record *record, struct mlq_err *err)
-{
-    if (record->problem != CSV_FINE) {
-        int rc = add_bad(import, record->line, record->problem_field + 1,
-                         csv_problem_text(record->problem), err);
-        return rc == MLQ_OK ? 1 : rc;
+    uint64_t line = import->lines + bad->line;
+    if (bad->problem != CSV_FINE) {
+        return add_bad(import, line, bad->field + 1, csv_problem_text(bad->problem), err);
     }
-    if (record->count != import->count) {
-        return refuse_count(import, record, err);
-    }
-    for (size_t i = 0; i < import->count; i++) {
-        struct column *column = &import->columns[i];
-        if (column->kind != TABLE_NUMBER || column->ignored || column->holds_text) {
-            continue;
-        }
-        if (!read_number(import, i, record->fields[i], record->line)) {
-            return refuse_cell(import, i, record, err);
-        }
-    }
-    return 0;
+    return bad->count != import->count ? refuse_count(import, bad, line, err)
+                                       : refuse_cell(import, bad, line, err);
 }
 
 /* ---- A chunk of rows ---- */
@@ -155,6 +106,8 @@ static int check_row(struct import *import, const struct csv_record *record, str
 static void place_columns(struct import *import)
 {
     import->stored = mlq_alloc_array(import->count, sizeof *import->stored);
+    import->spans = mlq_alloc_array(import->count, sizeof *import->spans);
+    import->categories = mlq_alloc_array(import->count, sizeof *import->categories);
     for (size_t i = 0; i < import->count; i++) {
         import->stored[i] = import->stored_count;
         import->stored_count += import->columns[i].ignored ? 0 : 1;
@@ -205,14 +158,21 @@ static void keep_rows(struct import *import)
     import->is_kept = true;
 }
 
-/* The last thing of a row, in the chunk if there is one. */
-static void note_source(struct import *import, const struct csv_record *record)
+/* Some of the rows, from `begin` on, to where the chunk is free; texts have other ways. */
+static void copy_rows(struct import *import, const struct rows *rows, size_t begin, size_t count)
 {
-    if (import->chunk_sources != NULL) {
-        int64_t row = (int64_t)record->index - 1; /* the header is record 0 */
-        import->chunk_sources[import->chunk_used] = row;
+    for (size_t i = 0; i < import->span_count; i++) {
+        const struct span *span = &import->spans[i];
+        for (size_t n = 0; n < span->count; n++) {
+            memcpy(import->columns[span->begin + n].numbers + import->chunk_used,
+                   rows->numbers + (span->place + n) * rows->stride + begin,
+                   count * sizeof(double));
+        }
     }
-    import->chunk_used += import->chunk_numbers != NULL ? 1 : 0;
+    for (size_t i = 0; import->chunk_sources != NULL && i < count; i++) {
+        import->chunk_sources[import->chunk_used + i] =
+            (int64_t)import->records + rows->indices[begin + i] - 1; /* the header is record 0 */
+    }
 }
 
 /* ---- Scanning ---- */
@@ -267,110 +227,95 @@ static int add_text(struct import *import, struct column *column, struct mlq_str
                           column->name);
 }
 
-/* NaN, which is no value, speaks against nothing. */
-static bool may_be_integer(double value)
+/* What a piece tells of columns that count as numbers. */
+static void note_seen(struct import *import, const struct rows *rows)
 {
-    return isnan(value) || (fabs(value) <= EXACT_INTEGER_MAX && (double)(int64_t)value == value);
+    for (size_t i = 0; i < import->span_count; i++) {
+        const struct span *span = &import->spans[i];
+        for (size_t n = 0; n < span->count; n++) {
+            struct column *column = &import->columns[span->begin + n];
+            const struct seen *seen = &rows->seen[span->place + n];
+            column->holds_not_finite = column->holds_not_finite || seen->holds_not_finite;
+            column->not_integer = column->not_integer || seen->not_integer;
+            if (seen->text_line > 0 && !column->holds_text) {
+                column->holds_text = true;
+                column->text_line = import->lines + seen->text_line;
+                show_cell(seen->text, column->text_shown);
+            }
+        }
+    }
 }
 
-static int note_row(struct import *import, const struct csv_record *record, struct mlq_err *err)
+/* Texts of rows [begin, end) to their dictionaries, and their codes to the chunk. */
+static int note_texts(struct import *import, const struct rows *rows, size_t begin, size_t end,
+                      struct mlq_err *err)
 {
-    if (import->is_kept && import->chunk_used == import->chunk_rows) {
-        drop_chunk(import); /* too many: they are read again */
-    }
-    size_t at = import->chunk_used;
-    for (size_t i = 0; i < import->count; i++) {
-        struct column *column = &import->columns[i];
-        if (column->ignored) {
-            continue;
-        }
-        if (column->kind == TABLE_NUMBER) {
-            column->not_integer = column->not_integer || !may_be_integer(import->values[i]);
-            if (import->is_kept) {
-                column->numbers[at] = import->values[i];
+    const struct mlq_str *text = rows->texts + begin * import->category_count;
+    for (size_t row = begin; row < end; row++) {
+        for (size_t i = 0; i < import->category_count; i++, text++) {
+            struct column *column = &import->columns[import->categories[i]];
+            int32_t code = IMPORT_MISSING_CODE;
+            int rc = missing_has(&import->missing, *text)
+                         ? MLQ_OK
+                         : add_text(import, column, *text, &code, err);
+            if (rc != MLQ_OK) {
+                return rc;
             }
-            continue;
-        }
-        int32_t code = MISSING_CODE;
-        int rc = missing_has(&import->missing, record->fields[i])
-                     ? MLQ_OK
-                     : add_text(import, column, record->fields[i], &code, err);
-        if (rc != MLQ_OK) {
-            return rc;
-        }
-        if (import->is_kept) {
-            column->codes[at] = code;
+            if (import->is_kept) {
+                column->codes[import->chunk_used + row] = code;
+            }
         }
     }
-    note_source(import, record);
-    import->rows++;
     return MLQ_OK;
 }
 
-static int store_row(struct import *import, const struct csv_record *record, struct mlq_err *err);
-
-static int take_record(struct import *import, const struct csv_record *record, struct mlq_err *err)
+static int note_rows(struct import *import, const struct rows *rows, struct mlq_err *err)
 {
-    int rc = check_row(import, record, err);
-    if (rc != 0) {
-        return rc < 0 ? rc : MLQ_OK;
+    int rc = MLQ_OK;
+    size_t row = 0;
+    if (import->is_kept && rows->count > import->chunk_rows - import->chunk_used) {
+        drop_chunk(import); /* too many: they are read again */
     }
+    for (size_t i = 0; rc == MLQ_OK && i < rows->bad_count; i++) {
+        rc = note_texts(import, rows, row, rows->bad[i].row, err);
+        row = rows->bad[i].row;
+        rc = rc == MLQ_OK ? refuse_row(import, &rows->bad[i], err) : rc;
+    }
+    if (rc == MLQ_OK) {
+        rc = note_texts(import, rows, row, rows->count, err);
+    }
+    if (rc == MLQ_OK && import->is_kept) {
+        copy_rows(import, rows, 0, rows->count);
+        import->chunk_used += rows->count;
+    }
+    import->rows += rows->count;
+    return rc;
+}
+
+static int refuse_rows(struct import *import, const struct rows *rows, struct mlq_err *err)
+{
+    int rc = MLQ_OK;
+    for (size_t i = 0; rc == MLQ_OK && i < rows->bad_count; i++) {
+        rc = refuse_row(import, &rows->bad[i], err);
+    }
+    return rc;
+}
+
+static int store_rows(struct import *import, const struct rows *rows, struct mlq_err *err);
+
+static int take_rows(struct import *import, const struct rows *rows, struct mlq_err *err)
+{
     switch (import->phase) {
-    case PHASE_SAMPLE:
+    case PHASE_SAMPLE: /* bad rows are for the scan, which sees them all in their order */
+        note_seen(import, rows);
         return MLQ_OK;
     case PHASE_SCAN:
-        return note_row(import, record, err);
+        note_seen(import, rows);
+        return note_rows(import, rows, err);
     case PHASE_WRITE:
-        return store_row(import, record, err);
+        return store_rows(import, rows, err);
     }
     MLQ_UNREACHABLE("import phase");
-}
-
-/* Now and then. True when asked to stop. */
-static bool look_up(struct import *import, const struct csv_ahead *csv)
-{
-    double bytes = (double)import->bytes;
-    double part = bytes > 0 ? (double)csv_ahead_bytes_done(csv) / bytes : 1;
-    op_progress(import->ctx, import->progress_from + import->progress_share * part,
-                import->phase == PHASE_WRITE ? "writing columns" : "reading");
-    return op_should_stop(import->ctx);
-}
-
-/* A column whose texts begin later than this costs another scan, and changes nothing else. */
-static bool is_sampled(const struct import *import, uint64_t bytes)
-{
-    return bytes > SAMPLE_BYTES_MAX || bytes > import->bytes / SAMPLE_SHARE;
-}
-
-/* One pass over the rows below the header. */
-static int pass(struct import *import, enum phase phase, struct mlq_err *err)
-{
-    import->phase = phase;
-    import->bad_count = 0;
-    struct csv_ahead *csv = NULL;
-    struct csv_record record;
-    int rc = csv_ahead_open(import->options->path, import->options->delimiter, op_cpus(), &csv, err);
-    if (rc != MLQ_OK) {
-        return rc;
-    }
-    import->bytes = csv_ahead_bytes(csv);
-    rc = csv_ahead_next(csv, &record, err);
-    for (uint64_t n = 0; rc == 1; n++) {
-        rc = csv_ahead_next(csv, &record, err);
-        if (rc == 1) {
-            int taken = take_record(import, &record, err);
-            rc = taken == MLQ_OK ? 1 : taken;
-        }
-        if (rc == 1 && n % ROWS_PER_CHECK == 0 && look_up(import, csv)) {
-            csv_ahead_close(&csv);
-            return OP_STOPPED;
-        }
-        if (phase == PHASE_SAMPLE && is_sampled(import, csv_ahead_bytes_done(csv))) {
-            break;
-        }
-    }
-    csv_ahead_close(&csv);
-    return rc < 0 ? rc : MLQ_OK;
 }
 
 /* Columns that turned out to hold texts become categories. True when something must be seen again.
@@ -430,7 +375,7 @@ static void sort_texts(const struct import *import, struct column *column)
     }
     for (size_t row = 0; row < import->chunk_used; row++) {
         int32_t code = column->codes[row];
-        column->codes[row] = code == MISSING_CODE ? code : places[code];
+        column->codes[row] = code == IMPORT_MISSING_CODE ? code : places[code];
     }
     mlq_free(places);
     mlq_free(before);
@@ -439,20 +384,20 @@ static void sort_texts(const struct import *import, struct column *column)
 static int scan(struct import *import, struct mlq_err *err)
 {
     import->progress_share = 0;
-    int rc = pass(import, PHASE_SAMPLE, err);
+    int rc = import_pass(import, PHASE_SAMPLE, take_rows, err);
     if (rc != MLQ_OK) {
         return rc;
     }
     (void)settle_kinds(import);
     start_scan(import);
     import->progress_share = 0.4;
-    rc = pass(import, PHASE_SCAN, err);
+    rc = import_pass(import, PHASE_SCAN, take_rows, err);
     if (rc == MLQ_OK && settle_kinds(import)) {
         import->pinned = true;
         start_scan(import);
         import->progress_from = 0.4;
         import->progress_share = 0.2;
-        rc = pass(import, PHASE_SCAN, err);
+        rc = import_pass(import, PHASE_SCAN, take_rows, err);
     }
     if (rc == MLQ_OK && import->rows == 0) {
         rc = mlq_fail(err, MLQ_EINVAL, "%s:2:1: there is no row below the header",
@@ -518,27 +463,34 @@ static int flush(struct import *import, struct mlq_err *err)
     return rc;
 }
 
-static int store_row(struct import *import, const struct csv_record *record, struct mlq_err *err)
+static void copy_codes(struct import *import, const struct rows *rows, size_t begin, size_t count)
 {
-    size_t at = import->chunk_used;
-    if (import->rows_stored++ == import->rows) {
-        return refuse_change(import, record->line, err);
+    for (size_t i = 0; i < import->category_count; i++) {
+        memcpy(import->columns[import->categories[i]].codes + import->chunk_used,
+               rows->codes + i * rows->stride + begin, count * sizeof(int32_t));
     }
-    for (size_t i = 0; i < import->count; i++) {
-        const struct column *column = &import->columns[i];
-        if (column->numbers != NULL) {
-            column->numbers[at] = import->values[i];
-        } else if (column->codes != NULL) {
-            struct mlq_str cell = record->fields[i];
-            bool missing = missing_has(&import->missing, cell);
-            column->codes[at] = missing ? MISSING_CODE : dict_find(column->dict, cell);
-            if (!missing && column->codes[at] == DICT_NONE) {
-                return refuse_change(import, record->line, err);
-            }
-        }
+}
+
+static int store_rows(struct import *import, const struct rows *rows, struct mlq_err *err)
+{
+    int rc = refuse_rows(import, rows, err);
+    if (rc == MLQ_OK && rows->unknown_line > 0) {
+        return refuse_change(import, import->lines + rows->unknown_line, err);
     }
-    note_source(import, record);
-    return import->chunk_used == import->chunk_rows ? flush(import, err) : MLQ_OK;
+    if (rc == MLQ_OK && rows->count > import->rows - import->rows_stored) {
+        return refuse_change(import, import->lines + 1, err);
+    }
+    import->rows_stored += rows->count;
+    for (size_t begin = 0; rc == MLQ_OK && begin < rows->count;) {
+        size_t left = import->chunk_rows - import->chunk_used;
+        size_t count = rows->count - begin < left ? rows->count - begin : left;
+        copy_rows(import, rows, begin, count);
+        copy_codes(import, rows, begin, count);
+        import->chunk_used += count;
+        begin += count;
+        rc = import->chunk_used == import->chunk_rows ? flush(import, err) : MLQ_OK;
+    }
+    return rc;
 }
 
 static size_t describe_columns(const struct import *import, struct table_column *columns)
@@ -588,7 +540,7 @@ static int write_rows(struct import *import, struct mlq_err *err)
     make_chunk(import, rows, import->bad_count > 0);
     import->progress_from = 0.6;
     import->progress_share = 0.3;
-    int rc = pass(import, PHASE_WRITE, err);
+    int rc = import_pass(import, PHASE_WRITE, take_rows, err);
     if (rc == MLQ_OK) {
         rc = import->rows_stored == import->rows ? flush(import, err)
                                                  : refuse_change(import, import->rows_stored, err);
@@ -630,7 +582,8 @@ void import_close(struct import **import)
         mlq_free(old->columns[i].name);
     }
     mlq_free(old->columns);
-    mlq_free(old->values);
+    mlq_free(old->spans);
+    mlq_free(old->categories);
     mlq_free(old->stored);
     mlq_free(old);
     *import = NULL;

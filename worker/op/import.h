@@ -29,8 +29,8 @@
 #define IMPORT_MISSING_MAX           256u        /* texts that mean "no value" */
 #define IMPORT_DICTIONARY_BYTES_MAX  (64u << 20) /* of all columns together */
 #define IMPORT_BAD_ROWS_SHOWN        20u
-/* The program and its libraries, the window of csv.h, a chunk, SAFETENSORS_RESIDENT_BYTES of the table;
- * then what was measured for 65,536 columns and for 900,000 texts, rounded up. */
+/* The program and its libraries, the window of csv.h, a chunk, pieces of csv_piece.h for up to eight CPUs,
+ * SAFETENSORS_RESIDENT_BYTES of the table; then what was measured for 65,536 columns and for 900,000 texts, rounded up. */
 #define IMPORT_BYTES_MAX(columns, text_bytes) \
     ((UINT64_C(96) << 20) + (columns) * UINT64_C(16384) + (text_bytes) * UINT64_C(3))
 

@@ -131,6 +131,5 @@ int import_header_read(struct import *import, struct mlq_err *err)
     if (rc == MLQ_OK) {
         rc = apply_target(import, err);
     }
-    import->values = mlq_alloc_array(import->count, sizeof *import->values);
     return rc;
 }

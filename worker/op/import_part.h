@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SPDX-FileCopyrightText: mlq authors
  *
- * What import.c and import_header.c share; not for others.
+ * What the files of import.h share; not for others.
  */
 #ifndef MLQ_OP_IMPORT_PART_H
 #define MLQ_OP_IMPORT_PART_H
@@ -12,7 +12,8 @@
 #include "worker/op/missing.h"
 #include "worker/op/table.h"
 
-#define CELL_SHOWN 60 /* bytes of a cell in a message */
+#define CELL_SHOWN          60 /* bytes of a cell in a message */
+#define IMPORT_MISSING_CODE (-1)
 
 struct column {
     char *name;
@@ -30,6 +31,13 @@ struct column {
     int32_t *codes;
 };
 
+/* Columns of numbers that stand side by side in the file. */
+struct span {
+    size_t begin; /* the first one's field */
+    size_t count;
+    size_t place; /* of the first one among the numbers */
+};
+
 enum phase { PHASE_SAMPLE, PHASE_SCAN, PHASE_WRITE };
 
 struct import {
@@ -39,18 +47,24 @@ struct import {
     size_t count;
     enum phase phase;
     bool pinned;
+    struct span *spans; /* of this pass: what is not ignored, by its kind now */
+    size_t span_count;
+    size_t number_count;
+    size_t *categories; /* fields */
+    size_t category_count;
     double progress_from; /* of this pass, in 0..1 */
     double progress_share;
 
     struct missing missing;
     struct mlq_region *texts; /* of all dictionaries */
     uint64_t bytes; /* of the file */
+    uint64_t lines; /* before the piece at hand */
+    uint64_t records; /* likewise, the header included */
     uint64_t rows; /* good ones */
     uint64_t rows_stored;
     uint64_t dictionary_bytes;
     uint64_t bad_count;
     struct import_bad_row bad[IMPORT_BAD_ROWS_SHOWN];
-    double *values; /* of the row at hand, by column */
 
     bool is_kept; /* the chunk has all good rows so far; when the scan ends with it, nothing is read again */
     size_t chunk_rows;
@@ -63,7 +77,8 @@ struct import {
     size_t stored_count;
 };
 
-/* import_header.c: opens the file once; sets columns, count and values, with `types` and `target` applied. */
+/* import_header.c: opens the file once; sets columns and count, with `types` and `target` applied.
+ */
 int import_header_read(struct import *import, struct mlq_err *err);
 
 #endif
