@@ -19,6 +19,7 @@
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
 #include "worker/assignment.h"
+#include "worker/outputs.h"
 #include "worker/worker.h"
 
 #define NOTES_DELAY_NS (100 * MLQ_NS_PER_MS) /* so that a burst of metrics is one message */
@@ -494,6 +495,13 @@ static const char *place_of_checkpoint(struct attempt *attempt)
                     : NULL;
 }
 
+/* The processors of the task, which it needs no more; two at least, since it is soon done. */
+static unsigned threads_of(const struct attempt *attempt)
+{
+    int64_t cpus = (attempt->assignment.cpu_milli + 999) / 1000;
+    return cpus < 2 ? 2 : cpus < OUTPUTS_THREADS_MAX ? (unsigned)cpus : OUTPUTS_THREADS_MAX;
+}
+
 void attempt_collect(struct worker *worker, const struct agent_action *action)
 {
     struct attempt *attempt = must_find(worker, action);
@@ -504,6 +512,7 @@ void attempt_collect(struct worker *worker, const struct agent_action *action)
     attempt->collect = (struct collect_job){
         .dir = attempt->dir,
         .store = worker->config->store,
+        .threads = threads_of(attempt),
         .host = &worker->cgroups,
         .groups = attempt->groups,
         .may_keep_groups = attempt->prepare.group != NULL, /* else it was found */

@@ -20,6 +20,7 @@
 #include "worker/exec/cgroup.h"
 #include "worker/exec/joblog.h"
 #include "worker/folder.h"
+#include "worker/outputs.h"
 
 #define LOG_NAME              ".log"
 #define LOG_SMALL_BYTES       (64u << 10) /* goes to the store without a file in between */
@@ -71,35 +72,26 @@ static int open_store(const struct collect_job *job, struct cas **cas, struct ml
     return *cas == NULL ? cas_open(job->store, cas, err) : MLQ_OK;
 }
 
-static int store_entry(struct collect_job *job, struct cas **cas, const char *out, const char *name,
-                       struct mlq_err *err)
+/* Whether the entry can be an artifact, and where it lies. */
+static int look_at(struct collect_job *job, const char *out, struct output *output)
 {
-    struct stat status;
-    struct cas_digest digest;
-    uint64_t bytes = 0;
     char real[PATH_MAX];
-    const char *path = mlq_region_format(job->region, "%s/%s", out, name);
-    if (!mlq_fs_is_inner_path(mlq_str_from(name)) || !mlq_str_is_utf8(mlq_str_from(name)) ||
-        strcmp(name, LOG_NAME) == 0) {
+    struct mlq_err *err = &output->err;
+    const char *path = mlq_region_format(job->region, "%s/%s", out, output->name);
+    if (!mlq_fs_is_inner_path(mlq_str_from(output->name)) ||
+        !mlq_str_is_utf8(mlq_str_from(output->name)) || strcmp(output->name, LOG_NAME) == 0) {
         return mlq_fail(err, MLQ_EINVAL, "output '%.200s': an artifact cannot have that name",
-                        name);
+                        output->name);
     }
     int rc = resolve(out, path, real, err);
-    rc = rc == MLQ_OK ? open_store(job, cas, err) : rc;
     if (rc != MLQ_OK) {
         return rc;
     }
-    if (stat(real, &status) != 0 || !(S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))) {
-        return mlq_fail(err, MLQ_EINVAL, "output %s is neither a file nor a folder", name);
-    }
-    bool is_tree = S_ISDIR(status.st_mode);
-    rc = is_tree ? cas_put_own_tree(*cas, real, &digest, &bytes, err)
-                 : cas_put_own_file(*cas, real, &digest, &bytes, err);
-    if (rc != MLQ_OK) {
-        return mlq_wrap(err, rc, "output %s", name);
-    }
-    add(job, name, &digest, bytes, is_tree);
-    return MLQ_OK;
+    output->path = mlq_region_strdup(job->region, real);
+    return stat(real, &output->status) == 0 &&
+                   (S_ISREG(output->status.st_mode) || S_ISDIR(output->status.st_mode))
+               ? MLQ_OK
+               : mlq_fail(err, MLQ_EINVAL, "output %s is neither a file nor a folder", output->name);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -142,6 +134,24 @@ static int list_names(struct collect_job *job, const char *out, const char ***na
     return rc;
 }
 
+static void put_all(struct collect_job *job, struct cas **cas, struct output *outputs, size_t count)
+{
+    struct mlq_err err = MLQ_ERR_INIT;
+    if (count > 0 && open_store(job, cas, &err) != MLQ_OK) {
+        fail(job, &err);
+        return;
+    }
+    outputs_put(*cas, job->store, outputs, count, job->threads);
+    for (size_t i = 0; i < count; i++) {
+        const struct output *output = &outputs[i];
+        if (output->rc == MLQ_OK) {
+            add(job, output->name, &output->digest, output->bytes, S_ISDIR(output->status.st_mode));
+        } else {
+            fail(job, &output->err);
+        }
+    }
+}
+
 /* Leaves room for the log, too. */
 static void store_outputs(struct collect_job *job, struct cas **cas, const char *out)
 {
@@ -152,11 +162,13 @@ static void store_outputs(struct collect_job *job, struct cas **cas, const char 
         fail(job, &err);
     }
     job->artifacts = mlq_region_array(job->region, count + 1, sizeof *job->artifacts);
+    struct output *outputs = mlq_alloc_array(count + 1, sizeof *outputs);
     for (size_t i = 0; i < count; i++) {
-        if (store_entry(job, cas, out, names[i], &err) != MLQ_OK) {
-            fail(job, &err);
-        }
+        outputs[i].name = names[i];
+        outputs[i].rc = look_at(job, out, &outputs[i]);
     }
+    put_all(job, cas, outputs, count);
+    mlq_free(outputs);
     mlq_free(names);
 }
 

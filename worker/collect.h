@@ -28,6 +28,7 @@ struct cgroup_host;
 struct collect_job {
     const char *dir;
     const char *store;
+    unsigned threads; /* at most so many put its outputs at once; 0 is 1 */
     const struct cgroup_host *host;
     const char *const *groups; /* its control groups, ended by NULL; nothing runs in them any more */
     bool may_keep_groups;

@@ -184,7 +184,8 @@ static int store_itself(struct cas *cas, int fd, const struct cas_digest *digest
         return rc;
     }
     if (!is_sole(fd, 2) || !lease_holds(fd)) {
-        return MLQ_ENOTSUP; /* a copy replaces it */
+        (void)unlinkat(cas->temp_fd, temp, 0); /* a rename onto the same file leaves it */
+        return MLQ_ENOTSUP;                    /* a copy replaces it */
     }
     remember(cas, fd, digest); /* nobody had it open to write */
     return MLQ_OK;

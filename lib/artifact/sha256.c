@@ -4,13 +4,13 @@
 #include "lib/artifact/sha256.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 
 #include <openssl/evp.h>
 
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
+#include "lib/sys/thread.h"
 
 #define PIECES 8u
 
@@ -103,14 +103,9 @@ static void *work_off(void *argument)
 
 static bool start_thread(struct sha256 *sha256)
 {
-    sigset_t all, before;
     MLQ_ASSERT(pthread_mutex_init(&sha256->mutex, NULL) == 0);
     MLQ_ASSERT(pthread_cond_init(&sha256->changed, NULL) == 0);
-    (void)sigfillset(&all);
-    MLQ_ASSERT(pthread_sigmask(SIG_BLOCK, &all, &before) == 0); /* the thread inherits it */
-    bool is_started = pthread_create(&sha256->thread, NULL, work_off, sha256) == 0;
-    MLQ_ASSERT(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
-    return is_started;
+    return mlq_thread_start(&sha256->thread, work_off, sha256) == 0;
 }
 
 /* ---- The caller ---- */

@@ -7,6 +7,7 @@
 #include "tests/unit/cm.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,9 +19,11 @@
 #include "lib/sys/mem.h"
 #include "tests/unit/files.h"
 #include "worker/collect.h"
+#include "worker/outputs.h"
 #include "worker/prepare.h"
 
-#define DIR "attempt"
+#define DIR        "attempt"
+#define HUGE_BYTES (128u << 20) /* hashed in some 80 ms */
 
 static struct mlq_region *region;
 static struct cas *cas;
@@ -143,12 +146,18 @@ static void make_out(void)
     assert_int_equal(mlq_fs_make_dirs("elsewhere", 0700, NULL), MLQ_OK);
 }
 
-static struct collect_job collect(void)
+static struct collect_job collect_by(unsigned threads)
 {
     static const char *const groups[] = {NULL};
-    struct collect_job job = {.dir = DIR, .store = "store", .groups = groups, .region = region};
+    struct collect_job job = {
+        .dir = DIR, .store = "store", .threads = threads, .groups = groups, .region = region};
     collect_run(&job);
     return job;
+}
+
+static struct collect_job collect(void)
+{
+    return collect_by(0);
 }
 
 /* The object that an output became; NULL: it became none. */
@@ -227,6 +236,108 @@ static void links_are_taken_inside_and_refused_outside(void **state)
     assert_int_equal(look("elsewhere/secret").st_nlink, 1);
 }
 
+/* Of one letter. */
+static void write_large(const char *path, char letter, size_t bytes)
+{
+    char *data = mlq_alloc(bytes);
+    memset(data, letter, bytes);
+    assert_int_equal(mlq_fs_write_whole(path, (struct mlq_str){data, bytes}, 0644, NULL), MLQ_OK);
+    mlq_free(data);
+}
+
+static int64_t when_stored(const struct collect_job *job, const char *name)
+{
+    const char *object = find(job, name);
+    assert_non_null(object);
+    struct stat status = look(object); /* to be renamed was the last that happened to it */
+    return (int64_t)status.st_ctim.tv_sec * 1000000000 + status.st_ctim.tv_nsec;
+}
+
+static void assert_artifacts(const struct collect_job *job, const char *const *names, size_t count)
+{
+    assert_int_equal(job->artifact_count, count);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(mlq_str_eq_c(job->artifacts[i].name, names[i]));
+    }
+}
+
+/* Who is done sooner than the largest, which comes first, was not behind it. */
+static void large_outputs_go_side_by_side(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a", "b", "huge", "tree", ".log"};
+    bool is_beside[3];
+    for (unsigned threads = 1; threads <= 2; threads++) {
+        (void)mlq_fs_remove_tree("store", NULL);
+        make_out();
+        assert_int_equal(mlq_fs_make_dirs(DIR "/out/tree", 0700, NULL), MLQ_OK);
+        write_file(DIR "/out/tree/part", "part");
+        write_large(DIR "/out/a", 'a', OUTPUTS_LARGE_BYTES + 1);
+        write_large(DIR "/out/b", 'b', OUTPUTS_LARGE_BYTES);
+        write_large(DIR "/out/huge", 'h', HUGE_BYTES);
+        struct collect_job job = collect_by(threads);
+        assert_int_equal(job.cause, WORKER_CAUSE_NONE);
+        assert_artifacts(&job, names, MLQ_COUNT_OF(names));
+        for (size_t i = 0; i < job.artifact_count; i++) {
+            assert_int_equal(job.artifacts[i].is_tree, i == 3);
+        }
+        assert_int_equal(job.artifacts[0].bytes, OUTPUTS_LARGE_BYTES + 1);
+        assert_int_equal(job.artifacts[3].bytes, 4);
+        is_beside[threads] = when_stored(&job, "a") < when_stored(&job, "huge");
+        assert_true(is_same(DIR "/out/huge", find(&job, "huge")));
+        assert_int_equal(look(find(&job, "huge")).st_nlink, 2);
+        assert_int_equal(mlq_fs_remove_tree(DIR, NULL), MLQ_OK);
+    }
+    assert_false(is_beside[1]);
+    assert_true(is_beside[2]);
+}
+
+/* What cannot be an artifact keeps no other from being one, and the first by name is told. */
+static void a_failure_leaves_the_others(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a", "e", ".log"};
+    make_out();
+    write_large(DIR "/out/a", 'a', OUTPUTS_LARGE_BYTES);
+    write_large(DIR "/out/e", 'e', OUTPUTS_LARGE_BYTES);
+    assert_int_equal(mlq_fs_make_dirs(DIR "/out/b", 0700, NULL), MLQ_OK);
+    assert_int_equal(mkfifo(DIR "/out/b/pipe", 0600), 0);
+    assert_int_equal(mkfifo(DIR "/out/c", 0600), 0);
+    struct collect_job job = collect_by(4);
+    assert_int_equal(job.cause, WORKER_CAUSE_OUTPUT);
+    assert_non_null(strstr(job.err.text, "output b"));
+    assert_artifacts(&job, names, MLQ_COUNT_OF(names));
+}
+
+/* By calls of this process. */
+static uint64_t bytes_read(void)
+{
+    char *text = NULL;
+    size_t len = 0;
+    uint64_t bytes = 0;
+    assert_int_equal(mlq_fs_read("/proc/self/io", 4096, &text, &len, NULL), MLQ_OK);
+    assert_int_equal(sscanf(text, "rchar: %" SCNu64, &bytes), 1);
+    mlq_free(text);
+    return bytes;
+}
+
+static void a_file_under_two_names_is_read_once(void **state)
+{
+    (void)state;
+    make_out();
+    write_large(DIR "/out/last", 'l', HUGE_BYTES);
+    assert_int_equal(symlink("last", DIR "/out/best"), 0);
+    uint64_t before = bytes_read();
+    struct collect_job job = collect_by(4);
+    assert_in_range(bytes_read() - before, HUGE_BYTES, HUGE_BYTES + HUGE_BYTES / 8);
+    assert_int_equal(job.cause, WORKER_CAUSE_NONE);
+    assert_string_equal(find(&job, "best"), find(&job, "last"));
+    assert_int_equal(job.artifacts[0].bytes, HUGE_BYTES);
+    assert_int_equal(job.artifacts[1].bytes, HUGE_BYTES);
+    assert_true(is_same(DIR "/out/last", find(&job, "last")));
+    assert_int_equal(look(DIR "/out/last").st_nlink, 2);
+}
+
 /* An operator's input stays in the store when its task's folder is cleared. */
 static void clearing_inputs_leaves_the_object(void **state)
 {
@@ -249,6 +360,9 @@ int main(void)
         TEST(outputs_move_and_can_be_collected_again),
         TEST(a_file_that_a_task_keeps_a_way_to_is_copied),
         TEST(links_are_taken_inside_and_refused_outside),
+        TEST(large_outputs_go_side_by_side),
+        TEST(a_failure_leaves_the_others),
+        TEST(a_file_under_two_names_is_read_once),
         TEST(clearing_inputs_leaves_the_object),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

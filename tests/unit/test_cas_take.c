@@ -29,6 +29,7 @@
 #define ABC_OBJECT "store/objects/ba/7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 #define BIG_BYTES  (64u << 20) /* hashed in some 40 ms */
 #define KILLS      40
+#define BOTH_TIMES 40
 #define TRIES_MAX  50
 #define ELSEWHERE  "/dev/shm"
 
@@ -295,6 +296,39 @@ static void who_writes_while_it_is_taken_changes_no_object(void **state)
     assert_int_not_equal(ended, CAME_LATE);
 }
 
+/* Each sees the other's name of it: then it may be copied, but nothing is left behind. */
+static void two_take_it_at_once(void **state)
+{
+    (void)state;
+    for (int i = 0; i < BOTH_TIMES; i++) {
+        struct cas_digest digest;
+        char text[32];
+        (void)snprintf(text, sizeof text, "object %d", i);
+        write_file("work/a", text);
+        int start[2];
+        assert_int_equal(pipe(start), 0);
+        pid_t other = fork();
+        assert_true(other >= 0);
+        if (other == 0) {
+            char byte;
+            close(start[1]);
+            (void)!read(start[0], &byte, 1); /* until the other end is closed */
+            _exit(cas_put_own_file(cas, "work/a", &digest, NULL, NULL) == MLQ_OK ? 0 : 1);
+        }
+        close(start[0]);
+        close(start[1]);
+        assert_int_equal(cas_put_own_file(cas, "work/a", &digest, NULL, NULL), MLQ_OK);
+        int status = -1;
+        assert_int_equal(waitpid(other, &status, 0), other);
+        assert_int_equal(status, 0);
+        assert_int_equal(count_temps(), 0);
+        assert_int_equal(cas_fetch(cas, &digest, "work/copy", NULL), MLQ_OK);
+        assert_file("work/copy", text);
+        assert_int_equal(unlink("work/copy"), 0);
+        assert_int_equal(unlink("work/a"), 0);
+    }
+}
+
 /* ---- Who dies meanwhile ---- */
 
 static void what_a_crash_leaves_is_taken_again(void **state)
@@ -420,6 +454,7 @@ int main(void)
         TEST(links_and_devices_are_refused),
         TEST(another_file_system_means_a_copy),
         TEST(who_writes_while_it_is_taken_changes_no_object),
+        TEST(two_take_it_at_once),
         TEST(what_a_crash_leaves_is_taken_again),
         TEST(a_kill_at_any_moment_leaves_all_or_nothing),
         TEST(the_files_of_a_folder_are_taken),

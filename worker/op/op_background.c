@@ -4,11 +4,11 @@
 #include "worker/op/op_background.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
+#include "lib/sys/thread.h"
 
 struct op_background {
     pthread_t thread;
@@ -65,13 +65,9 @@ static void *work_off(void *argument)
 int op_background_create(struct op_background **background, struct mlq_err *err)
 {
     struct op_background *created = mlq_alloc(sizeof(*created));
-    sigset_t all, before;
     MLQ_ASSERT(pthread_mutex_init(&created->lock, NULL) == 0);
     MLQ_ASSERT(pthread_cond_init(&created->changed, NULL) == 0);
-    (void)sigfillset(&all);
-    MLQ_ASSERT(pthread_sigmask(SIG_BLOCK, &all, &before) == 0); /* the thread inherits it */
-    int error = pthread_create(&created->thread, NULL, work_off, created);
-    MLQ_ASSERT(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    int error = mlq_thread_start(&created->thread, work_off, created);
     *background = error == 0 ? created : NULL;
     if (error != 0) {
         mlq_free(created);
