@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "lib/base/panic.h"
+
 #define DIGITS 8u
 #define VALUES 256u
 #define SIGN   (UINT64_C(1) << 63)
@@ -44,6 +46,52 @@ void mlq_radix_sort(struct mlq_radix_pair *pairs, struct mlq_radix_pair *scratch
     }
     if (from != pairs) {
         memcpy(pairs, from, count * sizeof *pairs);
+    }
+}
+
+/* Of few keys, the tables of long digits would take longer than the passes that they save. */
+#define LONG_DIGITS_FROM 8192u
+#define LONG_BITS        11u
+#define SHORT_BITS       8u
+
+void mlq_radix_sort_keys(uint64_t *keys, uint64_t *scratch, size_t count)
+{
+    const unsigned bits = count < LONG_DIGITS_FROM ? SHORT_BITS : LONG_BITS;
+    const unsigned values = 1u << bits;
+    const unsigned digits = (64 + bits - 1) / bits;
+    uint32_t places[(64 / SHORT_BITS) << LONG_BITS]; /* of each digit, those of its values */
+    uint64_t *from = keys;
+    uint64_t *to = scratch;
+    MLQ_ASSERT(count <= UINT32_MAX);
+    memset(places, 0, digits * values * sizeof *places);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t key = keys[i];
+        for (uint32_t *place = places; place < places + digits * values; place += values) {
+            place[key & (values - 1)]++;
+            key >>= bits;
+        }
+    }
+    for (unsigned digit = 0; digit < digits && count > 0; digit++) {
+        uint32_t *place = places + digit * values;
+        unsigned shift = digit * bits;
+        if (place[keys[0] >> shift & (values - 1)] == count) {
+            continue; /* all have the same */
+        }
+        uint32_t begin = 0;
+        for (unsigned value = 0; value < values; value++) {
+            uint32_t end = begin + place[value];
+            place[value] = begin;
+            begin = end;
+        }
+        for (size_t i = 0; i < count; i++) {
+            to[place[from[i] >> shift & (values - 1)]++] = from[i];
+        }
+        uint64_t *sorted = to;
+        to = from;
+        from = sorted;
+    }
+    if (from != keys) {
+        memcpy(keys, from, count * sizeof *keys);
     }
 }
 

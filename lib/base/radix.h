@@ -18,6 +18,9 @@ struct mlq_radix_pair {
 /* By key, the least first. `scratch` has room for as many; what it holds afterwards means nothing. */
 void mlq_radix_sort(struct mlq_radix_pair *pairs, struct mlq_radix_pair *scratch, size_t count);
 
+/* Keys alone, which takes half the time; fewer than 2^32. */
+void mlq_radix_sort_keys(uint64_t *keys, uint64_t *scratch, size_t count);
+
 /* A key in the order of numbers, and back, bit for bit: -inf first, -0 before 0; no NaN. */
 uint64_t mlq_radix_key(double value);
 double mlq_radix_value(uint64_t key);

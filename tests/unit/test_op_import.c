@@ -12,6 +12,7 @@
 
 #include "lib/artifact/cas.h"
 #include "worker/op/op_table.h"
+#include "worker/op/profile.h"
 #include "worker/op/table.h"
 
 static void write_bytes(const char *path, const char *bytes, size_t len)
@@ -408,30 +409,69 @@ static void test_quantiles_of_few_values_are_exact(void **state)
     mlq_free(csv);
 }
 
-/* Two CPUs: a thread reads ahead, and half of the columns are profiled on one. The files are the same. */
+/* One distinct value more than is counted, one less and just as many; and as many as there are
+ * rows. */
+static void test_distinct_values_are_counted_up_to_the_limit(void **state)
+{
+    (void)state;
+    const unsigned rows = 140000;
+    const unsigned distinct[] = {PROFILE_DISTINCT_MAX, PROFILE_DISTINCT_MAX - 1,
+                                 PROFILE_DISTINCT_MAX + 1, rows, 5000};
+    const size_t room = (size_t)rows * 64;
+    char *csv = mlq_alloc(room);
+    size_t len = (size_t)snprintf(csv, room, "a,b,c,d,e\n");
+    for (unsigned i = 0; i < rows; i++) {
+        for (size_t n = 0; n < 5; n++) {
+            len += (size_t)snprintf(csv + len, room - len, "%.2f%c", i * 7919u % distinct[n] / 4.0,
+                                    n == 4 ? '\n' : ',');
+        }
+    }
+    struct mlq_err err = MLQ_ERR_INIT;
+    assert_int_equal(import_bytes(csv, len, "{}", &err), MLQ_OK);
+    json_t *profile = read_profile();
+    for (size_t n = 0; n < 5; n++) {
+        json_t *column = json_array_get(json_object_get(profile, "columns"), n);
+        bool is_exact = distinct[n] <= PROFILE_DISTINCT_MAX;
+        assert_int_equal(json_integer_value(json_object_get(column, "distinct")),
+                         is_exact ? distinct[n] : PROFILE_DISTINCT_MAX);
+        assert_int_equal(json_is_true(json_object_get(column, "distinct_exact")), is_exact);
+        double middle =
+            json_number_value(json_object_get(json_object_get(column, "quantiles"), "0.5"));
+        assert_true(fabs(middle - distinct[n] / 8.0) < distinct[n] / 4.0 * 0.01);
+    }
+    json_decref(profile);
+    mlq_free(csv);
+}
+
+/* Pieces of the file are parsed by several threads, and half of the columns are profiled by
+ * another. The files are the same. */
 static void test_cpus_change_no_byte(void **state)
 {
     (void)state;
+    static const char *const cpus[] = {"1", "2", "4"};
+    static const char *const names[] = {"out/table.safetensors", "out/profile.json"};
     const size_t room = 4u << 20;
     char *csv = mlq_alloc(room);
     size_t len = (size_t)snprintf(csv, room, "a,b,c,late,label\n");
     for (int i = 0; i < 60000; i++) {
-        len += (size_t)snprintf(csv + len, room - len, "%d,%d.%06d,\"t\"\"%d\",%s,%s\n", i, i % 7 - 3,
-                                i, i % 50, i > 59000 ? "x" : "1", i % 3 == 0 ? "yes" : "no");
+        len += (size_t)snprintf(csv + len, room - len, "%s%d,%d.%06d,\"t\"\"%d\",%s,%s\n",
+                                i % 7001 == 5 ? "\"bad\nrow\",\"" : "", i, i % 7 - 3, i, i % 50,
+                                i > 59000 ? "x" : "1", i % 3 == 0 ? "yes" : "no");
     }
-    static const char *const names[] = {"out/table.safetensors", "out/profile.json"};
-    struct cas_digest digests[2][2];
-    for (int cpus = 1; cpus <= 2; cpus++) {
+    struct cas_digest digests[3][2];
+    for (size_t n = 0; n < 3; n++) {
         struct mlq_err err = MLQ_ERR_INIT;
-        assert_int_equal(setenv("OMP_NUM_THREADS", cpus == 1 ? "1" : "2", 1), 0);
-        assert_int_equal(import_bytes(csv, len, "{\"target\": \"label\"}", &err), MLQ_OK);
+        assert_int_equal(setenv("OMP_NUM_THREADS", cpus[n], 1), 0);
+        assert_int_equal(
+            import_bytes(csv, len, "{\"target\": \"label\", \"max_bad_rows\": 99}", &err), MLQ_OK);
         for (size_t i = 0; i < 2; i++) {
             uint64_t bytes;
-            assert_int_equal(cas_digest_file(names[i], &digests[cpus - 1][i], &bytes, NULL), 0);
+            assert_int_equal(cas_digest_file(names[i], &digests[n][i], &bytes, NULL), 0);
         }
     }
     assert_int_equal(unsetenv("OMP_NUM_THREADS"), 0);
     assert_memory_equal(digests[0], digests[1], sizeof digests[0]);
+    assert_memory_equal(digests[0], digests[2], sizeof digests[0]);
     mlq_free(csv);
 }
 
@@ -494,6 +534,7 @@ int main(void)
         cmocka_unit_test(test_bytes_that_are_no_text),
         cmocka_unit_test(test_profile),
         cmocka_unit_test(test_quantiles_of_few_values_are_exact),
+        cmocka_unit_test(test_distinct_values_are_counted_up_to_the_limit),
         cmocka_unit_test(test_cpus_change_no_byte),
         cmocka_unit_test(test_a_digest_that_is_known_is_recorded),
         cmocka_unit_test(test_the_digits),

@@ -12,6 +12,7 @@
 #include "lib/base/ownership.h"
 #include "lib/base/prng.h"
 #include "lib/base/radix.h"
+#include "lib/sys/mem.h"
 
 TEST_CATCHES_PANICS
 
@@ -52,6 +53,38 @@ static void sorts_as_a_stable_comparison_does(void **state)
     }
 }
 
+static int compare_keys(const void *a, const void *b)
+{
+    const uint64_t *x = a;
+    const uint64_t *y = b;
+    return *x < *y ? -1 : *x > *y ? 1 : 0;
+}
+
+static void sorts_keys_alone(void **state)
+{
+    (void)state;
+    static const size_t counts[] = {0, 1, 2, 3, 100, 8191, 8192, 20000};
+    uint64_t *keys = mlq_alloc_array(20000, sizeof *keys);
+    uint64_t *scratch = mlq_alloc_array(20000, sizeof *scratch);
+    uint64_t *wanted = mlq_alloc_array(20000, sizeof *wanted);
+    struct mlq_prng prng;
+    mlq_prng_seed(&prng, 2);
+    for (size_t n = 0; n < MLQ_COUNT_OF(counts); n++) {
+        for (unsigned bits = 1; bits <= 64; bits += 7) {
+            for (size_t i = 0; i < counts[n]; i++) {
+                keys[i] = mlq_prng_next(&prng) >> (64 - bits) << (bits % 3 == 0 ? 64 - bits : 0);
+                wanted[i] = keys[i];
+            }
+            mlq_radix_sort_keys(keys, scratch, counts[n]);
+            qsort(wanted, counts[n], sizeof *wanted, compare_keys);
+            assert_memory_equal(keys, wanted, counts[n] * sizeof *keys);
+        }
+    }
+    mlq_free(keys);
+    mlq_free(scratch);
+    mlq_free(wanted);
+}
+
 static void keys_are_in_the_order_of_numbers(void **state)
 {
     (void)state;
@@ -70,6 +103,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sorts_as_a_stable_comparison_does),
+        cmocka_unit_test(sorts_keys_alone),
         cmocka_unit_test(keys_are_in_the_order_of_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

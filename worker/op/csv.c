@@ -323,7 +323,7 @@ static void split_plain(struct csv *csv, struct split *split)
     const char *at = next_special(csv, split);
     split->at = at;
     size_t len = (size_t)(at - begin);
-    if (len > 0 && begin[len - 1] == '\r' && (at == end || *at == '\n')) {
+    if ((at == end || *at == '\n') && len > 0 && begin[len - 1] == '\r') {
         len--;
     }
     (void)add_field(csv, split, begin, len);

@@ -165,25 +165,32 @@ static int check_target(const char *shown, size_t field, const struct table_colu
     return MLQ_OK;
 }
 
-/* Some of the columns, to be profiled on one thread. */
+/* Some of the columns, on one thread and from a table of its own: table_walked is for one thread,
+ * and what opening it checks takes as long as a third of the profile. */
 struct share {
     struct op_context *ctx; /* to tell progress; NULL: tells none */
-    const struct table *table;
-    size_t begin;
-    size_t end;
+    const char *path;       /* of the table */
+    bool is_second;         /* the columns from the middle on */
+    struct table *table;    /* opened here, closed by who began */
     json_t *profiles;
-    const char *path; /* of the table */
 };
 
 static int profile_share(void *work, struct mlq_err *err)
 {
     struct share *share = work;
+    int rc = table_open(share->path, &share->table, err);
+    if (rc != MLQ_OK) {
+        return rc;
+    }
+    size_t count = table_column_count(share->table);
+    size_t half = op_cpus() > 1 ? (count + 1) / 2 : count;
+    size_t begin = share->is_second ? half : 0;
+    size_t end = share->is_second ? count : half;
     struct profile *profile = profile_create();
-    (void)err;
-    for (size_t i = share->begin; i < share->end; i++) {
+    for (size_t i = begin; i < end; i++) {
         (void)json_array_append_new(share->profiles, profile_column(profile, share->table, i));
         if (share->ctx != NULL) {
-            double part = (double)(i + 1 - share->begin) / (double)(share->end - share->begin);
+            double part = (double)(i + 1 - begin) / (double)(end - begin);
             op_progress(share->ctx, 0.9 + 0.1 * part, "profiling");
         }
     }
@@ -191,46 +198,34 @@ static int profile_share(void *work, struct mlq_err *err)
     return MLQ_OK;
 }
 
-/* On a thread of its own, from a table of its own: table_walked is for one thread. */
-static int profile_rest(void *work, struct mlq_err *err)
-{
-    struct share *share = work;
-    struct table *table = NULL;
-    int rc = table_open(share->path, &table, err);
-    if (rc == MLQ_OK) {
-        share->table = table;
-        rc = profile_share(share, err);
-    }
-    table_close(&table);
-    return rc;
-}
-
-/* Half of the columns on a thread, where there are two CPUs; *profiles has all, in their order. */
-static int profile_columns(struct op_context *ctx, const struct table *table, json_t *profiles,
+/* Half of the columns on a thread, where there are two CPUs; *profiles has all, in their order.
+ * *table is opened. */
+static int profile_columns(struct op_context *ctx, struct table **table, json_t *profiles,
                            struct mlq_err *err)
 {
-    size_t count = table_column_count(table);
-    size_t half = op_cpus() > 1 ? (count + 1) / 2 : count;
-    struct share first = {.ctx = ctx, .table = table, .end = half, .profiles = profiles};
-    struct share rest = {.path = op_output(ctx, "table.safetensors"),
-                         .begin = half,
-                         .end = count,
-                         .profiles = json_array()};
+    const char *path = op_output(ctx, "table.safetensors");
+    struct share first = {.ctx = ctx, .path = path, .profiles = profiles};
+    struct share second = {.path = path, .is_second = true, .profiles = json_array()};
     struct op_background *background = NULL;
-    struct mlq_err rest_err = MLQ_ERR_INIT;
-    int rest_rc = MLQ_OK;
-    int rc = half < count ? op_background_create(&background, err) : MLQ_OK;
+    struct mlq_err second_err = MLQ_ERR_INIT;
+    int second_rc = MLQ_OK;
+    int rc = op_cpus() > 1 ? op_background_create(&background, err) : MLQ_OK;
     if (rc == MLQ_OK && background != NULL) {
-        op_background_start(background, profile_rest, &rest);
-        (void)profile_share(&first, NULL);
-        (void)op_background_collect(background, true, &rest_rc, &rest_err);
-        rc = rest_rc == MLQ_OK ? MLQ_OK : mlq_fail(err, rest_rc, "%s", rest_err.text);
-    } else if (rc == MLQ_OK) {
+        op_background_start(background, profile_share, &second);
+    }
+    if (rc == MLQ_OK) {
         rc = profile_share(&first, err);
     }
+    if (background != NULL) {
+        (void)op_background_collect(background, true, &second_rc, &second_err);
+        rc = rc == MLQ_OK && second_rc != MLQ_OK ? mlq_fail(err, second_rc, "%s", second_err.text)
+                                                 : rc;
+    }
     op_background_destroy(&background);
-    (void)json_array_extend(profiles, rest.profiles);
-    json_decref(rest.profiles);
+    (void)json_array_extend(profiles, second.profiles);
+    json_decref(second.profiles);
+    table_close(&second.table);
+    *table = first.table;
     return rc;
 }
 
@@ -256,17 +251,18 @@ static int profile(struct op_context *ctx, const struct import_options *options,
                    const struct import *import, struct mlq_err *err)
 {
     struct table *table = NULL;
-    int rc = table_open(op_output(ctx, "table.safetensors"), &table, err);
-    if (rc != MLQ_OK) {
-        return rc;
-    }
     json_t *columns = json_array();
     double missing = 0;
-    size_t count = table_column_count(table);
-    rc = profile_columns(ctx, table, columns, err);
+    int rc = profile_columns(ctx, &table, columns, err);
     if (rc == MLQ_OK) {
         rc = check_profiles(options, import, table, columns, &missing, err);
     }
+    if (rc != MLQ_OK) {
+        json_decref(columns);
+        table_close(&table);
+        return rc;
+    }
+    size_t count = table_column_count(table);
     double rows = (double)table_rows(table);
     double fraction = missing / (rows * (double)count);
     json_t *root = json_pack("{s:s, s:I, s:I, s:f, s:o, s:o}", "file", options->shown, "rows",
@@ -274,9 +270,7 @@ static int profile(struct op_context *ctx, const struct import_options *options,
                              "missing_fraction", fraction, "bad_rows", describe_bad_rows(import),
                              "columns", columns);
     MLQ_ASSERT(root != NULL);
-    if (rc == MLQ_OK) {
-        rc = op_write_json(ctx, "profile.json", root, err);
-    }
+    rc = op_write_json(ctx, "profile.json", root, err);
     if (rc == MLQ_OK) {
         op_metric(ctx, "rows", rows, OP_NO_STEP);
         op_metric(ctx, "columns", (double)count, OP_NO_STEP);

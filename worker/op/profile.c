@@ -16,6 +16,10 @@
 #define SAMPLE_SEED  1
 #define BLOCK_VALUES 1024u
 #define ROUNDS_MAX   16u
+#define GROWTH       8u    /* of the slots: few columns stop in between */
+#define PROBE_FROM   4096u /* distinct values */
+#define PROBE_ROWS   262144u
+#define PROBE_BITS   (1u << 20)
 
 struct tally {
     double value;
@@ -27,6 +31,12 @@ struct tally {
 struct profile {
     struct tally slots[2][SLOTS_MAX];
     struct mlq_radix_pair pairs[2][PROFILE_SAMPLE_MAX];
+    uint64_t keys[2][PROFILE_SAMPLE_MAX];
+    uint64_t probe[PROBE_BITS / 64];
+    uint64_t drawn[PROFILE_SAMPLE_MAX]; /* rows, which are the same for every column */
+    uint64_t drawn_of;                  /* so many; 0: none were drawn */
+    uint64_t drawn_again[PROFILE_SAMPLE_MAX];
+    struct mlq_prng prng; /* after that */
 };
 
 _Static_assert(PROFILE_SAMPLE_MAX >= PROFILE_DISTINCT_MAX, "what is counted can be sorted");
@@ -43,13 +53,19 @@ struct numbers {
     uint32_t slot_count; /* a power of two */
     uint32_t distinct;   /* PROFILE_DISTINCT_MAX + 1: more than we count */
     bool is_small;       /* all values can be sorted, which is quicker than to look each up */
+    bool is_probed;
 };
 
-static struct tally *find_tally(const struct numbers *numbers, double value)
+static uint64_t hash(double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
-    uint64_t at = mlq_hash_u64(bits);
+    return mlq_hash_u64(bits);
+}
+
+static struct tally *find_tally(const struct numbers *numbers, double value)
+{
+    uint64_t at = hash(value);
     struct tally *slot;
     do {
         slot = &numbers->slots[at++ & (numbers->slot_count - 1)];
@@ -68,7 +84,8 @@ static void use_slots(struct numbers *numbers, unsigned side, uint32_t count)
 static void grow_slots(struct numbers *numbers)
 {
     struct numbers old = *numbers;
-    use_slots(numbers, 1 - old.side, old.slot_count * 2);
+    uint32_t count = old.slot_count * GROWTH;
+    use_slots(numbers, 1 - old.side, count < SLOTS_MAX ? count : SLOTS_MAX);
     for (uint32_t i = 0; i < old.slot_count; i++) {
         if (old.slots[i].count > 0) {
             *find_tally(numbers, old.slots[i].value) = old.slots[i];
@@ -120,16 +137,49 @@ static void add_block(struct numbers *numbers, const double *values, size_t coun
     numbers->count += count;
 }
 
-/* Values to be sorted later (count_sorted), or counted now. */
+/* Values to be sorted later (sort_all), or counted now. */
 static void tally_block(struct numbers *numbers, const double *values, size_t count)
 {
-    struct mlq_radix_pair *pairs = numbers->profile->pairs[0] + numbers->count;
+    uint64_t *keys = numbers->profile->keys[0] + numbers->count;
     bool is_small = numbers->is_small;
     for (size_t i = 0; i < count && is_small; i++) {
-        pairs[i].key = mlq_radix_key(values[i]);
+        keys[i] = mlq_radix_key(values[i]);
     }
     for (size_t i = 0; i < count && !is_small && numbers->distinct <= PROFILE_DISTINCT_MAX; i++) {
         add_distinct(numbers, values[i]);
+    }
+}
+
+/* Whether the rows that follow hold more distinct values than we count. Values whose hashes differ
+ * are different: so many bits are proof, at a fraction of what it takes to count that far; fewer
+ * tell nothing. */
+static bool has_too_many(struct profile *profile, const double *values, uint64_t count)
+{
+    uint32_t set = 0;
+    memset(profile->probe, 0, sizeof profile->probe);
+    for (uint64_t i = 0; i < count && set <= PROFILE_DISTINCT_MAX; i++) {
+        uint64_t at = hash(values[i] + 0.0) % PROBE_BITS;
+        uint64_t bit = UINT64_C(1) << at % 64;
+        bool is_new = !isnan(values[i]) && (profile->probe[at / 64] & bit) == 0;
+        profile->probe[at / 64] |= is_new ? bit : 0;
+        set += is_new ? 1 : 0;
+    }
+    return set > PROFILE_DISTINCT_MAX;
+}
+
+/* Once a column has many distinct values, it probably has too many. */
+static void probe(struct numbers *numbers, const struct table *table, const double *column,
+                  uint64_t row)
+{
+    if (numbers->is_small || numbers->is_probed || numbers->distinct < PROBE_FROM) {
+        return;
+    }
+    uint64_t left = table_rows(table) - row;
+    uint64_t count = left < PROBE_ROWS ? left : PROBE_ROWS;
+    numbers->is_probed = true;
+    table_walked(table, count * sizeof *column);
+    if (has_too_many(numbers->profile, column + row, count)) {
+        numbers->distinct = PROFILE_DISTINCT_MAX + 1;
     }
 }
 
@@ -148,22 +198,22 @@ static void add_all(struct numbers *numbers, const struct table *table, const do
             tally_block(numbers, block, used);
             add_block(numbers, block, used);
         }
+        probe(numbers, table, column, row);
     }
 }
 
-/* Equal values become one tally; all are in order. */
-static size_t count_sorted(struct numbers *numbers)
+/* The keys of `count` values become tallies in order, one for equal ones. How many. */
+static size_t count_keys(struct numbers *numbers, size_t count)
 {
-    struct mlq_radix_pair *pairs = numbers->profile->pairs[0];
+    uint64_t *keys = numbers->profile->keys[0];
     size_t used = 0;
-    mlq_radix_sort(pairs, numbers->profile->pairs[1], numbers->count);
-    for (size_t i = 0; i < numbers->count; i++) {
-        if (i == 0 || pairs[i].key != pairs[i - 1].key) {
-            numbers->slots[used++] = (struct tally){.value = mlq_radix_value(pairs[i].key)};
+    mlq_radix_sort_keys(keys, numbers->profile->keys[1], count);
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || keys[i] != keys[i - 1]) {
+            numbers->slots[used++] = (struct tally){.value = mlq_radix_value(keys[i])};
         }
         numbers->slots[used - 1].count++;
     }
-    numbers->distinct = (uint32_t)used;
     return used;
 }
 
@@ -180,30 +230,44 @@ static void sort_tallies(struct profile *profile, struct tally *tallies, size_t 
     }
 }
 
-/* Values drawn by chance, with replacement, in place of tallies that were too many. They are looked
- * up in the order of the rows: the file may be far larger than memory. A column that is nearly all
- * missing gives a smaller sample rather than a long search. */
+/* Rows by chance, with replacement, in order: the file may be far larger than memory. */
+static void draw_rows(struct profile *profile, struct mlq_prng *prng, uint64_t rows,
+                      uint64_t *drawn, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        drawn[i] = mlq_prng_below(prng, rows);
+    }
+    mlq_radix_sort_keys(drawn, profile->keys[1], count);
+}
+
+/* The values of rows drawn by chance, in place of tallies that were too many, sorted. A column that
+ * is nearly all missing gives a smaller sample rather than a long search. */
 static size_t draw_sample(struct numbers *numbers, const struct table *table, const double *column)
 {
+    struct profile *profile = numbers->profile;
+    uint64_t rows = table_rows(table);
     size_t used = 0;
-    struct mlq_radix_pair *rows = numbers->profile->pairs[0];
-    struct mlq_prng prng;
-    mlq_prng_seed(&prng, SAMPLE_SEED);
+    if (profile->drawn_of != rows) {
+        mlq_prng_seed(&profile->prng, SAMPLE_SEED);
+        draw_rows(profile, &profile->prng, rows, profile->drawn, PROFILE_SAMPLE_MAX);
+        profile->drawn_of = rows;
+    }
+    struct mlq_prng prng = profile->prng;
     for (unsigned round = 0; round < ROUNDS_MAX && used < PROFILE_SAMPLE_MAX; round++) {
         size_t wanted = PROFILE_SAMPLE_MAX - used;
-        for (size_t i = 0; i < wanted; i++) {
-            rows[i].key = mlq_prng_below(&prng, table_rows(table));
+        uint64_t *drawn = round == 0 ? profile->drawn : profile->drawn_again;
+        if (round > 0) {
+            draw_rows(profile, &prng, rows, drawn, wanted);
         }
-        mlq_radix_sort(rows, numbers->profile->pairs[1], wanted);
         for (size_t i = 0; i < wanted; i++) {
-            double value = column[rows[i].key];
-            table_walked(table, (rows[i].key - (i == 0 ? 0 : rows[i - 1].key)) * sizeof value);
+            double value = column[drawn[i]];
+            table_walked(table, (drawn[i] - (i == 0 ? 0 : drawn[i - 1])) * sizeof value);
             if (!isnan(value)) {
-                numbers->slots[used++] = (struct tally){.value = value + 0.0, .count = 1};
+                profile->keys[0][used++] = mlq_radix_key(value + 0.0);
             }
         }
     }
-    return used;
+    return count_keys(numbers, used);
 }
 
 /* The tallies, without the free slots between them. */
@@ -283,7 +347,8 @@ static void profile_numbers(struct profile *profile, json_t *out, const struct t
     struct numbers numbers = {.profile = profile, .is_small = rows <= PROFILE_DISTINCT_MAX};
     use_slots(&numbers, 0, SLOTS_MIN);
     add_all(&numbers, table, column->numbers);
-    size_t used = numbers.is_small ? count_sorted(&numbers) : 0;
+    size_t used = numbers.is_small ? count_keys(&numbers, numbers.count) : 0;
+    numbers.distinct = numbers.is_small ? (uint32_t)used : numbers.distinct;
     bool exact = numbers.distinct <= PROFILE_DISTINCT_MAX;
     (void)json_object_set_new(out, "integer", json_boolean(column->integer));
     (void)json_object_set_new(out, "count", json_integer((json_int_t)numbers.count));
@@ -291,8 +356,10 @@ static void profile_numbers(struct profile *profile, json_t *out, const struct t
     (void)json_object_set_new(out, "distinct",
                               json_integer(exact ? numbers.distinct : PROFILE_DISTINCT_MAX));
     (void)json_object_set_new(out, "distinct_exact", json_boolean(exact));
-    if (!numbers.is_small) {
-        used = exact ? close_up(&numbers) : draw_sample(&numbers, table, column->numbers);
+    if (!exact) {
+        used = draw_sample(&numbers, table, column->numbers);
+    } else if (!numbers.is_small) {
+        used = close_up(&numbers);
         sort_tallies(profile, numbers.slots, used);
     }
     if (numbers.count > 0) {
