@@ -250,9 +250,9 @@ static void note_seen(struct import *import, const struct rows *rows)
 static int note_texts(struct import *import, const struct rows *rows, size_t begin, size_t end,
                       struct mlq_err *err)
 {
-    const struct mlq_str *text = rows->texts + begin * import->category_count;
     for (size_t row = begin; row < end; row++) {
-        for (size_t i = 0; i < import->category_count; i++, text++) {
+        for (size_t i = 0; i < import->category_count; i++) {
+            const struct mlq_str *text = &rows->texts[row * import->category_count + i];
             struct column *column = &import->columns[import->categories[i]];
             int32_t code = IMPORT_MISSING_CODE;
             int rc = missing_has(&import->missing, *text)
