@@ -72,7 +72,7 @@ static void test_pieces_do_not_matter(void **state)
         SHA256_LONG_BYTES - 1,
         SHA256_LONG_BYTES,
         SHA256_LONG_BYTES + 1,
-        20 * SHA256_PIECE_BYTES + 17,
+        70 * SHA256_PIECE_BYTES + 17,
     };
     const size_t most[] = {SHA256_PIECE_BYTES, SHA256_PIECE_BYTES - 1, 4097};
     for (size_t i = 0; i < MLQ_COUNT_OF(counts); i++) {
