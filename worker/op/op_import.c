@@ -178,7 +178,7 @@ struct share {
 static int profile_share(void *work, struct mlq_err *err)
 {
     struct share *share = work;
-    int rc = table_open(share->path, &share->table, err);
+    int rc = table_open_own(share->path, &share->table, err);
     if (rc != MLQ_OK) {
         return rc;
     }

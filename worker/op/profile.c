@@ -54,6 +54,8 @@ struct numbers {
     uint32_t distinct;   /* PROFILE_DISTINCT_MAX + 1: more than we count */
     bool is_small;       /* all values can be sorted, which is quicker than to look each up */
     bool is_probed;
+    size_t passed; /* drawn rows that were passed */
+    size_t picked; /* of those, values that are there: keys */
 };
 
 static uint64_t hash(double value)
@@ -171,7 +173,7 @@ static bool has_too_many(struct profile *profile, const double *values, uint64_t
 static void probe(struct numbers *numbers, const struct table *table, const double *column,
                   uint64_t row)
 {
-    if (numbers->is_small || numbers->is_probed || numbers->distinct < PROBE_FROM) {
+    if (numbers->is_probed || numbers->distinct < PROBE_FROM) {
         return;
     }
     uint64_t left = table_rows(table) - row;
@@ -181,6 +183,30 @@ static void probe(struct numbers *numbers, const struct table *table, const doub
     if (has_too_many(numbers->profile, column + row, count)) {
         numbers->distinct = PROFILE_DISTINCT_MAX + 1;
     }
+}
+
+/* Rows by chance, with replacement, in order: the file may be far larger than memory. */
+static void draw_rows(struct profile *profile, struct mlq_prng *prng, uint64_t rows,
+                      uint64_t *drawn, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        drawn[i] = mlq_prng_below(prng, rows);
+    }
+    mlq_radix_sort_keys(drawn, profile->keys[1], count);
+}
+
+/* The drawn rows before `end`: their values are at hand now, if there turn out to be too many to
+ * count. */
+static void pick(struct numbers *numbers, const double *column, uint64_t end)
+{
+    struct profile *profile = numbers->profile;
+    size_t i = numbers->passed;
+    for (; i < PROFILE_SAMPLE_MAX && profile->drawn[i] < end; i++) {
+        double value = column[profile->drawn[i]];
+        profile->keys[0][numbers->picked] = mlq_radix_key(value + 0.0);
+        numbers->picked += isnan(value) ? 0 : 1;
+    }
+    numbers->passed = i;
 }
 
 static void add_all(struct numbers *numbers, const struct table *table, const double *column)
@@ -198,7 +224,10 @@ static void add_all(struct numbers *numbers, const struct table *table, const do
             tally_block(numbers, block, used);
             add_block(numbers, block, used);
         }
-        probe(numbers, table, column, row);
+        if (!numbers->is_small) {
+            pick(numbers, column, row);
+            probe(numbers, table, column, row);
+        }
     }
 }
 
@@ -230,35 +259,18 @@ static void sort_tallies(struct profile *profile, struct tally *tallies, size_t 
     }
 }
 
-/* Rows by chance, with replacement, in order: the file may be far larger than memory. */
-static void draw_rows(struct profile *profile, struct mlq_prng *prng, uint64_t rows,
-                      uint64_t *drawn, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        drawn[i] = mlq_prng_below(prng, rows);
-    }
-    mlq_radix_sort_keys(drawn, profile->keys[1], count);
-}
-
-/* The values of rows drawn by chance, in place of tallies that were too many, sorted. A column that
- * is nearly all missing gives a smaller sample rather than a long search. */
+/* What was picked of the drawn rows, in place of tallies that were too many; for those without a
+ * value others are drawn. A column that is nearly all missing gives a smaller sample rather than a
+ * long search. */
 static size_t draw_sample(struct numbers *numbers, const struct table *table, const double *column)
 {
     struct profile *profile = numbers->profile;
-    uint64_t rows = table_rows(table);
-    size_t used = 0;
-    if (profile->drawn_of != rows) {
-        mlq_prng_seed(&profile->prng, SAMPLE_SEED);
-        draw_rows(profile, &profile->prng, rows, profile->drawn, PROFILE_SAMPLE_MAX);
-        profile->drawn_of = rows;
-    }
+    uint64_t *drawn = profile->drawn_again;
+    size_t used = numbers->picked;
     struct mlq_prng prng = profile->prng;
-    for (unsigned round = 0; round < ROUNDS_MAX && used < PROFILE_SAMPLE_MAX; round++) {
+    for (unsigned round = 1; round < ROUNDS_MAX && used < PROFILE_SAMPLE_MAX; round++) {
         size_t wanted = PROFILE_SAMPLE_MAX - used;
-        uint64_t *drawn = round == 0 ? profile->drawn : profile->drawn_again;
-        if (round > 0) {
-            draw_rows(profile, &prng, rows, drawn, wanted);
-        }
+        draw_rows(profile, &prng, table_rows(table), drawn, wanted);
         for (size_t i = 0; i < wanted; i++) {
             double value = column[drawn[i]];
             table_walked(table, (drawn[i] - (i == 0 ? 0 : drawn[i - 1])) * sizeof value);
@@ -346,6 +358,11 @@ static void profile_numbers(struct profile *profile, json_t *out, const struct t
     uint64_t rows = table_rows(table);
     struct numbers numbers = {.profile = profile, .is_small = rows <= PROFILE_DISTINCT_MAX};
     use_slots(&numbers, 0, SLOTS_MIN);
+    if (!numbers.is_small && profile->drawn_of != rows) {
+        mlq_prng_seed(&profile->prng, SAMPLE_SEED);
+        draw_rows(profile, &profile->prng, rows, profile->drawn, PROFILE_SAMPLE_MAX);
+        profile->drawn_of = rows;
+    }
     add_all(&numbers, table, column->numbers);
     size_t used = numbers.is_small ? count_keys(&numbers, numbers.count) : 0;
     numbers.distinct = numbers.is_small ? (uint32_t)used : numbers.distinct;

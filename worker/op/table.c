@@ -35,6 +35,7 @@ struct table {
     size_t count;
     const int64_t *source_rows; /* or NULL */
     char *source;               /* jansson's, or NULL */
+    bool is_own;                /* table_open_own */
     bool is_scattered;
     uint64_t expected_begin; /* rows that were read ahead */
     uint64_t expected_end;
@@ -135,37 +136,28 @@ static const void *column_data(const struct table *table, const char *name,
     return tensor->data;
 }
 
-static int check_numbers(const struct table *table, const struct table_column *column,
-                         struct mlq_err *err)
+static int check_values(const struct table *table, const struct table_column *column,
+                        struct mlq_err *err)
 {
-    bool infinite = false;
-    for (uint64_t i = 0; i < table->rows;) {
-        uint64_t end = table->rows - i < WALK_ROWS ? table->rows : i + WALK_ROWS;
-        table_walked(table, (end - i) * sizeof(double));
-        for (; i < end; i++) {
-            infinite |= __builtin_isinf(column->numbers[i]) != 0;
+    bool is_number = column->kind == TABLE_NUMBER;
+    bool is_wrong = false;
+    for (uint64_t i = 0, end; i < table->rows; i = end) {
+        end = table->rows - i < WALK_ROWS ? table->rows : i + WALK_ROWS;
+        table_walked(table, (end - i) * (is_number ? sizeof(double) : sizeof(int32_t)));
+        if (is_number) {
+            for (uint64_t row = i; row < end; row++) {
+                is_wrong |= __builtin_isinf(column->numbers[row]) != 0;
+            }
+        } else {
+            for (uint64_t row = i; row < end; row++) {
+                /* -1 becomes 0, and every other negative code becomes large. */
+                is_wrong |= (uint32_t)column->codes[row] + 1 > column->dictionary_count;
+            }
         }
     }
-    return infinite
-               ? mlq_fail(err, MLQ_ECORRUPT, "column '%.100s' holds infinite values", column->name)
-               : MLQ_OK;
-}
-
-static int check_codes(const struct table *table, const struct table_column *column,
-                       struct mlq_err *err)
-{
-    bool outside = false;
-    for (uint64_t i = 0; i < table->rows;) {
-        uint64_t end = table->rows - i < WALK_ROWS ? table->rows : i + WALK_ROWS;
-        table_walked(table, (end - i) * sizeof(int32_t));
-        for (; i < end; i++) {
-            /* -1 becomes 0, and every other negative code becomes large. */
-            outside |= (uint32_t)column->codes[i] + 1 > column->dictionary_count;
-        }
-    }
-    return outside ? mlq_fail(err, MLQ_ECORRUPT,
-                              "column '%.100s' holds codes outside its dictionary", column->name)
-                   : MLQ_OK;
+    return is_wrong ? mlq_fail(err, MLQ_ECORRUPT, "column '%.100s' holds %s", column->name,
+                               is_number ? "infinite values" : "codes outside its dictionary")
+                    : MLQ_OK;
 }
 
 static int read_values(struct table *table, struct table_column *column, struct mlq_err *err)
@@ -178,12 +170,9 @@ static int read_values(struct table *table, struct table_column *column, struct 
                         "column '%.100s' has no tensor of %s [%" PRIu64 "] that is aligned",
                         column->name, is_number ? "F64" : "I32", table->rows);
     }
-    if (is_number) {
-        column->numbers = data;
-        return check_numbers(table, column, err);
-    }
-    column->codes = data;
-    return check_codes(table, column, err);
+    column->numbers = is_number ? data : NULL;
+    column->codes = is_number ? NULL : data;
+    return table->is_own ? MLQ_OK : check_values(table, column, err);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -273,9 +262,10 @@ static int read_schema(struct table *table, struct mlq_err *err)
     return read_columns(table, columns, err);
 }
 
-int table_open(const char *path, struct table **out, struct mlq_err *err)
+static int open_table(const char *path, bool is_own, struct table **out, struct mlq_err *err)
 {
     struct table *table = mlq_alloc(sizeof *table);
+    table->is_own = is_own;
     table->region = mlq_region_create();
     int rc = safetensors_open(path, &table->file, err);
     if (rc == MLQ_OK) {
@@ -288,6 +278,16 @@ int table_open(const char *path, struct table **out, struct mlq_err *err)
     }
     *out = table;
     return MLQ_OK;
+}
+
+int table_open(const char *path, struct table **out, struct mlq_err *err)
+{
+    return open_table(path, false, out, err);
+}
+
+int table_open_own(const char *path, struct table **out, struct mlq_err *err)
+{
+    return open_table(path, true, out, err);
 }
 
 void table_close(struct table **table)

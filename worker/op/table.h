@@ -65,6 +65,8 @@ struct table;
 
 /* Everything is checked here, each code included: a column may then be indexed without fear. */
 int table_open(const char *path, MLQ_OWNED_RETURN struct table **table, struct mlq_err *err);
+/* Of a table that this process has just written: its values are not looked at again. */
+int table_open_own(const char *path, MLQ_OWNED_RETURN struct table **table, struct mlq_err *err);
 void table_close(struct table **table); /* takes NULL, frees, nulls */
 
 uint64_t table_rows(const struct table *table);
