@@ -41,7 +41,7 @@ teardown_file() { cluster_down; }
 
 @test "a training is measured on one core and on two" {
     rm -f results
-    python3 "$MLQ_SOURCE_DIR/tests/bench/train/train.py" --build "$MLQ_BIN_DIR/.." --results results --quick --repeats 1 mlp
+    python3 "$MLQ_SOURCE_DIR/tests/bench/train/train.py" --build "$MLQ_BIN_DIR/.." --results results --smoke --repeats 1 mlp
     python3 "$MLQ_SOURCE_DIR/tests/bench/table.py" results results.json table.md
     [ "$(grep -c -E 'MLP.*(one|two) core.*(products alone|shards)' table.md)" = 2 ]
     grep -F 'speed of 2 ranks, of 1 rank' table.md

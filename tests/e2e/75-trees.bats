@@ -7,7 +7,7 @@
 
 load cluster
 
-# The process of JOB's training once it has saved, and again until it is found: it may be between two tasks.
+# The process of JOB's training, if what it saved has its name just now: while it saves again, that is the one before.
 saved_training_of() { # JOB
     local pid
     for pid in $(pgrep -x mlq-op); do
@@ -59,8 +59,7 @@ Y
     whole=$(mlq submit killed.yaml -q)
     mlq wait "$whole"
     job=$(mlq submit killed.yaml -q)
-    await 60 saved_training_of "$job"
-    kill -9 "$(saved_training_of "$job")"
+    kill -9 "$(awaited 60 saved_training_of "$job")"
     mlq wait "$job"
     [ "$(field "$job" "len(stages['train']['attempts'])")" = 2 ]
     mlq logs "$job" train | grep -q train.resume

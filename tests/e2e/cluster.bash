@@ -69,17 +69,23 @@ refute() { # COMMAND...
     fi
 }
 
-# Wait until a command succeeds: a condition, not a time. MLQ_PATIENCE times as long on a slow machine.
-await() { # SECONDS COMMAND...
-    local deadline=$(($(date +%s) + $1 * ${MLQ_PATIENCE:-1}))
+# Waits until a command succeeds, and prints what it printed then: a condition, not a time. MLQ_PATIENCE times as long on a
+# slow machine.
+awaited() { # SECONDS COMMAND...
+    local deadline=$(($(date +%s) + $1 * ${MLQ_PATIENCE:-1})) printed
     shift
-    until "$@" >/dev/null 2>&1; do
+    until printed=$("$@" 2>/dev/null); do
         if [ "$(date +%s)" -gt "$deadline" ]; then
             echo "not within its time: $*" >&2
             return 1
         fi
         read -r -t 0.05 <> <(:) || true
     done
+    printf '%s\n' "$printed"
+}
+
+await() { # SECONDS COMMAND...
+    awaited "$@" >/dev/null
 }
 
 # The process of this cluster that runs a task of a job, or one of its ranks: the first one, not what it has started.

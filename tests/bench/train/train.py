@@ -3,9 +3,10 @@
 # SPDX-FileCopyrightText: mlq authors
 """Training: rivals, the machine's own limit and mlq in turns, as lines for tests/bench/table.py. tests/bench/run.sh starts it.
 
-    train.py --build BUILD --results FILE [--quick] [--repeats N] [--torch PYTHON]... [--sklearn PYTHON] [SECTION ...]
+    train.py --build BUILD --results FILE [--quick | --smoke] [--repeats N] [--torch PYTHON]... [--sklearn PYTHON] [SECTION ...]
 
-Of a rival, and of mlq where it has a choice, each setting is tried once; the best one is measured.
+Of a rival, and of mlq where it has a choice, each setting is tried once; the best one is measured. --smoke shows that all
+programs work, and what it measures means nothing.
 """
 import argparse
 import concurrent.futures
@@ -32,12 +33,14 @@ from networks import CLASSES, NETWORKS, flop_per_sample
 FASHION = "/usr/share/datasets/fashion-mnist"
 SHARDS = 8  # the default
 TURNS = 3
+SMOKE_ROWS = 512
 
 
 class Bench:
     def __init__(self, options):
         self.bin = os.path.join(options.build, "bin")
-        self.quick, self.repeats = options.quick, options.repeats
+        self.quick, self.smoke, self.repeats = options.quick or options.smoke, options.smoke, options.repeats
+        self.turns = 1 if options.smoke else TURNS
         self.torch, self.sklearn = options.torch, options.sklearn
         self.results = open(options.results, "a", encoding="utf-8")
         self.folder = tempfile.mkdtemp(prefix="mlq-bench-train.")
@@ -47,7 +50,10 @@ class Bench:
     def epochs(self, name):
         """Of which the first one does not count."""
         epochs = NETWORKS[name][2]
-        return max(2, epochs // 3) if self.quick else epochs
+        return 2 if self.smoke else max(2, epochs // 3) if self.quick else epochs
+
+    def rows(self, name):
+        return SMOKE_ROWS if self.smoke else NETWORKS[name][1]
 
     def say(self, text):
         print("==", text, file=sys.stderr, flush=True)
@@ -102,7 +108,7 @@ class Bench:
 
 def make_table(bench, name):
     """Random images and labels, as train.native reads them."""
-    inputs, rows, _, _ = NETWORKS[name]
+    inputs, rows = NETWORKS[name][0], bench.rows(name)
     folder = os.path.join(bench.folder, name)
     os.makedirs(folder)
     for what, shape in (("samples", (rows, inputs)), ("labels", (rows,))):
@@ -118,8 +124,7 @@ def make_table(bench, name):
 
 def train(bench, name, table, ranks, parameters, place="alone"):
     """One training by real processes of mlq-op, one thread each (tests/elastic/gang.py)."""
-    _, rows, _, common = NETWORKS[name]
-    epochs = bench.epochs(name)
+    common, epochs = NETWORKS[name][3], bench.epochs(name)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     folder = os.path.join(bench.folder, place, "training")
     shutil.rmtree(os.path.join(bench.folder, place), ignore_errors=True)
@@ -134,7 +139,7 @@ def train(bench, name, table, ranks, parameters, place="alone"):
     with open(os.path.join(gang.winner().output, "history.json")) as file:
         speeds = [epoch["samples_per_second"] for epoch in json.load(file)["epochs"]][1:]
     cpu_s = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
-    return {"samples_per_s": len(speeds) / sum(1 / speed for speed in speeds), "cpu_us": cpu_s * 1e6 / (rows * epochs)}
+    return {"samples_per_s": len(speeds) / sum(1 / speed for speed in speeds), "cpu_us": cpu_s * 1e6 / (bench.rows(name) * epochs)}
 
 
 def train_side_by_side(bench, name, table, count, parameters):
@@ -153,9 +158,8 @@ def rival_settings(bench, name, threads):
 
 def rival(bench, name, setting):
     python, threads, *words = setting
-    _, rows, _, _ = NETWORKS[name]
     core = {"OPENBLAS_CORETYPE": "SkylakeX"} if has_avx512() else {}  # for builds with OpenBLAS, which may not know this CPU
-    return bench.run(python, f"{HERE}/rival_torch.py", name, rows, bench.epochs(name), threads, *words, OMP_NUM_THREADS=str(threads),
+    return bench.run(python, f"{HERE}/rival_torch.py", name, bench.rows(name), bench.epochs(name), threads, *words, OMP_NUM_THREADS=str(threads),
                      OPENBLAS_NUM_THREADS=str(threads), **core)
 
 
@@ -192,7 +196,7 @@ def measure_second_rank(bench, name, table, one, parallel):
     if parallel:
         alone, both = in_turns(1, lambda: rival(bench, name, one), lambda: rival(bench, name, parallel))
         bench.record(section, "rival", "PyTorch DDP, gloo", {"speedup": speed_of(both) / speed_of(alone)})
-    alone, both, beside = in_turns(TURNS, lambda: train(bench, name, table, 1, parameters),
+    alone, both, beside = in_turns(bench.turns, lambda: train(bench, name, table, 1, parameters),
                                    lambda: train(bench, name, table, 2, parameters),
                                    lambda: train_side_by_side(bench, name, table, 2, parameters))
     cpu = [statistics.fmean(turn["cpu_us"] for turn in turns) for turns in (alone, both)]
@@ -294,6 +298,7 @@ def main():
     parser.add_argument("--build", required=True, type=os.path.abspath)
     parser.add_argument("--results", required=True)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--torch", action="append", default=[])
     parser.add_argument("--sklearn")
