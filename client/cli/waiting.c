@@ -128,10 +128,13 @@ static void print_stalled(const char *job, const json_t *stage, const json_t *st
 {
     int64_t rank = doc_int(stalled, "rank");
     const char *name = doc_text(stage, "name");
-    printf("\n  %s has not moved for %.0f s: the others wait for rank %lld on %s, which is at '%s' of epoch %lld, "
+    const char *phase = doc_text(stalled, "phase");
+    bool stopped = strcmp(phase, "stopped") == 0;
+    printf("\n  %s has not moved for %.0f s: the others wait for rank %lld on %s, which is %s%s%s epoch %lld, "
            "step %lld\n  look: `mlq logs %s --stage %s --rank %lld`\n",
            name, json_number_value(json_object_get(stalled, "seconds")), (long long)rank,
-           worker_of(stage, doc_text(stalled, "attempt"), rank), doc_text(stalled, "phase"),
+           worker_of(stage, doc_text(stalled, "attempt"), rank), stopped ? "" : "at '", phase,
+           stopped ? " (by a signal, or a debugger) in" : "' of",
            (long long)doc_int(stalled, "epoch") + 1, (long long)doc_int(stalled, "step"), job, name, (long long)rank);
 }
 

@@ -125,6 +125,9 @@ def waited_for_rows(output):
 # ---- What happens ----
 # Each takes (place, training, ranks), runs the gang, and returns it with what each member may have ended with.
 
+HANGS = 5
+STANDS_STILL_S = 0.25
+NAMED_WITHIN_S = 10
 ENDS_WELL = {0}
 LEFT = {75}
 KILLED = {-signal.SIGKILL}
@@ -325,6 +328,33 @@ def a_worker_away(place, training, ranks):
     return gang.run(), {victim.number: KILLED}
 
 
+def ranks_hang(place, training, ranks):
+    """One after the other stands still, and what they wrote into their flight recorders says which one."""
+    gang = place.gang(training)
+    gang.start(ranks)
+
+    def hang(times):
+        if times == 0 or not all(m.lives() for m in gang.members):
+            return
+        victim = place.random.choice(gang.members)
+        victim.kill(signal.SIGSTOP)
+        since = time.monotonic()
+
+        def is_named():
+            if time.monotonic() - since > NAMED_WITHIN_S:
+                raise Failure(f"{victim.number} hangs, and is not named: {gang.where()}")
+            return gang.blamed(STANDS_STILL_S) is victim
+
+        def go_on():
+            victim.kill(signal.SIGCONT)
+            gang.after(place.random.uniform(0, gang.epoch_s), lambda: hang(times - 1))
+
+        gang.when(is_named, go_on)
+
+    gang.at(*early(place), lambda: hang(HANGS))
+    return gang.run(), {}
+
+
 def leader_dies_before_it_writes(place, training, ranks):
     gang = place.gang(training)
     gang.start(ranks)
@@ -370,6 +400,7 @@ EVENTS = {
     "all are killed, and are run again": (all_die, 1, ()),
     "a connection is cut": (a_cut_connection, 2, (3,)),
     "the worker is away, one is killed": (a_worker_away, 2, (3,)),
+    "ranks hang, and are named": (ranks_hang, 2, (3,)),
     "the leader dies before it writes": (leader_dies_before_it_writes, 2, (2,)),
     "the leader dies after it wrote": (leader_dies_after_it_wrote, 2, (2,)),
     "one computes other bits": (another_engine, 2, (2,)),

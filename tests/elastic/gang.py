@@ -22,6 +22,7 @@ MOVE_ON_S = 0.001
 SYS_PIDFD_GETFD = 438
 FLIGHT_EVENTS = 512
 FLIGHT_PHASES = "load wait meet share compute exchange apply validate checkpoint output end".split()
+WAITING_PHASES = "wait meet share exchange".split()
 
 
 class Failure(Exception):
@@ -276,8 +277,7 @@ class Gang:
         try:
             while any(member.lives() for member in self.members):
                 if time.monotonic() > deadline:
-                    where = ", ".join(f"{m.number}: {m.now()}" for m in self.members if m.lives())
-                    raise Failure(f"not at its end after {limit_s} s: {where}")
+                    raise Failure(f"not at its end after {limit_s} s: {self.where()}")
                 for key, _ in self.selector.select(MOVE_ON_S):
                     key.data()
                 self.obey()
@@ -384,12 +384,34 @@ class Gang:
             nexts += [time for time in times if time > self.kills[0]][:1]
         return max(nexts) - self.kills[0] if nexts else None
 
+    def where(self):
+        return ", ".join(f"{member.number}: {member.now()}" for member in self.members if member.lives())
+
+    def blamed(self, still_s):
+        """Who is to blame, by scheduler/stall.h, when nobody has moved for so long; else None. Of those that wait in the same
+        step it is who is stopped, as workers see (worker/flights.c)."""
+        where = {member: member.flight()[-1] for member in self.members if member.lives()}
+        newest_ns = max(at_ns for at_ns, *_ in where.values())
+        if time.clock_gettime(time.CLOCK_BOOTTIME) - newest_ns / 1e9 < still_s:
+            return None
+
+        def is_rather(member):
+            at_ns, phase, _, epoch, step = where[member]
+            return phase in WAITING_PHASES, epoch, step, not is_stopped(member.process.pid), at_ns
+
+        return min(where, key=is_rather)
+
     def winner(self):
         """The leader whose success counted."""
         winners = [m for m in self.members if m.status == 0 and os.path.exists(os.path.join(m.output, "history.json"))]
         if not winners:
             raise Failure(f"nobody wrote outputs; ends: {[m.status for m in self.members]}")
         return winners[-1]
+
+
+def is_stopped(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] in "Tt"
 
 
 def tcp_sockets(pid):

@@ -65,6 +65,14 @@ static void finish_part(struct op_train *train, struct tree_rest rest, struct jo
     stream_fence();
 }
 
+static int meet(struct op_train *train, struct mlq_err *err)
+{
+    op_train_note(train, TASK_FLIGHT_EXCHANGE);
+    int rc = op_train_joint_meet(train, err);
+    op_train_note(train, TASK_FLIGHT_APPLY);
+    return rc;
+}
+
 /* `whole` becomes where it is. Ranks that hold the state together make a slice of it each. */
 static int make_whole(struct op_train *train, const struct op_train_total *total,
                       const float **whole, struct mlq_err *err)
@@ -77,7 +85,7 @@ static int make_whole(struct op_train *train, const struct op_train_total *total
     }
     struct joint_part part = train->joint != NULL ? op_train_joint_slice(train) : all;
     finish_part(train, total->gradient, part, total->whole);
-    return train->joint != NULL ? op_train_joint_meet(train, err) : 0;
+    return train->joint != NULL ? meet(train, err) : 0;
 }
 
 int op_train_apply(struct op_train *train, const struct op_train_total *total,

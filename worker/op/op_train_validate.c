@@ -48,6 +48,23 @@ static int score_chunk(const struct op_train *train, struct net *net, uint32_t b
     return 0;
 }
 
+/* The scores of all ranks' chunks, in order. */
+static int gather(struct op_train *train, const struct op_train_score *own, uint64_t chunks,
+                  struct op_train_score *all, struct mlq_err *err)
+{
+    uint64_t bytes[COLL_RANKS_MAX];
+    uint32_t ranks = coll_size(train->coll);
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        bytes[rank] = (chunks * (rank + 1) / ranks - chunks * rank / ranks) * sizeof(*own);
+    }
+    if (ranks > 1) {
+        op_train_note(train, TASK_FLIGHT_EXCHANGE);
+    }
+    int rc = coll_allgather(train->coll, own, all, bytes, OP_TRAIN_TIMEOUT_NS, err);
+    op_train_note(train, TASK_FLIGHT_VALIDATE);
+    return rc;
+}
+
 /* Chunks are dealt to the ranks; their scores are added in the order of chunks by everyone. */
 int op_train_validate(struct op_train *train, struct net *net, struct op_train_score *total,
                       struct mlq_err *err)
@@ -58,15 +75,11 @@ int op_train_validate(struct op_train *train, struct net *net, struct op_train_s
     uint64_t first = chunks * coll_rank(coll) / ranks, end = chunks * (coll_rank(coll) + 1) / ranks;
     struct op_train_score *own = mlq_alloc_array(end - first, sizeof(*own));
     struct op_train_score *all = mlq_alloc_array(chunks, sizeof(*all));
-    uint64_t bytes[COLL_RANKS_MAX];
-    for (uint32_t rank = 0; rank < ranks; rank++) {
-        bytes[rank] = (chunks * (rank + 1) / ranks - chunks * rank / ranks) * sizeof(*own);
-    }
     int rc = 0;
     for (uint64_t i = first; i < end && rc == 0; i++) {
         rc = score_chunk(train, net, (uint32_t)i * CHUNK_ROWS, &own[i - first], err);
     }
-    rc = rc != 0 ? rc : coll_allgather(coll, own, all, bytes, OP_TRAIN_TIMEOUT_NS, err);
+    rc = rc != 0 ? rc : gather(train, own, chunks, all, err);
     *total = (struct op_train_score){.loss = 0};
     for (uint64_t i = 0; i < chunks && rc == 0; i++) {
         total->loss += all[i].loss;
