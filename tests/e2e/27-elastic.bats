@@ -6,37 +6,13 @@
 # scheduler die meanwhile, and the model is bit for bit that of one rank that nobody disturbed.
 
 load cluster
+load elastic
 
 setup_file() {
     cluster_up
-    undisturbed=$(train --set ranks=1 --set epochs=40)
-    mlq wait "$undisturbed"
-    model_of "$undisturbed" >"$MLQ_SCRATCH_DIR/model"
+    train_undisturbed
 }
 teardown_file() { cluster_down; }
-
-train() { # flags of mlq submit
-    mlq submit "$BATS_TEST_DIRNAME/elastic.yaml" -q "$@"
-}
-
-model_of() { # JOB
-    field "$1" "[a['digest'] for a in stages['train']['artifacts'] if a['name'] == 'model.safetensors'][0]"
-}
-
-is_the_same_model() { # JOB
-    expect "$1" "[a['digest'] for a in stages['train']['artifacts'] if a['name'] == 'model.safetensors'][0]" \
-        "$(cat "$MLQ_SCRATCH_DIR/model")"
-}
-
-# How many ranks train together: the process that leads says so in its log.
-trains_with() { # JOB RANK RANKS
-    mlq logs "$1" --stage train --rank "$2" | grep 'train.gang' | tail -n 1 | grep -q "ranks=$3 "
-}
-
-# The same at some time: what may pass quickly.
-has_trained_with() { # JOB RANK RANKS
-    mlq logs "$1" --stage train --rank "$2" | grep 'train.gang' | grep -q "ranks=$3 "
-}
 
 causes() { # JOB WANTED: of the ranks that did not end well
     expect "$1" "sorted(a['cause'] for a in stages['train']['attempts'] if a['cause'])" "$2"
@@ -44,7 +20,7 @@ causes() { # JOB WANTED: of the ranks that did not end well
 }
 
 @test "ranks are killed, the leader first, and others join: one attempt, the same model" {
-    job=$(train --set ranks=1..3 --set epochs=40)
+    job=$(train --set ranks=1..3)
     await 60 trains_with "$job" 0 3
     kill -9 "$(task_pid "$job" 0)"
     await 60 trains_with "$job" 1 3 # the third is a new one
@@ -55,7 +31,7 @@ causes() { # JOB WANTED: of the ranks that did not end well
 }
 
 @test "a fixed number of ranks is held, too: a lost one is replaced" {
-    job=$(train --set ranks=2 --set epochs=40)
+    job=$(train --set ranks=2)
     await 60 trains_with "$job" 0 2
     kill -9 "$(task_pid "$job" 1)"
     await 60 has_trained_with "$job" 0 1
@@ -66,7 +42,7 @@ causes() { # JOB WANTED: of the ranks that did not end well
 }
 
 @test "the scheduler is killed, and a rank while it is away" {
-    job=$(train --set ranks=1..3 --set epochs=40)
+    job=$(train --set ranks=1..3)
     await 60 trains_with "$job" 0 3
     kill_daemons scheduler
     kill -9 "$(task_pid "$job" 0)"
@@ -78,7 +54,7 @@ causes() { # JOB WANTED: of the ranks that did not end well
 }
 
 @test "the workers are killed, and a rank after they are back" {
-    job=$(train --set ranks=1..3 --set epochs=40)
+    job=$(train --set ranks=1..3)
     await 60 trains_with "$job" 0 3
     kill_daemons w1 w2
     mlq up
@@ -91,7 +67,7 @@ causes() { # JOB WANTED: of the ranks that did not end well
 
 @test "a higher priority takes ranks, which come back after it" {
     gate=$MLQ_SCRATCH_DIR/gate
-    job=$(train --set ranks=1..8 --set epochs=80)
+    job=$(train --set ranks=1..8 --set epochs=1000000)
     await 60 trains_with "$job" 0 8
     urgent=$(mlq submit -q --priority 5 --cpus 4 -- sh -c "until [ -e $gate ]; do sleep 0.05; done")
     await 60 trains_with "$job" 0 4
@@ -106,11 +82,11 @@ causes() { # JOB WANTED: of the ranks that did not end well
 }
 
 names() { # JOB RANK: as the one that the others wait for
-    mlq show "$1" | grep -q "the others wait for rank $2 on w"
+    mlq show "$1" | grep -q "the others wait for rank $2 on w[12], which is stopped"
 }
 
 @test "a rank that hangs is named" {
-    job=$(train --set ranks=2 --set epochs=80)
+    job=$(train --set ranks=2 --set epochs=1000000)
     await 60 trains_with "$job" 0 2
     stopped=$(task_pid "$job" 1)
     kill -STOP "$stopped"

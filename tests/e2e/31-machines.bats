@@ -7,13 +7,12 @@
 # Leases are of 4 s here, as flags of mlq-scheduler make them, so 10 s pass where it is 67 otherwise.
 
 load cluster
+load elastic
 
 setup_file() {
     cluster_up --workers 3 --cpus 1 # each rank gets a machine of its own
     lease_of 4 500ms
-    undisturbed=$(train --set ranks=1)
-    mlq wait "$undisturbed"
-    model_of "$undisturbed" >"$MLQ_SCRATCH_DIR/model"
+    train_undisturbed
 }
 
 teardown_file() { cluster_down; }
@@ -31,14 +30,6 @@ lease_of() { # LEASE HEARTBEAT
     disown
     echo "$! $(cut -d' ' -f22 "/proc/$!/stat")" >"$MLQ_HOME/pids/scheduler" # for mlq up and down
     await 30 test -e "$MLQ_HOME/serving"
-}
-
-train() { # flags of mlq submit
-    mlq submit "$BATS_TEST_DIRNAME/elastic.yaml" -q "$@"
-}
-
-model_of() { # JOB
-    field "$1" "[a['digest'] for a in stages['train']['artifacts'] if a['name'] == 'model.safetensors'][0]"
 }
 
 machine_of() { # JOB STAGE RANK, of the newest attempt
@@ -94,19 +85,11 @@ a_gang_loses() { # RANK WANTED: its machine, and what the ranks of both attempts
     a_gang_loses 0 "[[(0, 'node'), (1, 'peer')], [(0, None), (1, None)]]"
 }
 
-trains_with() { # JOB RANK RANKS: at some time
-    mlq logs "$1" --stage train --rank "$2" | grep 'train.gang' | grep -q "ranks=$3 "
-}
-
-is_the_same_model() { # JOB: as that of one rank that nobody disturbed
-    [ "$(model_of "$1")" = "$(cat "$MLQ_SCRATCH_DIR/model")" ]
-}
-
 @test "the leader's machine loses power under an elastic training: who finds it gone does not wait for the lease" {
     job=$(train --set ranks=2)
-    await 60 trains_with "$job" 1 2
+    await 60 has_trained_with "$job" 1 2
     kill -9 $(processes_of "$(machine_of "$job" train 0)")
-    await 9 trains_with "$job" 1 1
+    await 9 has_trained_with "$job" 1 1
     mlq wait "$job" --timeout 120s
     expect "$job" "sorted((a['rank'], a['cause']) for a in stages['train']['attempts'])[:2]" "[(0, 'node'), (1, None)]"
     is_the_same_model "$job"
@@ -114,7 +97,7 @@ is_the_same_model() { # JOB: as that of one rank that nobody disturbed
 
 @test "a machine stands still under an elastic training: after the lease one takes its place, and it wakes up too late" {
     job=$(train --set ranks=2)
-    await 60 trains_with "$job" 0 2
+    await 60 has_trained_with "$job" 0 2
     lost=$(machine_of "$job" train 1)
     pids=$(processes_of "$lost")
     kill -STOP $pids
