@@ -16,6 +16,10 @@
  * faster, and where one shard takes more than a few MiB, two are about as good as eight. */
 #define AT_ONCE_FLOATS (UINT64_C(8) << 20)
 
+#define ROWS_AHEAD     4u
+#define LINE_FLOATS    16u
+#define FETCHED_FLOATS 512u /* behind these the processor has seen where it goes */
+
 struct op_train_batch {
     struct op_train *train;
     const struct model *model;
@@ -114,6 +118,16 @@ static void mix_row(struct op_train_batch *batch, uint32_t i, struct place place
     }
 }
 
+/* A row of the table in memory, a little before it is copied: the order is random, and no processor guesses it. */
+static void fetch_row(const struct op_train_set *set, size_t width, uint32_t row)
+{
+    const float *inputs = set->inputs + (size_t)row * width;
+    size_t count = width < FETCHED_FLOATS ? width : FETCHED_FLOATS;
+    for (size_t k = 0; k < count; k += LINE_FLOATS) {
+        __builtin_prefetch(inputs + k);
+    }
+}
+
 /* The samples into the net, changed as this epoch has it, zeros behind them. */
 static void gather(struct op_train_batch *batch, struct op_train_piece piece, uint64_t key)
 {
@@ -125,6 +139,9 @@ static void gather(struct op_train_batch *batch, struct op_train_piece piece, ui
     for (uint32_t i = 0; i < piece.count; i++) {
         uint32_t row = piece.samples[i];
         struct place place = {.position = begin + i, .row = row};
+        if (set->inputs != NULL && i + ROWS_AHEAD < piece.count) {
+            fetch_row(set, width, piece.samples[i + ROWS_AHEAD]);
+        }
         float *to = inputs + i * width;
         copy_row(batch, place, key, to);
         if (set->labels != NULL) {
