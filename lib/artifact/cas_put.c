@@ -5,8 +5,8 @@
  * and intact, throw the copy away, make the object's name durable and stop; else fsync, rename,
  * fsync the folder. Two processes that put the same bytes rename equal files onto each other. Who
  * hands in the same file again, as people do with their data, shall not have it written again each
- * time: a file that is likely to be in the store, and a small one, is hashed first, and copied only
- * if it is not there.
+ * time: a file that is likely to be in the store is hashed and compared with that object first, a
+ * small one just hashed, and they are copied only if they are not there.
  *
  * A file that is taken is hashed first, too, and what is renamed is a second name of it and no
  * copy. Until that name is durable nothing has changed but its mode, and its first name stays: who
@@ -191,13 +191,37 @@ static int store_itself(struct cas *cas, int fd, const struct cas_digest *digest
     return MLQ_OK;
 }
 
+/* Hashes the source, and compares it with the object that it most likely is: if they are equal that
+ * is verified as well, and in no more time. */
+static int hash_beside(struct cas *cas, struct io_copy source, const struct cas_digest *likely,
+                       struct cas_digest *digest, uint64_t *bytes, struct mlq_err *err)
+{
+    struct io_twin twin;
+    struct stat before, after;
+    int rc = cas_open_object(cas, likely, &twin.fd, bytes, NULL);
+    if (rc != MLQ_OK) {
+        return io_copy_hashed(&source, digest, bytes, err);
+    }
+    twin.differs = fstat(twin.fd, &before) != 0 || cas_known_has(&cas->known, likely, &before);
+    source.twin = &twin;
+    rc = io_copy_hashed(&source, digest, bytes, err);
+    if (rc == MLQ_OK && !twin.differs && cas_digest_eq(digest, likely) &&
+        fstat(twin.fd, &after) == 0) {
+        cas_known_add(&cas->known, digest, &before, &after);
+    }
+    close(twin.fd);
+    return rc;
+}
+
 /* Hashes the source before anything is written. */
 static int put_hashed(struct cas *cas, struct io_copy source, bool may_take,
-                      struct cas_digest *digest, uint64_t *bytes, struct mlq_err *err)
+                      const struct cas_digest *likely, struct cas_digest *digest, uint64_t *bytes,
+                      struct mlq_err *err)
 {
     source.is_leased = may_take && lease_take(source.from);
     may_take = source.is_leased && is_sole(source.from, 1);
-    int rc = io_copy_hashed(&source, digest, bytes, err);
+    int rc = likely != NULL ? hash_beside(cas, source, likely, digest, bytes, err)
+                            : io_copy_hashed(&source, digest, bytes, err);
     if (rc != MLQ_OK) {
         return rc;
     }
@@ -222,24 +246,22 @@ static int put_at_once(struct cas *cas, struct io_copy source, struct cas_digest
                : rc;
 }
 
-/* What was put before, as far as that can be seen without reading it, is not written in vain. */
-static bool is_likely_there(struct cas *cas, const struct stat *source)
-{
-    struct cas_digest digest;
-    return cas_known_source(&cas->known, source, &digest) && cas_has(cas, &digest, NULL);
-}
-
 static int put_fd(struct cas *cas, struct io_copy source, bool may_take, struct cas_digest *digest,
                   uint64_t *bytes, struct mlq_err *err)
 {
     struct stat status;
+    struct cas_digest likely;
     if (fstat(source.from, &status) != 0) {
         return io_fail(err, "stat", source.path);
     }
     source.total_bytes = (uint64_t)status.st_size;
-    bool is_large = source.total_bytes >= CAS_KNOWN_BYTES_MIN;
-    if (may_take || !is_large || is_likely_there(cas, &status)) {
-        return put_hashed(cas, source, may_take, digest, bytes, err);
+    if (may_take || source.total_bytes < CAS_KNOWN_BYTES_MIN) {
+        return put_hashed(cas, source, may_take, NULL, digest, bytes, err);
+    }
+    /* What was put before, as far as that can be seen without reading it, is not written in vain.
+     */
+    if (cas_known_source(&cas->known, &status, &likely) && cas_has(cas, &likely, NULL)) {
+        return put_hashed(cas, source, false, &likely, digest, bytes, err);
     }
     int rc = put_at_once(cas, source, digest, bytes, err);
     if (rc == MLQ_OK) {

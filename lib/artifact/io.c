@@ -15,7 +15,8 @@
 #include "lib/artifact/sha256.h"
 #include "lib/sys/fs.h"
 
-#define BEHIND_BYTES (8u << 20) /* are handed to the disk at a time */
+#define BEHIND_BYTES  (8u << 20)  /* are handed to the disk at a time */
+#define COMPARE_BYTES (64u << 10) /* at a time, which stay in the second cache */
 
 int io_fail(struct mlq_err *err, const char *verb, const char *path)
 {
@@ -74,6 +75,19 @@ static void look_up(const struct io_copy *copy, uint64_t before, uint64_t done)
     }
 }
 
+/* Behind the last bytes, with none of them, that the other ends there, too. */
+static void compare(struct io_twin *twin, const char *piece, size_t bytes, uint64_t at)
+{
+    char room[COMPARE_BYTES];
+    size_t done = 0;
+    do {
+        size_t part = bytes - done < sizeof room ? bytes - done : sizeof room;
+        ssize_t got = pread(twin->fd, room, part > 0 ? part : 1, (off_t)(at + done));
+        twin->differs |= got != (ssize_t)part || memcmp(piece + done, room, part) != 0;
+        done += part;
+    } while (!twin->differs && done < bytes);
+}
+
 /* From one place of one file to the same of the other. */
 static int copy_all(const struct io_copy *copy, struct sha256 *sha256, uint64_t *done,
                     struct mlq_err *err)
@@ -84,8 +98,14 @@ static int copy_all(const struct io_copy *copy, struct sha256 *sha256, uint64_t 
         if (got < 0 && errno == EINTR) {
             continue;
         }
-        if (got <= 0) {
-            return got < 0 ? io_fail(err, "read", copy->path) : MLQ_OK;
+        if (got < 0) {
+            return io_fail(err, "read", copy->path);
+        }
+        if (copy->twin != NULL && !copy->twin->differs) {
+            compare(copy->twin, piece, (size_t)got, *done);
+        }
+        if (got == 0) {
+            return MLQ_OK;
         }
         sha256_add(sha256, (size_t)got);
         if (copy->to >= 0) {

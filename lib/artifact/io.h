@@ -33,6 +33,10 @@ int io_open_regular(int dir_fd,
 /* All bytes of the file `from`, hashed, and written to the empty file `to` unless that is -1: in one pass, so that
  * the digest is that of the copy whoever writes to `from` meanwhile. Where the file system can, the copy is a
  * clone, and hashed is the clone. `path` names `from` and `to_path` names `to` in errors. */
+struct io_twin { /* a file that may hold the same */
+    int fd;
+    bool differs; /* result: unless it was there in all bytes of `from`, and they in it */
+};
 struct io_copy {
     int from;
     int to;
@@ -40,6 +44,7 @@ struct io_copy {
     bool is_durable; /* `to` will be synced: the disk may begin */
     const char *path;
     const char *to_path;
+    struct io_twin *twin; /* is read beside `from`, which takes no longer; NULL: none */
     uint64_t total_bytes; /* expected */
     cas_progress_fn progress;
     void *context;

@@ -21,12 +21,13 @@
 
 #include "lib/artifact/cas_part.h"
 #include "lib/artifact/sha256.h"
+#include "lib/base/ownership.h"
 #include "lib/base/prng.h"
 #include "lib/sys/mem.h"
 #include "tests/unit/cas_store.h"
 
 #define BIG_BYTES (2 * SHA256_LONG_BYTES + 4097)
-#define KILLS     25
+#define KILLS     15
 
 static struct cas_digest of_big; /* what make_big wrote */
 
@@ -187,6 +188,30 @@ static void what_was_there_is_put_again(void **state)
     globfree(&found);
 }
 
+/* ... and when a byte of it is another, which is seen as soon as nobody has to be believed. */
+static void what_was_damaged_is_put_again(void **state)
+{
+    (void)state;
+    const off_t places[] = {0, SHA256_PIECE_BYTES / 3, BIG_BYTES - 1, BIG_BYTES};
+    for (size_t i = 0; i < MLQ_COUNT_OF(places); i++) {
+        struct cas_digest digest;
+        make_big(1);
+        assert_int_equal(put_big(&digest), MLQ_OK);
+        glob_t found;
+        assert_int_equal(glob("store/objects/*/*", 0, NULL, &found), 0);
+        assert_int_equal(chmod(found.gl_pathv[0], 0600), 0);
+        int fd = open(found.gl_pathv[0], O_RDWR | O_CLOEXEC);
+        char byte = 0;
+        assert_int_equal(pread(fd, &byte, 1, places[i]), places[i] < BIG_BYTES ? 1 : 0);
+        byte ^= 1;
+        assert_int_equal(pwrite(fd, &byte, 1, places[i]), 1);
+        close(fd);
+        assert_true(does_put_write(&digest));
+        assert_whole(&digest);
+        globfree(&found);
+    }
+}
+
 /* As long as it is put. */
 static void keep_writing(const char *path)
 {
@@ -319,6 +344,7 @@ int main(void)
         TEST(the_same_file_is_not_written_again),
         TEST(a_file_that_looks_the_same_is_read),
         TEST(what_was_there_is_put_again),
+        TEST(what_was_damaged_is_put_again),
         TEST(who_writes_meanwhile_changes_no_object),
         TEST(progress_is_told_of_one_pass),
         TEST(without_room_what_is_there_is_put_nonetheless),
