@@ -22,13 +22,13 @@ esac
 
 has_it() { [ -x "$1" ] && "$1" -c "import $module" >/dev/null 2>&1; }
 
+# Where there is no network, pip may try for an hour.
+install() { timeout 300 "$venv/bin/pip" install -q "$@"; }
+
 make_it() {
     case $framework in
-    torch)
-        "$venv/bin/pip" install -q --no-index --no-deps torch &&
-            "$venv/bin/pip" install -q filelock typing-extensions sympy networkx jinja2 fsspec setuptools
-        ;;
-    jax | tensorflow | sklearn) "$venv/bin/pip" install -q $package ;;
+    torch) install --no-index --no-deps torch && install filelock typing-extensions sympy networkx jinja2 fsspec setuptools ;;
+    jax | tensorflow | sklearn) install $package ;;
     esac
 }
 

@@ -24,6 +24,7 @@
 
 #define DIR        "attempt"
 #define HUGE_BYTES (128u << 20) /* hashed in some 80 ms */
+#define BUSY_TRIES 50
 
 static struct mlq_region *region;
 static struct cas *cas;
@@ -261,35 +262,42 @@ static void assert_artifacts(const struct collect_job *job, const char *const *n
     }
 }
 
-/* Who is done sooner than the largest, which comes first, was not behind it. */
+/* Whether one that is done sooner than the largest, which comes first, was not behind it. */
+static bool is_put_beside(unsigned threads)
+{
+    static const char *const names[] = {"a", "b", "huge", "tree", ".log"};
+    (void)mlq_fs_remove_tree("store", NULL);
+    make_out();
+    assert_int_equal(mlq_fs_make_dirs(DIR "/out/tree", 0700, NULL), MLQ_OK);
+    write_file(DIR "/out/tree/part", "part");
+    write_large(DIR "/out/a", 'a', OUTPUTS_LARGE_BYTES + 1);
+    write_large(DIR "/out/b", 'b', OUTPUTS_LARGE_BYTES);
+    write_large(DIR "/out/huge", 'h', HUGE_BYTES);
+    struct collect_job job = collect_by(threads);
+    assert_int_equal(job.cause, WORKER_CAUSE_NONE);
+    assert_artifacts(&job, names, MLQ_COUNT_OF(names));
+    for (size_t i = 0; i < job.artifact_count; i++) {
+        assert_int_equal(job.artifacts[i].is_tree, i == 3);
+    }
+    assert_int_equal(job.artifacts[0].bytes, OUTPUTS_LARGE_BYTES + 1);
+    assert_int_equal(job.artifacts[3].bytes, 4);
+    assert_true(is_same(DIR "/out/huge", find(&job, "huge")));
+    assert_int_equal(look(find(&job, "huge")).st_nlink, 2);
+    bool is_beside = when_stored(&job, "a") < when_stored(&job, "huge");
+    assert_int_equal(mlq_fs_remove_tree(DIR, NULL), MLQ_OK);
+    return is_beside;
+}
+
+/* On a busy machine the second thread may come too late for one time or another. */
 static void large_outputs_go_side_by_side(void **state)
 {
     (void)state;
-    static const char *const names[] = {"a", "b", "huge", "tree", ".log"};
-    bool is_beside[3];
-    for (unsigned threads = 1; threads <= 2; threads++) {
-        (void)mlq_fs_remove_tree("store", NULL);
-        make_out();
-        assert_int_equal(mlq_fs_make_dirs(DIR "/out/tree", 0700, NULL), MLQ_OK);
-        write_file(DIR "/out/tree/part", "part");
-        write_large(DIR "/out/a", 'a', OUTPUTS_LARGE_BYTES + 1);
-        write_large(DIR "/out/b", 'b', OUTPUTS_LARGE_BYTES);
-        write_large(DIR "/out/huge", 'h', HUGE_BYTES);
-        struct collect_job job = collect_by(threads);
-        assert_int_equal(job.cause, WORKER_CAUSE_NONE);
-        assert_artifacts(&job, names, MLQ_COUNT_OF(names));
-        for (size_t i = 0; i < job.artifact_count; i++) {
-            assert_int_equal(job.artifacts[i].is_tree, i == 3);
-        }
-        assert_int_equal(job.artifacts[0].bytes, OUTPUTS_LARGE_BYTES + 1);
-        assert_int_equal(job.artifacts[3].bytes, 4);
-        is_beside[threads] = when_stored(&job, "a") < when_stored(&job, "huge");
-        assert_true(is_same(DIR "/out/huge", find(&job, "huge")));
-        assert_int_equal(look(find(&job, "huge")).st_nlink, 2);
-        assert_int_equal(mlq_fs_remove_tree(DIR, NULL), MLQ_OK);
+    bool is_beside = false;
+    for (int i = 0; i < BUSY_TRIES && !is_beside; i++) {
+        is_beside = is_put_beside(2);
     }
-    assert_false(is_beside[1]);
-    assert_true(is_beside[2]);
+    assert_true(is_beside);
+    assert_false(is_put_beside(1));
 }
 
 /* What cannot be an artifact keeps no other from being one, and the first by name is told. */
