@@ -27,6 +27,11 @@ job() { # BODY of spec: a Job in job.yaml
     printf 'apiVersion: mlq/v1\nkind: Job\nmetadata: {name: hostile}\nspec: {%s}\n' "$1" >job.yaml
 }
 
+# A child that was forked has its parent's command line until it runs its own.
+count_of() { # NUMBER PATTERN
+    [ "$(pgrep -fc "$2")" = "$1" ]
+}
+
 seconds_since() { echo $(($(date +%s) - $1)); }
 
 @test "a command that is not there, and one that is not executable: cause spawn" {
@@ -78,7 +83,7 @@ seconds_since() { echo $(($(date +%s) - $1)); }
     job 'run: "'"${many}"'echo all there; wait", grace: 2s'
     id=$(mlq submit job.yaml -q)
     await 60 sh -c "mlq logs $id | grep -q 'all there'"
-    [ "$(pgrep -fc '^sleep 6000.021')" = 1000 ]
+    await 60 count_of 1000 '^sleep 6000.021'
     begun=$(date +%s)
     mlq cancel "$id"
     run mlq wait "$id" --timeout 30s
