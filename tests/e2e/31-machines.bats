@@ -89,8 +89,11 @@ a_gang_loses() { # RANK WANTED: its machine, and what the ranks of both attempts
     job=$(train --set ranks=2)
     await 60 has_trained_with "$job" 1 2
     kill -9 $(processes_of "$(machine_of "$job" train 0)")
-    await 9 has_trained_with "$job" 1 1
+    await 60 has_trained_with "$job" 1 1
     mlq wait "$job" --timeout 120s
+    alone=$(mlq logs "$job" --stage train --rank 1 | sed -n 's/ .*train.gang.* ranks=1 .*//p' | head -n 1)
+    lost=$(field "$job" "[a['ended'] for a in stages['train']['attempts'] if a['rank'] == 0][0]")
+    [ -n "$alone" ] && [ "$(date -d "$alone" +%s%N)" -lt "$(date -d "$lost" +%s%N)" ] || { echo "alone at $alone, lost at $lost"; false; }
     expect "$job" "sorted((a['rank'], a['cause']) for a in stages['train']['attempts'])[:2]" "[(0, 'node'), (1, None)]"
     is_the_same_model "$job"
 }

@@ -27,11 +27,6 @@ job() { # BODY of spec: a Job in job.yaml
     printf 'apiVersion: mlq/v1\nkind: Job\nmetadata: {name: hostile}\nspec: {%s}\n' "$1" >job.yaml
 }
 
-# A child that was forked has its parent's command line until it runs its own.
-count_of() { # NUMBER PATTERN
-    [ "$(pgrep -fc "$2")" = "$1" ]
-}
-
 seconds_since() { echo $(($(date +%s) - $1)); }
 
 @test "a command that is not there, and one that is not executable: cause spawn" {

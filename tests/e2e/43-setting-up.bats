@@ -59,7 +59,7 @@ times_deposed() { grep -c ' leader.deposed ' "$MLQ_HOME/logs/scheduler.log" || t
     kill -STOP "$scheduler"
     run mlq submit -- true
     kill -CONT "$scheduler"
-    await 60 mlq ls # its leadership lapsed meanwhile: it closes its port and campaigns again
+    await 60 mlq ls # if its leadership lapsed meanwhile, it closes its port and campaigns again
     [ "$status" = 6 ]
     [[ "$output" == *"no scheduler reached at $(of_cluster endpoint): something listens there but does not finish the handshake: the server key is another one, it hangs, or it is no mlq scheduler"* ]] || { echo "$output"; false; }
 }
@@ -130,8 +130,8 @@ times_deposed() { grep -c ' leader.deposed ' "$MLQ_HOME/logs/scheduler.log" || t
     mlq down
     for i in 1 2 3 4; do mlq up >"up.$i" 2>&1 3>&- & pids="$pids $!"; done
     for pid in $pids; do wait "$pid"; done
-    [ "$(pgrep -fc "^[^ ]*mlq-scheduler .*$MLQ_HOME/")" = 1 ]
-    [ "$(pgrep -fc "^[^ ]*mlq-worker .*--home $MLQ_HOME ")" = 2 ]
+    await 20 count_of 1 "^[^ ]*mlq-scheduler .*$MLQ_HOME/"
+    await 20 count_of 2 "^[^ ]*mlq-worker .*--home $MLQ_HOME "
     mlq submit --wait -- true
     mlq doctor -q
 }

@@ -16,7 +16,7 @@ gpus_here() { nvidia-smi -L | grep -c '^GPU '; }
 
 # PyTorch, or the test is skipped.
 need_torch() {
-    venv=$(sh "$BATS_TEST_DIRNAME/torch-venv.sh" "$MLQ_SCRATCH_DIR/../torch-venv" 2>"$MLQ_SCRATCH_DIR/why") ||
+    venv=$(sh "$BATS_TEST_DIRNAME/python-venv.sh" torch "$MLQ_SCRATCH_DIR/../torch-venv" 2>"$MLQ_SCRATCH_DIR/why") ||
         skip "$(cat "$MLQ_SCRATCH_DIR/why")"
 }
 

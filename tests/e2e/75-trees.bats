@@ -9,15 +9,10 @@ load cluster
 
 # The process of JOB's training, if what it saved has its name just now: while it saves again, that is the one before.
 saved_training_of() { # JOB
-    local pid
-    for pid in $(pgrep -x mlq-op); do
-        if tr '\0' '\n' </proc/"$pid"/environ 2>/dev/null | grep -qx "MLQ_JOB=$1" &&
-            [ -e "$(tr '\0' '\n' </proc/"$pid"/environ | sed -n 's/^MLQ_CHECKPOINT=//p')/xgboost.safetensors" ]; then
-            echo "$pid"
-            return 0
-        fi
-    done
-    return 1
+    local pid folder
+    pid=$(task_pid "$1")
+    folder=$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^MLQ_CHECKPOINT=//p')
+    [ -e "$folder/xgboost.safetensors" ] && echo "$pid"
 }
 
 setup_file() { cluster_up; }

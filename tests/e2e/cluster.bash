@@ -88,6 +88,11 @@ await() { # SECONDS COMMAND...
     awaited "$@" >/dev/null
 }
 
+# To be awaited: a child that was forked has its parent's command line until it runs its own.
+count_of() { # NUMBER PATTERN of command lines
+    [ "$(pgrep -fc "$2")" = "$1" ]
+}
+
 # The process of this cluster that runs a task of a job, or one of its ranks: the first one, not what it has started.
 task_pid() { # JOB [RANK]
     python3 - "$MLQ_HOME" "$1" "${2:-}" <<'P'

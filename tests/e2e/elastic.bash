@@ -12,7 +12,7 @@ train() { # flags of mlq submit
 train_undisturbed() {
     local job seconds=0
     export EPOCHS=20
-    while [ "$seconds" -lt 3 ]; do
+    while [ "$seconds" -lt 6 ]; do
         EPOCHS=$((EPOCHS * 2))
         job=$(train --set ranks=1)
         mlq wait "$job"
