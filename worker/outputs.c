@@ -13,6 +13,7 @@
 #include "lib/sys/thread.h"
 
 struct work {
+    struct cas *cas;
     const char *root;
     struct output **order;
     size_t count;
@@ -57,16 +58,19 @@ static void put_next(struct work *work, struct cas *cas)
     }
 }
 
-/* Who cannot open the store leaves the work to others. */
-static void *help(void *argument)
+/* One of several at work: the first has the store open, and who cannot open it leaves the work to the others. */
+static int put_side_by_side(void *context, size_t i, struct mlq_err *err)
 {
-    struct work *work = argument;
+    (void)err;
+    struct work *work = context;
     struct cas *cas = NULL;
-    if (cas_open(work->root, &cas, NULL) == MLQ_OK) {
+    if (i == 0) {
+        put_next(work, work->cas);
+    } else if (cas_open(work->root, &cas, NULL) == MLQ_OK) {
         put_next(work, cas);
     }
     cas_close(&cas);
-    return NULL;
+    return MLQ_OK;
 }
 
 /* Of a folder it is not known. */
@@ -112,19 +116,12 @@ static size_t put_in_order(struct work *work, struct output *outputs, size_t cou
 void outputs_put(struct cas *cas, const char *root, struct output *outputs, size_t count,
                  unsigned threads)
 {
-    struct work work = {.root = root, .order = mlq_alloc_array(count + 1, sizeof(struct output *))};
-    pthread_t helpers[OUTPUTS_THREADS_MAX];
+    struct work work = {.cas = cas, .root = root, .order = mlq_alloc_array(count + 1, sizeof(struct output *))};
     size_t large = put_in_order(&work, outputs, count);
-    size_t most = threads < OUTPUTS_THREADS_MAX ? threads : OUTPUTS_THREADS_MAX;
-    size_t started = 0;
-    while (started + 1 < most && started + 1 < large &&
-           mlq_thread_start(&helpers[started], help, &work) == 0) {
-        started++;
-    }
-    put_next(&work, cas);
-    for (size_t i = 0; i < started; i++) {
-        (void)pthread_join(helpers[i], NULL);
-    }
+    unsigned most = threads < OUTPUTS_THREADS_MAX ? threads : OUTPUTS_THREADS_MAX;
+    most = large < most ? (unsigned)large : most;
+    most = most < 1 ? 1 : most;
+    (void)mlq_thread_each(most, most, put_side_by_side, &work, NULL);
     for (size_t i = 0; i < work.count; i++) {
         if (is_repeated(&work, i)) {
             put_like(cas, work.order[i], work.order[i - 1]);

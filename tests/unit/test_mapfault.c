@@ -16,13 +16,30 @@
 
 #include "lib/base/ownership.h"
 #include "lib/sys/mapfault.h"
+#include "lib/sys/thread.h"
 
 #define PAGE      4096
 #define MAP_BYTES (4 * PAGE)
 
+static void *byte_of(void *place)
+{
+    return *(volatile const char *)place == 0 ? NULL : place;
+}
+
+/* On the first thread, or on another one. */
+static bool is_zero(void *place, bool on_thread)
+{
+    pthread_t thread;
+    void *got = NULL;
+    if (!on_thread) {
+        return byte_of(place) == NULL;
+    }
+    return mlq_thread_start(&thread, byte_of, place) == 0 && pthread_join(thread, &got) == 0 && got == NULL;
+}
+
 /* What a child says that reads byte `at` of a file of which one page is left; its status as wait
  * has it. */
-static int read_cut_file(bool is_watched, size_t at, char text[512])
+static int read_cut_file(bool is_watched, size_t at, bool on_thread, char text[512])
 {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
@@ -34,16 +51,16 @@ static int read_cut_file(bool is_watched, size_t at, char text[512])
         if (ftruncate(fd, MAP_BYTES) != 0) {
             _exit(2);
         }
-        volatile const char *map = mmap(NULL, MAP_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+        char *map = mmap(NULL, MAP_BYTES, PROT_READ, MAP_SHARED, fd, 0);
         mlq_mapfault_install();
-        mlq_mapfault_watch((const void *)(uintptr_t)map, MAP_BYTES, "cut.bin");
+        mlq_mapfault_watch(map, MAP_BYTES, "cut.bin");
         if (!is_watched) {
-            mlq_mapfault_forget((const void *)(uintptr_t)map);
+            mlq_mapfault_forget(map);
         }
         if (ftruncate(fd, PAGE) != 0) {
             _exit(2);
         }
-        _exit(map[at] == 0 ? 0 : 3);
+        _exit(is_zero(map + at, on_thread) ? 0 : 3);
     }
     (void)close(ends[1]);
     size_t used = 0;
@@ -63,17 +80,19 @@ static void a_cut_file_is_named_with_the_place(void **state)
 {
     (void)state;
     char text[512];
-    int status = read_cut_file(true, 2 * PAGE + 17, text);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 1);
-    assert_non_null(strstr(text, "cut.bin: byte 8209 cannot be read: the file was cut short"));
+    for (int on_thread = 0; on_thread < 2; on_thread++) {
+        int status = read_cut_file(true, 2 * PAGE + 17, on_thread == 1, text);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 1);
+        assert_non_null(strstr(text, "cut.bin: byte 8209 cannot be read: the file was cut short"));
+    }
 }
 
 static void what_is_left_of_it_is_read(void **state)
 {
     (void)state;
     char text[512];
-    int status = read_cut_file(true, 17, text);
+    int status = read_cut_file(true, 17, false, text);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
     assert_string_equal(text, "");
@@ -83,7 +102,7 @@ static void another_fault_kills_as_ever(void **state)
 {
     (void)state;
     char text[512];
-    int status = read_cut_file(false, 2 * PAGE, text);
+    int status = read_cut_file(false, 2 * PAGE, false, text);
     assert_true(!WIFEXITED(status) || WEXITSTATUS(status) != 0); /* a sanitizer may report it */
     assert_null(strstr(text, "cut.bin"));
 }
@@ -102,7 +121,7 @@ static void places_are_given_back(void **state)
         }
     }
     char text[512];
-    (void)read_cut_file(true, 3 * PAGE, text);
+    (void)read_cut_file(true, 3 * PAGE, false, text);
     assert_non_null(strstr(text, "cut.bin: byte 12288"));
 }
 
