@@ -2,20 +2,17 @@
  * SPDX-FileCopyrightText: mlq authors
  *
  * The reader trusts nothing: sizes are compared with the file's before they are used, and the
- * tensors, sorted by offset, must tile the data exactly. The writer is given all shapes first, so
- * that every offset is known before the first byte of data is.
+ * tensors, sorted by offset, must tile the data exactly.
  */
 #include "lib/artifact/safetensors.h"
 
 #include <endian.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -26,12 +23,8 @@
 #include "lib/sys/mapfault.h"
 #include "lib/sys/mem.h"
 
-#define METADATA_KEY    "__metadata__"
-#define LENGTH_BYTES    8u
-#define HEADER_ALIGN    8u /* the data then begin aligned for every dtype */
 #define JSON_DEPTH_MAX  8u /* the format needs 3 */
 #define JSON_VALUES_MAX (SAFETENSORS_COUNT_MAX * 16u)
-#define BEHIND_BYTES    (64u << 20) /* that are written while the disk waits */
 
 /* Data are little-endian and handed out as they lie. */
 _Static_assert(__BYTE_ORDER == __LITTLE_ENDIAN, "a big-endian machine needs swapping");
@@ -48,22 +41,11 @@ static const struct {
 struct safetensors {
     uint8_t *map;
     size_t map_bytes;
-    uint64_t walked;                    /* bytes since the pages were let go */
+    _Atomic uint64_t walked;            /* bytes since the pages were let go */
     json_t *header;                     /* owns the names and the metadata */
     struct safetensors_tensor *tensors; /* in data order */
     const struct safetensors_tensor **by_name;
     size_t count;
-};
-
-struct safetensors_writer {
-    char *path;
-    char *temp;
-    int fd;
-    size_t count;
-    size_t current;    /* of safetensors_write */
-    uint64_t *offsets; /* count + 1, in the file */
-    uint64_t *written; /* count */
-    uint64_t waiting;  /* bytes that the disk may not have begun with */
 };
 
 size_t safetensors_dtype_bytes(enum safetensors_dtype dtype)
@@ -212,12 +194,12 @@ static int check_tiling(const struct safetensors *file, const uint8_t *data, uin
 static int check_metadata(const json_t *metadata, struct mlq_err *err)
 {
     if (metadata != NULL && !json_is_object(metadata)) {
-        return mlq_fail(err, MLQ_ECORRUPT, METADATA_KEY " is not an object");
+        return mlq_fail(err, MLQ_ECORRUPT, SAFETENSORS_METADATA_KEY " is not an object");
     }
     for (void *at = json_object_iter((json_t *)(uintptr_t)metadata); at != NULL;
          at = json_object_iter_next((json_t *)(uintptr_t)metadata, at)) {
         if (!json_is_string(json_object_iter_value(at))) {
-            return mlq_fail(err, MLQ_ECORRUPT, METADATA_KEY " '%.100s' is not a string",
+            return mlq_fail(err, MLQ_ECORRUPT, SAFETENSORS_METADATA_KEY " '%.100s' is not a string",
                             json_object_iter_key(at));
         }
     }
@@ -235,7 +217,7 @@ static int read_tensors(struct safetensors *file, const uint8_t *data, uint64_t 
     file->by_name = mlq_alloc_array(entries, sizeof *file->by_name);
     for (void *at = json_object_iter(file->header); at != NULL;
          at = json_object_iter_next(file->header, at)) {
-        if (strcmp(json_object_iter_key(at), METADATA_KEY) == 0) {
+        if (strcmp(json_object_iter_key(at), SAFETENSORS_METADATA_KEY) == 0) {
             continue;
         }
         struct safetensors_tensor *tensor = &file->tensors[file->count];
@@ -257,18 +239,18 @@ static int read_tensors(struct safetensors *file, const uint8_t *data, uint64_t 
 static int read_mapped(struct safetensors *file, struct mlq_err *err)
 {
     uint64_t header_bytes;
-    memcpy(&header_bytes, file->map, LENGTH_BYTES);
+    memcpy(&header_bytes, file->map, SAFETENSORS_LENGTH_BYTES);
     if (header_bytes > SAFETENSORS_HEADER_BYTES_MAX) {
         return mlq_fail(err, MLQ_ECORRUPT,
                         "the header's length %" PRIu64 " is over the limit of %u", header_bytes,
                         SAFETENSORS_HEADER_BYTES_MAX);
     }
-    if (header_bytes > file->map_bytes - LENGTH_BYTES) {
+    if (header_bytes > file->map_bytes - SAFETENSORS_LENGTH_BYTES) {
         return mlq_fail(err, MLQ_ECORRUPT,
                         "the header's length %" PRIu64 " is more than the file holds",
                         header_bytes);
     }
-    const char *text = (const char *)file->map + LENGTH_BYTES;
+    const char *text = (const char *)file->map + SAFETENSORS_LENGTH_BYTES;
     int rc =
         io_json_parse((struct mlq_str){text, (size_t)header_bytes},
                       (struct io_json_limits){JSON_DEPTH_MAX, JSON_VALUES_MAX}, &file->header, err);
@@ -278,12 +260,12 @@ static int read_mapped(struct safetensors *file, struct mlq_err *err)
     if (!json_is_object(file->header)) {
         return mlq_fail(err, MLQ_ECORRUPT, "the header is not a JSON object");
     }
-    rc = check_metadata(json_object_get(file->header, METADATA_KEY), err);
+    rc = check_metadata(json_object_get(file->header, SAFETENSORS_METADATA_KEY), err);
     if (rc != MLQ_OK) {
         return rc;
     }
-    const uint8_t *data = file->map + LENGTH_BYTES + header_bytes;
-    return read_tensors(file, data, file->map_bytes - LENGTH_BYTES - header_bytes, err);
+    const uint8_t *data = file->map + SAFETENSORS_LENGTH_BYTES + header_bytes;
+    return read_tensors(file, data, file->map_bytes - SAFETENSORS_LENGTH_BYTES - header_bytes, err);
 }
 
 int safetensors_open(const char *path, struct safetensors **out, struct mlq_err *err)
@@ -295,7 +277,7 @@ int safetensors_open(const char *path, struct safetensors **out, struct mlq_err 
         return rc;
     }
     struct safetensors *file = mlq_alloc(sizeof *file);
-    if (bytes < LENGTH_BYTES + 2) {
+    if (bytes < SAFETENSORS_LENGTH_BYTES + 2) {
         rc = mlq_fail(err, MLQ_ECORRUPT, "%" PRIu64 " bytes are too few", bytes);
     } else {
         file->map_bytes = (size_t)bytes;
@@ -367,14 +349,13 @@ const struct safetensors_tensor *safetensors_find(const struct safetensors *file
 
 const char *safetensors_metadata(const struct safetensors *file, const char *key)
 {
-    return json_string_value(json_object_get(json_object_get(file->header, METADATA_KEY), key));
+    return json_string_value(json_object_get(json_object_get(file->header, SAFETENSORS_METADATA_KEY), key));
 }
 
 void safetensors_walked(struct safetensors *file, uint64_t bytes)
 {
-    file->walked += bytes;
-    if (file->walked >= SAFETENSORS_RESIDENT_BYTES) {
-        file->walked = 0;
+    if (atomic_fetch_add(&file->walked, bytes) + bytes >= SAFETENSORS_RESIDENT_BYTES) {
+        atomic_store(&file->walked, 0);
         (void)madvise(file->map, file->map_bytes, MADV_DONTNEED); /* advice: refused, it costs memory */
     }
 }
@@ -390,294 +371,4 @@ void safetensors_expect(struct safetensors *file, const void *data, uint64_t byt
     MLQ_ASSERT((const uint8_t *)data >= file->map &&
                bytes <= file->map_bytes - (size_t)((const uint8_t *)data - file->map));
     (void)madvise((void *)((uintptr_t)data - skipped), bytes + skipped, MADV_WILLNEED);
-}
-
-/* ---- Writing ---- */
-
-/* The bytes of a tensor to be written, by its shape. */
-static int declared_bytes(const struct safetensors_tensor *tensor, uint64_t *bytes,
-                          struct mlq_err *err)
-{
-    MLQ_ASSERT(tensor->rank <= SAFETENSORS_RANK_MAX);
-    *bytes = safetensors_dtype_bytes(tensor->dtype);
-    for (uint32_t i = 0; i < tensor->rank; i++) {
-        if (__builtin_mul_overflow(*bytes, tensor->shape[i], bytes) || *bytes > INT64_MAX) {
-            return mlq_fail(err, MLQ_EFULL, "tensor '%.100s' is too large", tensor->name);
-        }
-    }
-    return MLQ_OK;
-}
-
-static int add_metadata(json_t *header, const char *const *metadata, struct mlq_err *err)
-{
-    json_t *object = json_object();
-    MLQ_ASSERT(json_object_set_new(header, METADATA_KEY, object) == 0);
-    for (size_t i = 0; metadata[i] != NULL; i += 2) {
-        MLQ_ASSERT(metadata[i + 1] != NULL);
-        if (json_object_get(object, metadata[i]) != NULL ||
-            json_object_set_new(object, metadata[i], json_string(metadata[i + 1])) != 0) {
-            return mlq_fail(err, MLQ_EINVAL, "metadata '%.100s' is given twice or is not UTF-8",
-                            metadata[i]);
-        }
-    }
-    return MLQ_OK;
-}
-
-static json_t *describe(const struct safetensors_tensor *tensor, uint64_t begin, uint64_t end)
-{
-    json_t *shape = json_array();
-    for (uint32_t i = 0; i < tensor->rank; i++) {
-        MLQ_ASSERT(json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i])) == 0);
-    }
-    json_t *entry =
-        json_pack("{s:s, s:o, s:[I, I]}", "dtype", safetensors_dtype_text(tensor->dtype), "shape",
-                  shape, "data_offsets", (json_int_t)begin, (json_int_t)end);
-    MLQ_ASSERT(entry != NULL);
-    return entry;
-}
-
-/* Fills writer->offsets relative to the data, and the header object. */
-static int lay_out(struct safetensors_writer *writer, const struct safetensors_tensor *tensors,
-                   json_t *header, struct mlq_err *err)
-{
-    for (size_t i = 0; i < writer->count; i++) {
-        uint64_t bytes;
-        int rc = declared_bytes(&tensors[i], &bytes, err);
-        if (rc != MLQ_OK) {
-            return rc;
-        }
-        if (__builtin_add_overflow(writer->offsets[i], bytes, &writer->offsets[i + 1]) ||
-            writer->offsets[i + 1] > (uint64_t)INT64_MAX / 2) {
-            return mlq_fail(err, MLQ_EFULL, "the tensors are too large for one file");
-        }
-        json_t *entry = describe(&tensors[i], writer->offsets[i], writer->offsets[i + 1]);
-        if (strcmp(tensors[i].name, METADATA_KEY) == 0 ||
-            json_object_get(header, tensors[i].name) != NULL) {
-            json_decref(entry);
-            return mlq_fail(err, MLQ_EINVAL, "tensor name '%.100s' is reserved or given twice",
-                            tensors[i].name);
-        }
-        if (json_object_set_new(header, tensors[i].name, entry) != 0) {
-            return mlq_fail(err, MLQ_EINVAL, "tensor %zu has a name that is not UTF-8", i);
-        }
-    }
-    return MLQ_OK;
-}
-
-static int write_header(struct safetensors_writer *writer, const json_t *header,
-                        struct mlq_err *err)
-{
-    char *text = json_dumps(header, JSON_COMPACT);
-    if (text == NULL) {
-        return mlq_fail(err, MLQ_EINVAL, "the header does not fit JSON");
-    }
-    size_t len = strlen(text);
-    uint64_t padded = (len + HEADER_ALIGN - 1) / HEADER_ALIGN * HEADER_ALIGN;
-    int rc = MLQ_OK;
-    if (padded > SAFETENSORS_HEADER_BYTES_MAX) {
-        rc = mlq_fail(err, MLQ_EFULL, "a header of %" PRIu64 " bytes is over the limit of %u",
-                      padded, SAFETENSORS_HEADER_BYTES_MAX);
-    } else {
-        rc = mlq_fs_write_all(writer->fd, (struct mlq_str){(const char *)&padded, LENGTH_BYTES},
-                              err);
-    }
-    if (rc == MLQ_OK) {
-        rc = mlq_fs_write_all(writer->fd, (struct mlq_str){text, len}, err);
-    }
-    if (rc == MLQ_OK) {
-        rc =
-            mlq_fs_write_all(writer->fd, (struct mlq_str){"        ", (size_t)(padded - len)}, err);
-    }
-    mlq_free(text); /* jansson's, which comes from malloc as ours does */
-    for (size_t i = 0; i <= writer->count; i++) {
-        writer->offsets[i] += LENGTH_BYTES + padded;
-    }
-    return rc;
-}
-
-static int writer_begin(struct safetensors_writer *writer, const struct safetensors_tensor *tensors,
-                        const char *const *metadata, struct mlq_err *err)
-{
-    json_t *header = json_object();
-    int rc = metadata == NULL ? MLQ_OK : add_metadata(header, metadata, err);
-    if (rc == MLQ_OK) {
-        rc = lay_out(writer, tensors, header, err);
-    }
-    if (rc == MLQ_OK) {
-        writer->fd = mkostemp(writer->temp, O_CLOEXEC);
-        rc = writer->fd < 0 ? io_fail(err, "create", writer->temp)
-                            : write_header(writer, header, err);
-    }
-    if (rc == MLQ_OK && (fchmod(writer->fd, 0644) != 0 ||
-                         ftruncate(writer->fd, (off_t)writer->offsets[writer->count]) != 0)) {
-        rc = io_fail(err, "extend", writer->temp);
-    }
-    json_decref(header);
-    return rc;
-}
-
-int safetensors_writer_create(const char *path, const struct safetensors_tensor *tensors,
-                              size_t count, const char *const *metadata,
-                              struct safetensors_writer **out, struct mlq_err *err)
-{
-    if (count > SAFETENSORS_COUNT_MAX) {
-        return mlq_fail(err, MLQ_EFULL, "write %s: more than %u tensors", path,
-                        SAFETENSORS_COUNT_MAX);
-    }
-    struct safetensors_writer *writer = mlq_alloc(sizeof *writer);
-    writer->path = mlq_strdup(path);
-    writer->temp = mlq_format("%s.tmp.XXXXXX", path);
-    writer->fd = -1;
-    writer->count = count;
-    writer->offsets = mlq_alloc_array(count + 1, sizeof *writer->offsets);
-    writer->written = mlq_alloc_array(count, sizeof *writer->written);
-    int rc = writer_begin(writer, tensors, metadata, err);
-    if (rc != MLQ_OK) {
-        safetensors_writer_abort(&writer);
-        return mlq_wrap(err, rc, "write %s", path);
-    }
-    *out = writer;
-    return MLQ_OK;
-}
-
-int safetensors_append(struct safetensors_writer *writer, size_t i, const void *data, size_t bytes,
-                       struct mlq_err *err)
-{
-    MLQ_ASSERT(i < writer->count);
-    uint64_t size = writer->offsets[i + 1] - writer->offsets[i];
-    if (bytes > size - writer->written[i]) {
-        return mlq_fail(err, MLQ_EINVAL,
-                        "write %s: tensor %zu gets more than its %" PRIu64 " bytes", writer->path,
-                        i, size);
-    }
-    const uint8_t *from = data;
-    while (bytes > 0) {
-        ssize_t put =
-            pwrite(writer->fd, from, bytes, (off_t)(writer->offsets[i] + writer->written[i]));
-        if (put < 0 && errno == EINTR) {
-            continue;
-        }
-        if (put < 0) {
-            return io_fail(err, "write", writer->path);
-        }
-        writer->written[i] += (uint64_t)put;
-        writer->waiting += (uint64_t)put;
-        from += put;
-        bytes -= (size_t)put;
-    }
-    if (writer->waiting >= BEHIND_BYTES) {
-        writer->waiting = 0;
-        mlq_fs_write_back(writer->fd, 0, 0);
-    }
-    return MLQ_OK;
-}
-
-int safetensors_write(struct safetensors_writer *writer, const void *data, size_t bytes,
-                      struct mlq_err *err)
-{
-    const uint8_t *from = data;
-    while (bytes > 0) {
-        size_t i = writer->current;
-        if (i == writer->count) {
-            return mlq_fail(err, MLQ_EINVAL, "write %s: more bytes than the tensors hold",
-                            writer->path);
-        }
-        uint64_t room = writer->offsets[i + 1] - writer->offsets[i] - writer->written[i];
-        size_t part = bytes < room ? bytes : (size_t)room;
-        int rc = safetensors_append(writer, i, from, part, err);
-        if (rc != MLQ_OK) {
-            return rc;
-        }
-        from += part;
-        bytes -= part;
-        writer->current += part == room ? 1 : 0;
-    }
-    return MLQ_OK;
-}
-
-static int check_complete(const struct safetensors_writer *writer, struct mlq_err *err)
-{
-    for (size_t i = 0; i < writer->count; i++) {
-        uint64_t size = writer->offsets[i + 1] - writer->offsets[i];
-        if (writer->written[i] != size) {
-            return mlq_fail(err, MLQ_EINVAL,
-                            "write %s: tensor %zu got %" PRIu64 " of %" PRIu64 " bytes",
-                            writer->path, i, writer->written[i], size);
-        }
-    }
-    return MLQ_OK;
-}
-
-static int sync_folder(const struct safetensors_writer *writer, struct mlq_err *err)
-{
-    const char *slash = strrchr(writer->path, '/');
-    char *dir =
-        slash == NULL
-            ? mlq_strdup(".")
-            : mlq_strndup((struct mlq_str){writer->path, (size_t)(slash - writer->path) + 1});
-    int rc = mlq_fs_sync_dir(dir, err);
-    mlq_free(dir);
-    return rc;
-}
-
-static int publish(const struct safetensors_writer *writer, bool is_durable, struct mlq_err *err)
-{
-    int rc = check_complete(writer, err);
-    if (rc == MLQ_OK && is_durable && fsync(writer->fd) != 0) {
-        rc = io_fail(err, "sync", writer->temp);
-    }
-    if (rc == MLQ_OK && rename(writer->temp, writer->path) != 0) {
-        rc = io_fail(err, "rename to", writer->path);
-    }
-    return rc == MLQ_OK && is_durable ? sync_folder(writer, err) : rc;
-}
-
-int safetensors_writer_finish(struct safetensors_writer **writer, struct mlq_err *err)
-{
-    int rc = publish(*writer, true, err);
-    safetensors_writer_abort(writer); /* after the rename there is no temporary file to remove */
-    return rc;
-}
-
-int safetensors_writer_finish_output(struct safetensors_writer **writer, struct mlq_err *err)
-{
-    int rc = publish(*writer, false, err);
-    safetensors_writer_abort(writer);
-    return rc;
-}
-
-void safetensors_writer_abort(struct safetensors_writer **writer)
-{
-    if (*writer == NULL) {
-        return;
-    }
-    if ((*writer)->fd >= 0) {
-        close((*writer)->fd);
-        (void)unlink((*writer)->temp);
-    }
-    mlq_free((*writer)->path);
-    mlq_free((*writer)->temp);
-    mlq_free((*writer)->offsets);
-    mlq_free((*writer)->written);
-    mlq_free(*writer);
-    *writer = NULL;
-}
-
-int safetensors_save(const char *path, const struct safetensors_tensor *tensors, size_t count,
-                     const char *const *metadata, struct mlq_err *err)
-{
-    struct safetensors_writer *writer = NULL;
-    int rc = safetensors_writer_create(path, tensors, count, metadata, &writer, err);
-    if (rc != MLQ_OK) {
-        return rc;
-    }
-    for (size_t i = 0; rc == MLQ_OK && i < count; i++) {
-        uint64_t bytes = writer->offsets[i + 1] - writer->offsets[i];
-        rc = safetensors_append(writer, i, tensors[i].data, (size_t)bytes, err);
-    }
-    if (rc != MLQ_OK) {
-        safetensors_writer_abort(&writer);
-        return rc;
-    }
-    return safetensors_writer_finish(&writer, err);
 }

@@ -24,6 +24,9 @@
     X(BOOL, 1) X(U8, 1) X(I8, 1) X(I16, 2) X(U16, 2) X(F16, 2) X(BF16, 2)                          \
     X(I32, 4) X(U32, 4) X(F32, 4) X(F64, 8) X(I64, 8) X(U64, 8)
 
+#define SAFETENSORS_METADATA_KEY "__metadata__" /* in the header */
+#define SAFETENSORS_LENGTH_BYTES 8u             /* before it */
+
 enum safetensors_dtype {
 #define SAFETENSORS_ENUM(name, bytes) SAFETENSORS_##name,
     SAFETENSORS_DTYPES(SAFETENSORS_ENUM)
@@ -58,7 +61,7 @@ const char *safetensors_metadata(const struct safetensors *file, const char *key
 /* From who walks over data that may be larger than memory: so many bytes more were looked at. After
  * SAFETENSORS_RESIDENT_BYTES of them all pages of the file are let go; data stay valid, and what is
  * looked at again comes from the file again. Without it, every page once touched counts as memory of
- * this process. */
+ * this process. On any thread. */
 void safetensors_walked(struct safetensors *file, uint64_t bytes);
 /* From who reads many tensors side by side: where a page is missing, read that alone, not what lies
  * around it (megabytes, by default, of which little would be used before they are dropped again). What
@@ -78,10 +81,11 @@ int safetensors_writer_create(const char *path,
                               MLQ_OWNED_RETURN struct safetensors_writer **writer,
                               struct mlq_err *err);
 /* Bytes of the tensors in declared order; any split into calls. */
-int safetensors_write(struct safetensors_writer *writer, const void *data, size_t bytes, struct mlq_err *err);
+int safetensors_writer_write(struct safetensors_writer *writer, const void *data, size_t bytes, struct mlq_err *err);
 /* The next bytes of tensor `i`, whatever the others have got so far: for tensors that grow side by side,
- * as the columns of a table do. More than it declared is MLQ_EINVAL. */
-int safetensors_append(struct safetensors_writer *writer,
+ * as the columns of a table do. More than it declared is MLQ_EINVAL. Several threads may do so at once, each with
+ * tensors of its own. */
+int safetensors_writer_append(struct safetensors_writer *writer,
                        size_t i,
                        const void *data,
                        size_t bytes,
@@ -93,7 +97,7 @@ int safetensors_writer_finish_output(struct safetensors_writer **writer, struct 
 void safetensors_writer_abort(struct safetensors_writer **writer); /* takes NULL */
 
 /* All at once, data members set. */
-int safetensors_save(const char *path,
+int safetensors_writer_save(const char *path,
                      const struct safetensors_tensor *tensors,
                      size_t count,
                      const char *const *metadata,

@@ -76,7 +76,7 @@ static struct model *load_model(const json_t *json)
     const char *metadata[] = {MODEL_METADATA_KEY, text, NULL};
     struct mlq_err err = MLQ_ERR_INIT;
     struct model *model = NULL;
-    assert_int_equal(safetensors_save("golden.safetensors", tensors, count, metadata, &err), 0);
+    assert_int_equal(safetensors_writer_save("golden.safetensors", tensors, count, metadata, &err), 0);
     if (model_load("golden.safetensors", &model, &err) != 0) {
         fail_msg("%s", err.text);
     }
@@ -492,7 +492,7 @@ static void pixels_share_the_scale_of_their_channel(void **state)
                                                 {.name = "c", .numbers = c},
                                                 {.name = "d", .numbers = d}};
     struct model *model = model_create();
-    assert_int_equal(preprocess_fit(model, columns, 4, 2, NULL), 0);
+    assert_int_equal(preprocess_fit(model, columns, 4, 2, 2, NULL), 0);
     preprocess_share_channels(model, columns, 2, 2);
     assert_true(model->features[0].mean == 3 && model->features[2].mean == 3);
     assert_true(model->features[1].mean == 25 && model->features[3].mean == 25);

@@ -14,6 +14,7 @@
 #include "lib/base/prng.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "lib/sys/thread.h"
 
 #define FILE_NAME "t.safetensors"
 
@@ -54,7 +55,7 @@ static void test_what_is_written_is_read(void **state)
     };
     const char *metadata[] = {"format", "mlq", "quote\"d", "line\nbreak", NULL};
     struct mlq_err err = MLQ_ERR_INIT;
-    assert_int_equal(safetensors_save(FILE_NAME, tensors, 4, metadata, &err), MLQ_OK);
+    assert_int_equal(safetensors_writer_save(FILE_NAME, tensors, 4, metadata, &err), MLQ_OK);
     struct safetensors *file = NULL;
     assert_int_equal(safetensors_open(FILE_NAME, &file, &err), MLQ_OK);
     assert_int_equal(safetensors_count(file), 4);
@@ -86,11 +87,11 @@ static void test_tensors_may_grow_side_by_side(void **state)
     struct mlq_err err = MLQ_ERR_INIT;
     struct safetensors_writer *writer = NULL;
     assert_int_equal(safetensors_writer_create(FILE_NAME, tensors, 2, NULL, &writer, &err), MLQ_OK);
-    assert_int_equal(safetensors_append(writer, 1, "56", 2, &err), MLQ_OK);
-    assert_int_equal(safetensors_append(writer, 0, "123", 3, &err), MLQ_OK);
-    assert_int_equal(safetensors_append(writer, 0, "45", 2, &err), MLQ_EINVAL);
-    assert_int_equal(safetensors_append(writer, 0, "4", 1, &err), MLQ_OK);
-    assert_int_equal(safetensors_append(writer, 1, "78", 2, &err), MLQ_OK);
+    assert_int_equal(safetensors_writer_append(writer, 1, "56", 2, &err), MLQ_OK);
+    assert_int_equal(safetensors_writer_append(writer, 0, "123", 3, &err), MLQ_OK);
+    assert_int_equal(safetensors_writer_append(writer, 0, "45", 2, &err), MLQ_EINVAL);
+    assert_int_equal(safetensors_writer_append(writer, 0, "4", 1, &err), MLQ_OK);
+    assert_int_equal(safetensors_writer_append(writer, 1, "78", 2, &err), MLQ_OK);
     assert_int_equal(safetensors_writer_finish(&writer, &err), MLQ_OK);
     assert_null(writer);
     struct safetensors *file = NULL;
@@ -98,6 +99,61 @@ static void test_tensors_may_grow_side_by_side(void **state)
     assert_memory_equal(safetensors_find(file, "a")->data, "1234", 4);
     assert_memory_equal(safetensors_find(file, "b")->data, "5678", 4);
     safetensors_close(&file);
+}
+
+#define COLUMNS      8u
+#define COLUMN_BYTES (4u << 20) /* together a file whose blocks are taken at once */
+#define CHUNK_BYTES  4096u
+
+/* A column is of its own number, a chunk at a time. */
+static int append_column(void *writer, size_t i, struct mlq_err *err)
+{
+    uint8_t chunk[CHUNK_BYTES];
+    int rc = MLQ_OK;
+    memset(chunk, (int)i + 1, sizeof chunk);
+    for (size_t done = 0; rc == MLQ_OK && done < COLUMN_BYTES; done += sizeof chunk) {
+        rc = safetensors_writer_append(writer, i, chunk, sizeof chunk, err);
+    }
+    return rc;
+}
+
+static void test_threads_write_a_tensor_each(void **state)
+{
+    (void)state;
+    struct safetensors_tensor tensors[COLUMNS];
+    char names[COLUMNS][2];
+    for (size_t i = 0; i < COLUMNS; i++) {
+        names[i][0] = (char)('a' + i);
+        names[i][1] = '\0';
+        tensors[i] = (struct safetensors_tensor){
+            .name = names[i], .dtype = SAFETENSORS_U8, .rank = 1, .shape = {COLUMN_BYTES}};
+    }
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct safetensors_writer *writer = NULL;
+    assert_int_equal(safetensors_writer_create(FILE_NAME, tensors, COLUMNS, NULL, &writer, &err), MLQ_OK);
+    assert_int_equal(mlq_thread_each(4, COLUMNS, append_column, writer, &err), MLQ_OK);
+    assert_int_equal(safetensors_writer_finish(&writer, &err), MLQ_OK);
+    struct safetensors *file = NULL;
+    assert_int_equal(safetensors_open(FILE_NAME, &file, &err), MLQ_OK);
+    for (size_t i = 0; i < COLUMNS; i++) {
+        const uint8_t *data = safetensors_find(file, names[i])->data;
+        for (size_t k = 0; k < COLUMN_BYTES; k++) {
+            assert_true(data[k] == i + 1);
+        }
+    }
+    safetensors_close(&file);
+}
+
+static void test_a_disk_that_is_too_small_says_so_before_the_work(void **state)
+{
+    (void)state;
+    const struct safetensors_tensor huge = {
+        .name = "h", .dtype = SAFETENSORS_U8, .rank = 1, .shape = {UINT64_C(15) << 40}};
+    struct mlq_err err = MLQ_ERR_INIT;
+    struct safetensors_writer *writer = NULL;
+    assert_int_equal(safetensors_writer_create(FILE_NAME, &huge, 1, NULL, &writer, &err), MLQ_EFULL);
+    assert_null(writer);
+    assert_non_null(strstr(err.text, "No space left on device"));
 }
 
 static void test_sequential_writes_split_anywhere(void **state)
@@ -112,9 +168,9 @@ static void test_sequential_writes_split_anywhere(void **state)
         struct mlq_err err = MLQ_ERR_INIT;
         struct safetensors_writer *writer = NULL;
         assert_int_equal(safetensors_writer_create(FILE_NAME, tensors, 3, NULL, &writer, &err), 0);
-        assert_int_equal(safetensors_write(writer, "abcdefg", split, &err), MLQ_OK);
-        assert_int_equal(safetensors_write(writer, "abcdefg" + split, 7 - split, &err), MLQ_OK);
-        assert_int_equal(safetensors_write(writer, "x", 1, &err), MLQ_EINVAL);
+        assert_int_equal(safetensors_writer_write(writer, "abcdefg", split, &err), MLQ_OK);
+        assert_int_equal(safetensors_writer_write(writer, "abcdefg" + split, 7 - split, &err), MLQ_OK);
+        assert_int_equal(safetensors_writer_write(writer, "x", 1, &err), MLQ_EINVAL);
         assert_int_equal(safetensors_writer_finish(&writer, &err), MLQ_OK);
         struct safetensors *file = NULL;
         assert_int_equal(safetensors_open(FILE_NAME, &file, &err), MLQ_OK);
@@ -132,7 +188,7 @@ static void test_an_incomplete_file_never_appears(void **state)
     struct safetensors_writer *writer = NULL;
     (void)unlink(FILE_NAME);
     assert_int_equal(safetensors_writer_create(FILE_NAME, &tensor, 1, NULL, &writer, &err), MLQ_OK);
-    assert_int_equal(safetensors_write(writer, "ab", 2, &err), MLQ_OK);
+    assert_int_equal(safetensors_writer_write(writer, "ab", 2, &err), MLQ_OK);
     assert_int_equal(safetensors_writer_finish(&writer, &err), MLQ_EINVAL);
     assert_null(writer);
     assert_false(mlq_fs_exists(FILE_NAME));
@@ -267,7 +323,7 @@ static void test_damaged_files_do_no_harm(void **state)
         {.name = "b", .dtype = SAFETENSORS_U8, .rank = 2, .shape = {2, 4}, .data = values},
     };
     const char *metadata[] = {"k", "v", NULL};
-    assert_int_equal(safetensors_save(FILE_NAME, tensors, 2, metadata, NULL), MLQ_OK);
+    assert_int_equal(safetensors_writer_save(FILE_NAME, tensors, 2, metadata, NULL), MLQ_OK);
     char *sound = NULL;
     size_t len = 0;
     assert_int_equal(mlq_fs_read(FILE_NAME, 1 << 20, &sound, &len, NULL), MLQ_OK);
@@ -308,6 +364,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_written_is_read),
         cmocka_unit_test(test_tensors_may_grow_side_by_side),
+        cmocka_unit_test(test_threads_write_a_tensor_each),
+        cmocka_unit_test(test_a_disk_that_is_too_small_says_so_before_the_work),
         cmocka_unit_test(test_sequential_writes_split_anywhere),
         cmocka_unit_test(test_an_incomplete_file_never_appears),
         cmocka_unit_test(test_the_writer_refuses_bad_names),

@@ -143,7 +143,7 @@ static int open_with_schema(const char *schema, const double *x, const int32_t *
     };
     const char *metadata[] = {schema == NULL ? "other" : "mlq.table", schema == NULL ? "" : schema,
                               NULL};
-    assert_int_equal(safetensors_save(FILE_NAME, tensors, 2, metadata, NULL), MLQ_OK);
+    assert_int_equal(safetensors_writer_save(FILE_NAME, tensors, 2, metadata, NULL), MLQ_OK);
     struct table *table = NULL;
     int rc = table_open(FILE_NAME, &table, err);
     table_close(&table);

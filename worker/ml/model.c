@@ -312,7 +312,7 @@ int model_save(const struct model *model, const char *path, struct mlq_err *err)
         }
     }
     const char *metadata[] = {MODEL_METADATA_KEY, text, NULL};
-    int rc = safetensors_save(path, tensors, count, metadata, err);
+    int rc = safetensors_writer_save(path, tensors, count, metadata, err);
     mlq_free(names);
     mlq_free(tensors);
     mlq_free(text);

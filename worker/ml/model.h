@@ -134,7 +134,7 @@ uint32_t model_embed_categories(struct model *model, uint32_t width);
 MLQ_OWNED_RETURN struct model *model_create(void);
 void model_destroy(struct model **model); /* takes NULL, frees, nulls */
 
-/* Durable: see safetensors_save. The same model gives the same bytes. */
+/* Durable: see safetensors_writer_save. The same model gives the same bytes. */
 int model_save(const struct model *model, const char *path, struct mlq_err *err);
 
 /* Checks everything: a file that loads is safe to run. MLQ_ECORRUPT for a damaged file, MLQ_EINVAL

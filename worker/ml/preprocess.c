@@ -11,7 +11,11 @@
 
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
+#include "lib/sys/thread.h"
+#include "worker/ml/wide.h"
 
+#define LANES        8u           /* sums that are kept side by side, so that none waits for itself */
+#define SCALED_ROWS  64u          /* of one column, before they go to their rows */
 #define BLOCK_BYTES    (256u << 10) /* of inputs that are made at a time */
 #define BLOCK_ROWS_MIN 64u          /* of a column there should be some lines to read */
 
@@ -23,34 +27,71 @@ static int refuse_infinity(const char *column, uint64_t row, struct mlq_err *err
                     row);
 }
 
+static int refuse_numbers(const struct preprocess_column *column, uint64_t rows, struct mlq_err *err)
+{
+    for (uint64_t row = 0; row < rows; row++) {
+        if (isinf(column->numbers[row])) {
+            return refuse_infinity(column->name, row, err);
+        }
+    }
+    return mlq_fail(err, MLQ_EINVAL, "column '%s': its values are too large to average", column->name);
+}
+
+static double sum_of_lanes(const double lanes[LANES])
+{
+    double pairs[LANES / 2];
+    for (uint32_t k = 0; k < LANES / 2; k++) {
+        pairs[k] = lanes[k] + lanes[k + LANES / 2];
+    }
+    return (pairs[0] + pairs[2]) + (pairs[1] + pairs[3]);
+}
+
+/* Row i of a column belongs to lane i % LANES: `add` for each whole set of lanes, and what is left over. */
+#define FOR_LANES(rows, add)                                                                       \
+    for (uint64_t i = 0; i < (rows) / LANES * LANES; i += LANES) {                                 \
+        for (uint32_t k = 0; k < LANES; k++) {                                                     \
+            add;                                                                                   \
+        }                                                                                          \
+    }                                                                                              \
+    for (uint64_t i = (rows) / LANES * LANES, k = 0; i + k < (rows); k++) {                        \
+        add;                                                                                       \
+    }
+
+ML_WIDE static double sum_present(const double *numbers, uint64_t rows, uint64_t *present)
+{
+    double sums[LANES] = {0}, counts[LANES] = {0}; /* exact below 2^53 */
+    FOR_LANES(rows, {
+        double x = numbers[i + k];
+        sums[k] += isnan(x) ? 0 : x;
+        counts[k] += isnan(x) ? 0 : 1;
+    })
+    *present = (uint64_t)sum_of_lanes(counts);
+    return sum_of_lanes(sums);
+}
+
+/* Of the distances from the mean, which fills what is missing. */
+ML_WIDE static double sum_squares(const double *numbers, uint64_t rows, double mean)
+{
+    double sums[LANES] = {0};
+    FOR_LANES(rows, {
+        double distance = isnan(numbers[i + k]) ? 0 : numbers[i + k] - mean;
+        sums[k] += distance * distance;
+    })
+    return sum_of_lanes(sums);
+}
+
 /* Two passes, since the one-pass formula loses digits when the mean is large. */
 static int fit_number(struct model_feature *feature,
                       const struct preprocess_column *column,
                       uint64_t rows,
                       struct mlq_err *err)
 {
-    double sum = 0;
     uint64_t present = 0;
-    for (uint64_t i = 0; i < rows; i++) {
-        double x = column->numbers[i];
-        if (isinf(x)) {
-            return refuse_infinity(column->name, i, err);
-        }
-        if (!isnan(x)) {
-            sum += x;
-            present++;
-        }
-    }
+    double sum = sum_present(column->numbers, rows, &present);
     double mean = present == 0 ? 0 : sum / (double)present;
-    double squares = 0;
-    for (uint64_t i = 0; i < rows; i++) {
-        double distance = isnan(column->numbers[i]) ? 0 : column->numbers[i] - mean;
-        squares += distance * distance;
-    }
-    double deviation = sqrt(squares / (double)rows);
+    double deviation = sqrt(sum_squares(column->numbers, rows, mean) / (double)rows);
     if (!isfinite(mean) || !isfinite(deviation)) {
-        return mlq_fail(err, MLQ_EINVAL, "column '%s': its values are too large to average",
-                        column->name);
+        return refuse_numbers(column, rows, err);
     }
     /* A column that is constant up to rounding carries nothing; dividing by its noise would. */
     bool constant = deviation <= 1e-14 * fabs(mean) || deviation == 0;
@@ -107,29 +148,24 @@ static int fit_category(struct model_feature *feature,
     return rc;
 }
 
-int preprocess_fit(struct model *model,
-                   const struct preprocess_column *columns,
-                   uint32_t column_count,
-                   uint64_t rows,
-                   struct mlq_err *err)
+struct fit {
+    struct model_feature *features;
+    const struct preprocess_column *columns;
+    uint64_t rows;
+};
+
+static int fit_column(void *context, size_t i, struct mlq_err *err)
 {
-    MLQ_ASSERT(model->features == NULL && rows > 0);
-    if (column_count == 0 || column_count > MODEL_FEATURES_MAX) {
-        return mlq_fail(err, MLQ_EINVAL, "%u feature columns: expected 1 to %u", column_count,
-                        MODEL_FEATURES_MAX);
-    }
-    model->features = mlq_alloc_array(column_count, sizeof(struct model_feature));
-    model->input_count = 0;
-    for (uint32_t i = 0; i < column_count; i++) {
+    const struct fit *fit = context;
+    struct model_feature *feature = &fit->features[i];
+    return feature->kind == MODEL_NUMBER ? fit_number(feature, &fit->columns[i], fit->rows, err)
+                                         : fit_category(feature, &fit->columns[i], fit->rows, err);
+}
+
+static int place_features(struct model *model, struct mlq_err *err)
+{
+    for (uint32_t i = 0; i < model->feature_count; i++) {
         struct model_feature *feature = &model->features[i];
-        model->feature_count++;
-        feature->name = mlq_strdup(columns[i].name);
-        feature->kind = columns[i].kind;
-        int rc = feature->kind == MODEL_NUMBER ? fit_number(feature, &columns[i], rows, err)
-                                               : fit_category(feature, &columns[i], rows, err);
-        if (rc != 0) {
-            return rc;
-        }
         feature->offset = model->input_count;
         if (feature->width > MODEL_INPUTS_MAX - model->input_count) {
             return mlq_fail(err, MLQ_EFULL,
@@ -140,6 +176,30 @@ int preprocess_fit(struct model *model,
         model->input_count += feature->width;
     }
     return 0;
+}
+
+int preprocess_fit(struct model *model,
+                   const struct preprocess_column *columns,
+                   uint32_t column_count,
+                   uint64_t rows,
+                   unsigned threads,
+                   struct mlq_err *err)
+{
+    MLQ_ASSERT(model->features == NULL && rows > 0);
+    if (column_count == 0 || column_count > MODEL_FEATURES_MAX) {
+        return mlq_fail(err, MLQ_EINVAL, "%u feature columns: expected 1 to %u", column_count,
+                        MODEL_FEATURES_MAX);
+    }
+    model->features = mlq_alloc_array(column_count, sizeof(struct model_feature));
+    model->input_count = 0;
+    model->feature_count = column_count;
+    for (uint32_t i = 0; i < column_count; i++) {
+        model->features[i].name = mlq_strdup(columns[i].name);
+        model->features[i].kind = columns[i].kind;
+    }
+    struct fit fit = {.features = model->features, .columns = columns, .rows = rows};
+    int rc = mlq_thread_each(threads, column_count, fit_column, &fit, err);
+    return rc == 0 ? place_features(model, err) : rc;
 }
 
 static void share_channel(struct model *model,
@@ -304,6 +364,36 @@ void preprocess_destroy(struct preprocess **bound)
     *bound = NULL;
 }
 
+/* False: some are missing, infinite or too far away. */
+ML_WIDE static bool scale_plain(const double *numbers, uint64_t count, double mean, double scale, float *scaled)
+{
+    bool is_plain = true;
+    for (uint64_t i = 0; i < count; i++) {
+        scaled[i] = (float)((numbers[i] - mean) / scale);
+        is_plain &= isfinite(scaled[i]);
+    }
+    return is_plain;
+}
+
+/* The numbers that are left to number_rows: from the first that is not plain. */
+static uint64_t plain_rows(const struct model_feature *feature, const double *numbers, uint64_t row_count,
+                           uint32_t stride, float *inputs)
+{
+    float scaled[SCALED_ROWS];
+    uint64_t done = 0;
+    while (done < row_count) {
+        uint64_t count = row_count - done < SCALED_ROWS ? row_count - done : SCALED_ROWS;
+        if (!scale_plain(numbers + done, count, feature->mean, feature->scale, scaled)) {
+            break;
+        }
+        for (uint64_t i = 0; i < count; i++) {
+            inputs[(done + i) * stride] = scaled[i];
+        }
+        done += count;
+    }
+    return done;
+}
+
 static int number_rows(const struct model_feature *feature,
                        const double *numbers,
                        uint64_t row,
@@ -312,7 +402,7 @@ static int number_rows(const struct model_feature *feature,
                        float *inputs,
                        struct mlq_err *err)
 {
-    for (uint64_t i = 0; i < row_count; i++) {
+    for (uint64_t i = plain_rows(feature, numbers + row, row_count, stride, inputs); i < row_count; i++) {
         double x = numbers[row + i];
         if (isinf(x)) {
             return refuse_infinity(feature->name, row + i, err);

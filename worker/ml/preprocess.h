@@ -29,11 +29,13 @@ struct preprocess_column {
 /* Fits features on `rows` rows of `columns` and fills model->features and model->input_count. A
  * number column: fill = mean of what is there (0 when nothing is), scale = population deviation
  * after filling (1 when that is 0, as scikit-learn's StandardScaler). A category column: the values
- * that occur, in dictionary order; fill = the most frequent, the first of equals. */
+ * that occur, in dictionary order; fill = the most frequent, the first of equals. Columns are fitted side by side by
+ * `threads` threads: the same bits by any number of them. */
 int preprocess_fit(struct model *model,
                    const struct preprocess_column *columns,
                    uint32_t column_count,
                    uint64_t rows,
+                   unsigned threads,
                    struct mlq_err *err);
 
 /* For images, channels last: after preprocess_fit, all pixels of a channel get its common mean and
@@ -61,7 +63,7 @@ int preprocess_bind(const struct model *model,
 void preprocess_destroy(struct preprocess **bound);
 
 /* inputs[row_count][model->input_count] for rows [row, row + row_count). Refuses an infinity, by
- * column and row. */
+ * column and row. For different rows it may run on several threads. */
 int preprocess_rows(const struct preprocess *bound,
                     uint64_t row,
                     uint64_t row_count,

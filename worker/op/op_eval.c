@@ -385,8 +385,8 @@ static int write_predictions(struct eval *eval, struct mlq_err *err)
     char *text = json_dumps(list, JSON_COMPACT);
     const char *metadata[] = {"task", model_task_text(model->task), "classes", text, NULL};
     const char *path = op_output(eval->ctx, "predictions.safetensors");
-    int rc = regression ? safetensors_save(path, numbers, MLQ_COUNT_OF(numbers), metadata, err)
-                        : safetensors_save(path, classes, MLQ_COUNT_OF(classes), metadata, err);
+    int rc = regression ? safetensors_writer_save(path, numbers, MLQ_COUNT_OF(numbers), metadata, err)
+                        : safetensors_writer_save(path, classes, MLQ_COUNT_OF(classes), metadata, err);
     mlq_free(text);
     json_decref(list);
     mlq_free(source);

@@ -195,7 +195,7 @@ static int write_snapshot(void *work, struct mlq_err *err)
     int rc = mlq_fs_make_dirs(snapshot->dir, 0755, err);
     if (rc == 0) {
         remove_old(snapshot->dir); /* now, too: who is killed behind each save would leave one more each time */
-        rc = safetensors_save(snapshot->path, tensors, snapshot->part_count, metadata, err);
+        rc = safetensors_writer_save(snapshot->path, tensors, snapshot->part_count, metadata, err);
     }
     if (rc == 0) {
         remove_old(snapshot->dir);

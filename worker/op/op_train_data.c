@@ -14,6 +14,7 @@
 #include "lib/base/prng.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
+#include "lib/sys/thread.h"
 #include "worker/ml/preprocess.h"
 #include "worker/op/op_memory.h"
 #include "worker/op/op_train.h"
@@ -23,6 +24,23 @@
 #define BLOCK_BYTES      (UINT64_C(4) << 20)  /* of inputs that are hashed at a time */
 #define ROW_BYTES        (2 * sizeof(uint32_t)) /* its place in an order, and its target */
 #define MEMORY_SHARE     2u
+#define PIECE_ROWS       UINT64_C(16384) /* that one thread makes at a time */
+
+/* Rows become inputs in pieces, side by side. */
+struct making {
+    const struct preprocess *bound;
+    uint64_t width;
+    uint64_t rows;
+    float *inputs;
+};
+
+static int make_piece(void *context, size_t i, struct mlq_err *err)
+{
+    const struct making *making = context;
+    uint64_t begin = i * PIECE_ROWS;
+    uint64_t count = making->rows - begin < PIECE_ROWS ? making->rows - begin : PIECE_ROWS;
+    return preprocess_rows(making->bound, begin, count, making->inputs + begin * making->width, err);
+}
 
 static int load_rows(const struct table *table,
                      const char *which,
@@ -43,7 +61,9 @@ static int load_rows(const struct table *table,
     int rc = preprocess_bind(model, columns->columns, columns->count, &bound, err);
     if (rc == 0) {
         set->inputs = mlq_alloc_array(rows * model->input_count, sizeof(float));
-        rc = preprocess_rows(bound, 0, rows, set->inputs, err);
+        struct making making = {
+            .bound = bound, .width = model->input_count, .rows = rows, .inputs = set->inputs};
+        rc = mlq_thread_each(op_cpus(), (size_t)((rows + PIECE_ROWS - 1) / PIECE_ROWS), make_piece, &making, err);
     }
     preprocess_destroy(&bound);
     return rc == 0 ? 0 : mlq_wrap(err, rc, "the %s table", which);
@@ -158,7 +178,7 @@ static int fit(struct op_context *ctx,
         rc = mlq_fail(err, MLQ_EINVAL, "the training table has no feature column");
     }
     if (rc == 0) {
-        rc = preprocess_fit(model, features.columns, features.count, table_rows(table), err);
+        rc = preprocess_fit(model, features.columns, features.count, table_rows(table), op_cpus(), err);
     }
     if (rc == 0 && config->kind == OP_TRAIN_CNN) {
         preprocess_share_channels(model, features.columns, config->cnn.image.channels,

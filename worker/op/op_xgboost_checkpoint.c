@@ -59,7 +59,7 @@ static int replace(const char *dir, const struct safetensors_tensor *model, cons
     if (rc == 0 && rename(newest, before) != 0 && errno != ENOENT) {
         rc = mlq_fail(err, MLQ_EIO, "%s: %s", newest, strerror(errno));
     }
-    rc = rc != 0 ? rc : safetensors_save(newest, model, 1, metadata, err);
+    rc = rc != 0 ? rc : safetensors_writer_save(newest, model, 1, metadata, err);
     mlq_free(newest);
     mlq_free(before);
     return rc;

@@ -136,7 +136,7 @@ static int fit(struct op_xgboost *x, const struct table *table, struct mlq_err *
         rc = mlq_fail(err, MLQ_EINVAL, "the training table has no feature column");
     }
     if (rc == 0) {
-        rc = preprocess_fit(x->model, features.columns, features.count, table_rows(table), err);
+        rc = preprocess_fit(x->model, features.columns, features.count, table_rows(table), op_cpus(), err);
     }
     if (rc == 0) {
         preprocess_keep(x->model);

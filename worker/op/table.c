@@ -14,6 +14,8 @@
 #include "lib/base/panic.h"
 #include "lib/sys/mem.h"
 #include "lib/sys/region.h"
+#include "lib/sys/thread.h"
+#include "worker/op/op.h"
 
 #define METADATA_KEY      "mlq.table"
 #define ROWS_TENSOR       "mlq.row"
@@ -160,8 +162,10 @@ static int check_values(const struct table *table, const struct table_column *co
                     : MLQ_OK;
 }
 
-static int read_values(struct table *table, struct table_column *column, struct mlq_err *err)
+static int read_values(void *context, size_t i, struct mlq_err *err)
 {
+    struct table *table = context;
+    struct table_column *column = &table->columns[i];
     bool is_number = column->kind == TABLE_NUMBER;
     const void *data =
         column_data(table, column->name, is_number ? SAFETENSORS_F64 : SAFETENSORS_I32);
@@ -210,14 +214,12 @@ static int read_columns(struct table *table, const json_t *list, struct mlq_err 
     for (size_t i = 0; i < table->count; i++) {
         struct table_column *column = &table->columns[i];
         int rc = read_declaration(table, column, json_array_get(list, i), err);
-        if (rc == MLQ_OK) {
-            rc = read_values(table, column, err);
-        }
         if (rc != MLQ_OK) {
             return rc;
         }
     }
-    return index_columns(table, err);
+    int rc = mlq_thread_each(op_cpus(), table->count, read_values, table, err);
+    return rc == MLQ_OK ? index_columns(table, err) : rc;
 }
 
 static int read_schema(struct table *table, struct mlq_err *err)
@@ -557,7 +559,7 @@ int table_write_numbers(struct table_writer *writer, size_t i, const double *val
                         struct mlq_err *err)
 {
     MLQ_ASSERT(i < writer->count && writer->kinds[i] == TABLE_NUMBER);
-    return safetensors_append(writer->file, writer->tensors[i], values, count * sizeof *values,
+    return safetensors_writer_append(writer->file, writer->tensors[i], values, count * sizeof *values,
                               err);
 }
 
@@ -565,14 +567,14 @@ int table_write_codes(struct table_writer *writer, size_t i, const int32_t *code
                       struct mlq_err *err)
 {
     MLQ_ASSERT(i < writer->count && writer->kinds[i] == TABLE_CATEGORY);
-    return safetensors_append(writer->file, writer->tensors[i], codes, count * sizeof *codes, err);
+    return safetensors_writer_append(writer->file, writer->tensors[i], codes, count * sizeof *codes, err);
 }
 
 int table_write_source_rows(struct table_writer *writer, const int64_t *rows, size_t count,
                             struct mlq_err *err)
 {
     MLQ_ASSERT(writer->rows_tensor != SIZE_MAX);
-    return safetensors_append(writer->file, writer->rows_tensor, rows, count * sizeof *rows, err);
+    return safetensors_writer_append(writer->file, writer->rows_tensor, rows, count * sizeof *rows, err);
 }
 
 int table_writer_finish(struct table_writer **writer, struct mlq_err *err)
@@ -596,16 +598,17 @@ void table_writer_abort(struct table_writer **writer)
 
 /* ---- Subsets ---- */
 
-/* Values of 8 or 4 bytes, gathered a chunk at a time. */
 struct gather {
     const struct table *table;
     const struct table_subset *subset;
     struct table_writer *writer;
-    union {
-        double numbers[CHUNK_ROWS];
-        int32_t codes[CHUNK_ROWS];
-        int64_t rows[CHUNK_ROWS];
-    } chunk;
+};
+
+/* Values of 8 or 4 bytes, gathered a chunk at a time. */
+union chunk {
+    double numbers[CHUNK_ROWS];
+    int32_t codes[CHUNK_ROWS];
+    int64_t rows[CHUNK_ROWS];
 };
 
 #define SOURCE_ROWS SIZE_MAX /* in place of a column */
@@ -618,50 +621,48 @@ struct gather {
         *used += part[row] == wanted ? 1 : 0;                                                      \
     }
 
-static uint64_t gather_rows(struct gather *gather, size_t column, uint64_t row, size_t *used)
+static uint64_t gather_rows(const struct gather *gather, size_t column, uint64_t row, union chunk *chunk,
+                            size_t *used)
 {
     const uint8_t *part = gather->subset->part;
     const uint8_t wanted = gather->subset->wanted;
     const uint64_t end = gather->table->rows;
     if (column == SOURCE_ROWS) {
-        GATHER(gather->chunk.rows, table_source_row(gather->table, row));
+        GATHER(chunk->rows, table_source_row(gather->table, row));
     } else if (gather->table->columns[column].kind == TABLE_NUMBER) {
         const double *numbers = gather->table->columns[column].numbers;
-        GATHER(gather->chunk.numbers, numbers[row]);
+        GATHER(chunk->numbers, numbers[row]);
     } else {
         const int32_t *codes = gather->table->columns[column].codes;
-        GATHER(gather->chunk.codes, codes[row]);
+        GATHER(chunk->codes, codes[row]);
     }
     return row;
 }
 
-static int write_chunk(struct gather *gather, size_t column, size_t used, struct mlq_err *err)
+static int write_chunk(const struct gather *gather, size_t column, const union chunk *chunk, size_t used,
+                       struct mlq_err *err)
 {
     if (column == SOURCE_ROWS) {
-        return table_write_source_rows(gather->writer, gather->chunk.rows, used, err);
+        return table_write_source_rows(gather->writer, chunk->rows, used, err);
     }
     return gather->table->columns[column].kind == TABLE_NUMBER
-               ? table_write_numbers(gather->writer, column, gather->chunk.numbers, used, err)
-               : table_write_codes(gather->writer, column, gather->chunk.codes, used, err);
+               ? table_write_numbers(gather->writer, column, chunk->numbers, used, err)
+               : table_write_codes(gather->writer, column, chunk->codes, used, err);
 }
 
-static int gather_column(struct gather *gather, size_t column, struct mlq_err *err)
+/* The source rows, then each column. */
+static int gather_column(void *context, size_t i, struct mlq_err *err)
 {
+    const struct gather *gather = context;
+    size_t column = i == 0 ? SOURCE_ROWS : i - 1;
+    union chunk *chunk = mlq_alloc(sizeof *chunk);
     int rc = MLQ_OK;
     for (uint64_t row = 0; rc == MLQ_OK && row < gather->table->rows;) {
         size_t used = 0;
-        row = gather_rows(gather, column, row, &used);
-        rc = write_chunk(gather, column, used, err);
+        row = gather_rows(gather, column, row, chunk, &used);
+        rc = write_chunk(gather, column, chunk, used, err);
     }
-    return rc;
-}
-
-static int gather_all(struct gather *gather, struct mlq_err *err)
-{
-    int rc = gather_column(gather, SOURCE_ROWS, err);
-    for (size_t i = 0; rc == MLQ_OK && i < gather->table->count; i++) {
-        rc = gather_column(gather, i, err);
-    }
+    mlq_free(chunk);
     return rc;
 }
 
@@ -679,18 +680,15 @@ int table_save_subset(const struct table *table, const char *path,
         columns[i].role = subset->roles[i];
     }
     schema.columns = columns;
-    struct gather *gather = mlq_alloc(sizeof *gather);
-    gather->table = table;
-    gather->subset = subset;
-    int rc = table_writer_create(path, &schema, &gather->writer, err);
+    struct gather gather = {.table = table, .subset = subset};
+    int rc = table_writer_create(path, &schema, &gather.writer, err);
     if (rc == MLQ_OK && schema.rows > 0) {
-        rc = gather_all(gather, err);
+        rc = mlq_thread_each(op_cpus(), table->count + 1, gather_column, &gather, err);
     }
     if (rc == MLQ_OK) {
-        rc = table_writer_finish(&gather->writer, err);
+        rc = table_writer_finish(&gather.writer, err);
     }
-    table_writer_abort(&gather->writer);
-    mlq_free(gather);
+    table_writer_abort(&gather.writer);
     mlq_free(columns);
     return rc;
 }

@@ -63,7 +63,8 @@ struct table_column {
 /* ---- Reading: the file is mapped, columns are read in place ---- */
 struct table;
 
-/* Everything is checked here, each code included: a column may then be indexed without fear. */
+/* Everything is checked here, each code included: a column may then be indexed without fear. By all CPUs that the task
+ * has. */
 int table_open(const char *path, MLQ_OWNED_RETURN struct table **table, struct mlq_err *err);
 /* Of a table that this process has just written: its values are not looked at again. */
 int table_open_own(const char *path, MLQ_OWNED_RETURN struct table **table, struct mlq_err *err);
@@ -115,7 +116,8 @@ int table_writer_create(const char *path,
                         MLQ_OWNED_RETURN struct table_writer **writer,
                         struct mlq_err *err);
 
-/* The next `count` values of column `i`; its kind is asserted. Nothing is kept in memory. */
+/* The next `count` values of column `i`; its kind is asserted. Nothing is kept in memory. Several threads may write,
+ * each columns of its own. */
 int table_write_numbers(struct table_writer *writer,
                         size_t i,
                         const double *values,
@@ -136,7 +138,7 @@ int table_write_source_rows(struct table_writer *writer,
 int table_writer_finish(struct table_writer **writer, struct mlq_err *err);
 void table_writer_abort(struct table_writer **writer); /* takes NULL */
 
-/* Some rows of `table`, in their order, as a new file. */
+/* Some rows of `table`, in their order, as a new file: column by column, by all CPUs that the task has. */
 struct table_subset {
     const uint8_t *part;          /* of each row of the table */
     uint8_t wanted;               /* rows whose part is this are written */
