@@ -56,7 +56,7 @@ spec:
       needs: [split]
       ranks: 2
       retry: {limit: 1, on: [signal]}
-      with: {level: fast, shards: 8, epochs: 200, batch: 32, model: {mlp: {hidden: [256, 128]}}, seed: 1}
+      with: {level: fast, shards: 8, epochs: 100, batch: 32, model: {mlp: {hidden: [256, 128]}}, seed: 1}
     eval:   {uses: eval.metrics, needs: [train, split]}
     report: {uses: report, needs: [eval]}
 Y

@@ -7,24 +7,25 @@ train() { # flags of mlq submit
     mlq submit "$BATS_TEST_DIRNAME/elastic.yaml" -q --set "epochs=$EPOCHS" "$@"
 }
 
-# The model of one rank alone, of as many epochs as last some seconds on this machine: a rank needs time to be lost
-# and another one to join.
+# The model of one rank alone, of as many epochs as last five seconds or six on this machine: a rank needs time to be
+# lost and another one to join.
 train_undisturbed() {
-    local job seconds=0
-    export EPOCHS=20
-    while [ "$seconds" -lt 6 ]; do
-        EPOCHS=$((EPOCHS * 2))
+    local job ms=0
+    export EPOCHS=40
+    while :; do
         job=$(train --set ranks=1)
         mlq wait "$job"
-        seconds=$(seconds_of "$job")
+        ms=$(milliseconds_of "$job")
+        [ "$ms" -lt 5000 ] || break
+        EPOCHS=$((EPOCHS * 6000 / ms + 1))
     done
     model_of "$job" >"$MLQ_SCRATCH_DIR/model"
 }
 
-seconds_of() { # JOB: its training's, about
+milliseconds_of() { # JOB: its training's
     local name
     for name in started ended; do
-        date -d "$(field "$1" "stages['train']['attempts'][0]['$name']")" +%s
+        date -d "$(field "$1" "stages['train']['attempts'][0]['$name']")" +%s%3N
     done | { read -r started && read -r ended && echo $((ended - started)); }
 }
 
