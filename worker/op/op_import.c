@@ -4,6 +4,7 @@
  * data.import: a CSV file (input `path`) becomes table.safetensors and profile.json.
  */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,13 +12,15 @@
 #include "lib/base/panic.h"
 #include "lib/sys/log.h"
 #include "lib/sys/mem.h"
+#include "lib/sys/thread.h"
 #include "worker/op/import.h"
-#include "worker/op/op_background.h"
 #include "worker/op/op_table.h"
 #include "worker/op/profile.h"
 #include "worker/op/table.h"
 
-#define BAD_ROWS_MAX INT64_C(1000000000000)
+#define BAD_ROWS_MAX      INT64_C(1000000000000)
+#define PROFILED_COLUMNS  16u /* at a time: profile.h draws its rows anew for each time */
+#define PROFILING_CPUS    4u  /* each needs the room of a profile */
 
 static int read_missing(struct op_context *ctx, struct import_options *options, struct mlq_err *err)
 {
@@ -165,68 +168,48 @@ static int check_target(const char *shown, size_t field, const struct table_colu
     return MLQ_OK;
 }
 
-/* Some of the columns, on one thread and from a table of its own: table_walked is for one thread,
- * and what opening it checks takes as long as a third of the profile. */
-struct share {
-    struct op_context *ctx; /* to tell progress; NULL: tells none */
-    const char *path;       /* of the table */
-    bool is_second;         /* the columns from the middle on */
-    struct table *table;    /* opened here, closed by who began */
-    json_t *profiles;
+/* Some columns at a time, on any thread. */
+struct profiling {
+    struct op_context *ctx;
+    pthread_t teller; /* who may tell progress */
+    const struct table *table;
+    json_t **columns;
 };
 
-static int profile_share(void *work, struct mlq_err *err)
+static int profile_piece(void *context, size_t i, struct mlq_err *err)
 {
-    struct share *share = work;
-    int rc = table_open_own(share->path, &share->table, err);
-    if (rc != MLQ_OK) {
-        return rc;
-    }
-    size_t count = table_column_count(share->table);
-    size_t half = op_cpus() > 1 ? (count + 1) / 2 : count;
-    size_t begin = share->is_second ? half : 0;
-    size_t end = share->is_second ? count : half;
+    const struct profiling *profiling = context;
+    size_t count = table_column_count(profiling->table);
+    size_t begin = i * PROFILED_COLUMNS;
+    size_t end = count - begin < PROFILED_COLUMNS ? count : begin + PROFILED_COLUMNS;
+    (void)err;
     struct profile *profile = profile_create();
-    for (size_t i = begin; i < end; i++) {
-        (void)json_array_append_new(share->profiles, profile_column(profile, share->table, i));
-        if (share->ctx != NULL) {
-            double part = (double)(i + 1 - begin) / (double)(end - begin);
-            op_progress(share->ctx, 0.9 + 0.1 * part, "profiling");
-        }
+    for (size_t c = begin; c < end; c++) {
+        profiling->columns[c] = profile_column(profile, profiling->table, c);
     }
     profile_destroy(&profile);
+    if (pthread_equal(pthread_self(), profiling->teller) != 0) {
+        op_progress(profiling->ctx, 0.9 + 0.1 * (double)end / (double)count, "profiling");
+    }
     return MLQ_OK;
 }
 
-/* Half of the columns on a thread, where there are two CPUs; *profiles has all, in their order.
- * *table is opened. */
-static int profile_columns(struct op_context *ctx, struct table **table, json_t *profiles,
-                           struct mlq_err *err)
+/* A JSON array of all columns, in their order. */
+static json_t *profile_columns(struct op_context *ctx, const struct table *table)
 {
-    const char *path = op_output(ctx, "table.safetensors");
-    struct share first = {.ctx = ctx, .path = path, .profiles = profiles};
-    struct share second = {.path = path, .is_second = true, .profiles = json_array()};
-    struct op_background *background = NULL;
-    struct mlq_err second_err = MLQ_ERR_INIT;
-    int second_rc = MLQ_OK;
-    int rc = op_cpus() > 1 ? op_background_create(&background, err) : MLQ_OK;
-    if (rc == MLQ_OK && background != NULL) {
-        op_background_start(background, profile_share, &second);
+    size_t count = table_column_count(table);
+    struct profiling profiling = {.ctx = ctx,
+                                  .teller = pthread_self(),
+                                  .table = table,
+                                  .columns = mlq_alloc_array(count, sizeof(json_t *))};
+    (void)mlq_thread_each(op_cpus() < PROFILING_CPUS ? op_cpus() : PROFILING_CPUS,
+                          (count + PROFILED_COLUMNS - 1) / PROFILED_COLUMNS, profile_piece, &profiling, NULL);
+    json_t *columns = json_array();
+    for (size_t c = 0; c < count; c++) {
+        (void)json_array_append_new(columns, profiling.columns[c]);
     }
-    if (rc == MLQ_OK) {
-        rc = profile_share(&first, err);
-    }
-    if (background != NULL) {
-        (void)op_background_collect(background, true, &second_rc, &second_err);
-        rc = rc == MLQ_OK && second_rc != MLQ_OK ? mlq_fail(err, second_rc, "%s", second_err.text)
-                                                 : rc;
-    }
-    op_background_destroy(&background);
-    (void)json_array_extend(profiles, second.profiles);
-    json_decref(second.profiles);
-    table_close(&second.table);
-    *table = first.table;
-    return rc;
+    mlq_free(profiling.columns);
+    return columns;
 }
 
 /* Of all columns, *missing cells counted. */
@@ -251,12 +234,13 @@ static int profile(struct op_context *ctx, const struct import_options *options,
                    const struct import *import, struct mlq_err *err)
 {
     struct table *table = NULL;
-    json_t *columns = json_array();
     double missing = 0;
-    int rc = profile_columns(ctx, &table, columns, err);
-    if (rc == MLQ_OK) {
-        rc = check_profiles(options, import, table, columns, &missing, err);
+    int rc = table_open_own(op_output(ctx, "table.safetensors"), &table, err);
+    if (rc != MLQ_OK) {
+        return rc;
     }
+    json_t *columns = profile_columns(ctx, table);
+    rc = check_profiles(options, import, table, columns, &missing, err);
     if (rc != MLQ_OK) {
         json_decref(columns);
         table_close(&table);
