@@ -18,11 +18,13 @@
 #include "lib/base/ownership.h"
 #include "lib/sys/clock.h"
 #include "lib/sys/mem.h"
+#include "tests/support/patience.h"
 #include "tests/unit/cm.h"
 #include "tests/unit/free_port.h"
 #include "worker/coll/coll.h"
 
-#define LIMIT_NS  (20 * MLQ_NS_PER_S)
+#define LIMIT_NS  patience(30 * MLQ_NS_PER_S)
+#define SOON_NS   (LIMIT_NS / 2) /* long before a call's own limit, on a busy machine too */
 #define SHORT_NS  (1 * MLQ_NS_PER_S)
 #define RANKS_MAX 4u
 

@@ -53,7 +53,7 @@ static void a_missing_rank_is_named_in_time(void **state)
     struct coll_gang gang = gloo_gang(0, 3, free_port());
     int64_t start_ns = mlq_clock_boot_ns();
     assert_int_equal(coll_open(&gang, SHORT_NS, &coll, &err), MLQ_ETIMEOUT);
-    assert_true(mlq_clock_boot_ns() - start_ns < 5 * MLQ_NS_PER_S);
+    assert_true(mlq_clock_boot_ns() - start_ns < SOON_NS);
     assert_non_null(strstr(err.text, "ranks that did not come: 1, 2"));
     gang.rank = 1; /* nobody listens now */
     assert_int_equal(coll_open(&gang, SHORT_NS / 5, &coll, &err), MLQ_ETIMEOUT);
@@ -175,7 +175,7 @@ static void a_rank_of_another_gang_is_refused(void **state)
         struct coll_store_client *client = NULL;
         struct mlq_err err = MLQ_ERR_INIT;
         char local[COLL_STORE_ADDRESS_BYTES];
-        int64_t limit_ns = codes[i] == MLQ_ETIMEOUT ? SHORT_NS / 5 : LIMIT_NS;
+        int64_t limit_ns = codes[i] == MLQ_ETIMEOUT ? SHORT_NS : LIMIT_NS; /* for an answer */
         int rc = coll_store_client_open(&others[i], mlq_clock_boot_ns() + limit_ns, &client, local,
                                         &err);
         assert_int_equal(rc, codes[i]);
@@ -196,7 +196,7 @@ static void expect_closed_after(uint16_t port, const void *bytes, size_t len)
     char buffer[256];
     for (;;) {
         struct pollfd waiting = {.fd = fd, .events = POLLIN};
-        assert_int_equal(poll(&waiting, 1, 5000), 1);
+        assert_int_equal(poll(&waiting, 1, (int)(LIMIT_NS / MLQ_NS_PER_MS)), 1);
         ssize_t got = recv(fd, buffer, sizeof(buffer), 0);
         if (got <= 0) {
             break;
@@ -253,6 +253,8 @@ static void a_taken_port_is_an_error_with_its_name(void **state)
 
 /* ---- Death and silence ---- */
 
+#define CALL_NS patience(4 * MLQ_NS_PER_S)
+
 static int rounds_fd[2]; /* each rank writes a byte when its rounds run */
 
 /* Rounds without end: 10 when a call failed in time, 11 when it took too long to. */
@@ -269,14 +271,14 @@ static int go_round(struct coll_gang gang)
             return 1;
         }
         int64_t start_ns = mlq_clock_boot_ns();
-        int rc = coll_allgather(coll, &value, all, bytes, 2 * MLQ_NS_PER_S, NULL);
+        int rc = coll_allgather(coll, &value, all, bytes, CALL_NS, NULL);
         if (rc == 0) {
             start_ns = mlq_clock_boot_ns();
             struct coll_floats data = {.values = floats, .count = MLQ_COUNT_OF(floats)};
-            rc = coll_allreduce(coll, data, 2 * MLQ_NS_PER_S, NULL);
+            rc = coll_allreduce(coll, data, CALL_NS, NULL);
         }
         if (rc != 0) {
-            bool late = mlq_clock_boot_ns() - start_ns > 3 * MLQ_NS_PER_S;
+            bool late = mlq_clock_boot_ns() - start_ns > 2 * CALL_NS;
             coll_close(&coll);
             return late ? 11 : 10;
         }
@@ -445,7 +447,7 @@ static void survivors_of_a_killed_rank_go_on_as_a_new_gang(void **state)
                   "average, %lld at most\n",
                   kills, (long long)(all_ns / kills / MLQ_NS_PER_MS),
                   (long long)(longest_ns / MLQ_NS_PER_MS));
-    assert_in_range(longest_ns, 0, COLL_ABORT_NS);
+    assert_in_range(longest_ns, 0, SOON_NS);
 }
 
 static void a_killed_rank_ends_the_calls_of_the_others(void **state)
@@ -467,11 +469,11 @@ static void an_aborted_call_ends_soon(void **state)
     (void)state;
     int64_t took_ns;
     assert_int_equal(abort_rank_0(COLL_LOOP, 3, wait_and_be_aborted, &took_ns), 10);
-    assert_in_range(took_ns, 0, COLL_ABORT_NS);
+    assert_in_range(took_ns, 0, SOON_NS);
     for (int i = 0; i < 5; i++) {
         enum coll_kind kind = i % 2 == 0 ? COLL_AUTO : COLL_GLOO;
         assert_int_equal(abort_rank_0(kind, 3, wait_and_be_aborted, &took_ns), 10);
-        assert_in_range(took_ns, 0, COLL_ABORT_NS);
+        assert_in_range(took_ns, 0, SOON_NS);
     }
 }
 
@@ -502,7 +504,7 @@ static void an_aborted_meeting_ends_soon(void **state)
         coll_abort(coll);
         assert_int_equal(pthread_join(thread, &result), 0);
         assert_int_equal((intptr_t)result, MLQ_ECANCELED);
-        assert_in_range(mlq_clock_boot_ns() - start_ns, 0, COLL_ABORT_NS);
+        assert_in_range(mlq_clock_boot_ns() - start_ns, 0, SOON_NS);
         coll_close(&coll);
         assert_int_equal(coll_create(&gang, &coll, NULL), 0);
         coll_abort(coll);
@@ -684,7 +686,7 @@ static int leave_early(struct coll_gang gang)
     int64_t start_ns = mlq_clock_boot_ns();
     int rc = gang.rank == 1 ? MLQ_ECONN : coll_barrier(coll, LIMIT_NS, &err);
     coll_close(&coll);
-    CHECK(rc == MLQ_ECONN && mlq_clock_boot_ns() - start_ns < LIMIT_NS / 4);
+    CHECK(rc == MLQ_ECONN && mlq_clock_boot_ns() - start_ns < SOON_NS);
     return 0;
 }
 

@@ -29,7 +29,7 @@ static int open_must_fail(struct coll_gang gang, int64_t timeout_ns, int code, c
     int rc = coll_open(&gang, timeout_ns, &coll, &err);
     int64_t took_ns = mlq_clock_boot_ns() - start_ns;
     if (rc != code || coll != NULL || strstr(err.text, text) == NULL ||
-        took_ns > timeout_ns + 4 * MLQ_NS_PER_S) {
+        took_ns > timeout_ns + SOON_NS) {
         (void)fprintf(stderr, "code %d after %lld ms: %s\n", rc,
                       (long long)(took_ns / MLQ_NS_PER_MS), err.text);
         return 1;
@@ -40,12 +40,12 @@ static int open_must_fail(struct coll_gang gang, int64_t timeout_ns, int code, c
 static int open_no_device(struct coll_gang gang)
 {
     (void)setenv("CUDA_VISIBLE_DEVICES", "", 1);
-    return open_must_fail(gang, SHORT_NS, MLQ_ENOTSUP, "resources: {gpus: 1}");
+    return open_must_fail(gang, LIMIT_NS, MLQ_ENOTSUP, "resources: {gpus: 1}");
 }
 
 static int open_old(struct coll_gang gang)
 {
-    return open_must_fail(gang, SHORT_NS, MLQ_ENOTSUP, "NCCL is 2.18.0, and needs to be 2.19.1");
+    return open_must_fail(gang, LIMIT_NS, MLQ_ENOTSUP, "NCCL is 2.18.0, and needs to be 2.19.1");
 }
 
 static int open_never(struct coll_gang gang)
@@ -55,7 +55,7 @@ static int open_never(struct coll_gang gang)
 
 static int open_fails(struct coll_gang gang)
 {
-    return open_must_fail(gang, SHORT_NS, MLQ_ECONN, "the played wire is cut");
+    return open_must_fail(gang, LIMIT_NS, MLQ_ECONN, "the played wire is cut");
 }
 
 static int open_without_peer(struct coll_gang gang)
@@ -106,7 +106,7 @@ static void an_abort_that_gets_stuck_ends_the_process(void **state)
     (void)state;
     int64_t start_ns = mlq_clock_boot_ns();
     assert_int_equal(run("stuck", open_stuck), COLL_EXIT_STUCK);
-    assert_in_range(mlq_clock_boot_ns() - start_ns, 0, 10 * MLQ_NS_PER_S);
+    assert_in_range(mlq_clock_boot_ns() - start_ns, 0, SOON_NS);
 }
 
 static void bytes_of_one_rank_arrive(void **state)
@@ -131,7 +131,7 @@ static int take_too_much(struct coll_gang gang)
     struct mlq_err err = MLQ_ERR_INIT;
     struct coll *coll = NULL;
     CHECK(open_or_say(&gang, &coll) == 0);
-    CHECK(coll_barrier(coll, SHORT_NS, &err) == MLQ_EIO);
+    CHECK(coll_barrier(coll, LIMIT_NS, &err) == MLQ_EIO);
     CHECK(strstr(err.text, "memory for a message") != NULL);
     coll_close(&coll);
     return 0;
