@@ -23,10 +23,11 @@
 #include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
+#include "tests/support/patience.h"
 #include "worker/exec/nursery.h"
 #include "worker/exec/shimfile.h"
 
-#define WAIT_MS  60000
+#define WAIT_MS  ((int)patience(60000))
 #define LEASE_NS (600 * MLQ_NS_PER_S)
 
 static char attempts[512];
@@ -285,7 +286,7 @@ static void test_serves_again(void **state)
     int shim = rest_one("400-0");
     size_t descriptors = descriptors_of(shim);
     struct shimfile_end end =
-        again(shim, "401-0", "dd if=/dev/zero of=/dev/null bs=64M count=4 2>/dev/null");
+        again(shim, "401-0", "dd if=/dev/zero of=/dev/null bs=64M count=16 2>/dev/null");
     assert_true(end.exit_code == 0 && end.rss_max_bytes > 64 << 20 && end.system_us > 0);
     struct shimfile_end next = again(shim, "402-0", "exit 75");
     assert_int_equal(next.cause, WORKER_CAUSE_REQUEUE);
