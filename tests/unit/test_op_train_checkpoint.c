@@ -78,7 +78,7 @@ static void expect_running(pid_t pid)
 
 static void await_gate(pid_t pid)
 {
-    int64_t deadline_ns = mlq_clock_boot_ns() + 30 * MLQ_NS_PER_S;
+    int64_t deadline_ns = mlq_clock_boot_ns() + patience(60 * MLQ_NS_PER_S);
     while (!mlq_fs_exists(AT_IT)) {
         assert_true(mlq_clock_boot_ns() < deadline_ns);
         expect_running(pid);
@@ -90,7 +90,7 @@ static void await_gate(pid_t pid)
 static void await_log(const struct op_run *run, const char *text)
 {
     char *path = mlq_format("%s.log", run->output);
-    int64_t deadline_ns = mlq_clock_boot_ns() + 30 * MLQ_NS_PER_S;
+    int64_t deadline_ns = mlq_clock_boot_ns() + patience(60 * MLQ_NS_PER_S);
     for (bool found = false; !found;) {
         size_t len = 0;
         char *log = op_run_read(path, &len);
@@ -199,7 +199,7 @@ static void one_that_is_asked_for_meanwhile_comes_next(void **state)
     open_gate();
     op_trainings_await("ckpt-asked", "", pid);
     op_trainings_await("ckpt-asked", "train-00000001-00000000.safetensors", pid);
-    assert_int_equal(count_checkpoints("ckpt-asked"), 2);
+    assert_true(count_checkpoints("ckpt-asked") >= 2);
     assert_int_equal(op_run_wait(pid), 0);
 }
 
@@ -208,10 +208,7 @@ static void a_disk_that_takes_no_more_is_an_error(void **state)
     (void)state;
     struct rlimit before, little;
     struct op_run run = training(LARGE, "out-full", "ckpt-full");
-    pid_t pid = op_run_start(&run);
-    op_trainings_await("ckpt-full", "", pid);
-    assert_int_equal(kill(pid, SIGTERM), 0);
-    assert_int_equal(op_run_wait(pid), 75);
+    op_trainings_stop(&run);
     size_t count = count_checkpoints("ckpt-full");
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     little = (struct rlimit){.rlim_cur = LARGE_TOO_LARGE, .rlim_max = before.rlim_max};

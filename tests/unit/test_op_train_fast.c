@@ -168,10 +168,8 @@ static void a_gang_that_lost_a_rank_is_run_again_from_its_checkpoint(void **stat
 {
     (void)state;
     struct outcome whole = train(LONG, 1);
-    struct op_gang gang = op_gang_start(LONG, "out-lost", "ckpt-lost", 3);
-    op_trainings_await("ckpt-lost", "", gang.pids[0]);
-    op_gang_lose_one(&gang);
-    gang = op_gang_start(LONG, "out-lost", "ckpt-lost", 2);
+    op_gang_interrupt(LONG, "out-lost", "ckpt-lost", 3, SIGKILL);
+    struct op_gang gang = op_gang_start(LONG, "out-lost", "ckpt-lost", 2);
     op_gang_expect(&gang, 0);
     json_t *history = history_of("out-lost");
     assert_true(json_is_true(json_object_get(history, "resumed")));
@@ -183,11 +181,8 @@ static void a_gang_that_lost_a_rank_is_run_again_from_its_checkpoint(void **stat
 static void a_gang_stops_together(void **state)
 {
     (void)state;
+    op_gang_interrupt(LONG, "out-stop", "ckpt-stop", 2, SIGTERM);
     struct op_gang gang = op_gang_start(LONG, "out-stop", "ckpt-stop", 2);
-    op_trainings_await("ckpt-stop", "", gang.pids[0]);
-    assert_int_equal(kill(gang.pids[1], SIGTERM), 0);
-    op_gang_expect(&gang, 75);
-    gang = op_gang_start(LONG, "out-stop", "ckpt-stop", 2);
     op_gang_expect(&gang, 0);
 }
 
