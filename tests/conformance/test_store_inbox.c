@@ -121,7 +121,7 @@ static void test_its_rows_are_what_was_shown(void **state)
     (void)state;
 #define EVERY "SELECT string_agg(j::text || s::text, ', ' ORDER BY j.id, s.idx) FROM mlq.job j JOIN mlq.stage s ON s.job = j.id"
     char *shown = pg_cluster_query(database, EVERY);
-    int64_t limit_ns = mlq_clock_boot_ns() + 30 * MLQ_NS_PER_S;
+    int64_t limit_ns = mlq_clock_boot_ns() + LEASE_NS;
     for (bool is_empty = false; !is_empty;) { /* commits that bring nothing take along what has waited */
         assert_int_equal(suite_commit(&client, &(struct store_batch){0}), MLQ_OK);
         char *left = pg_cluster_query(database, INBOX);
@@ -381,7 +381,7 @@ static void test_the_next_leader_takes_the_inbox_over(void **state)
 
 static void await_empty_inbox(void)
 {
-    int64_t limit_ns = mlq_clock_boot_ns() + 30 * MLQ_NS_PER_S;
+    int64_t limit_ns = mlq_clock_boot_ns() + LEASE_NS;
     for (bool is_empty = false; !is_empty;) {
         char *left = pg_cluster_query(database, INBOX);
         is_empty = left[0] == '\0';

@@ -491,7 +491,7 @@ static inline struct rig *rig_open(struct pg_cluster *cluster)
     rig->cluster = cluster;
     rig->database = pg_cluster_database(cluster);
     rig->lease_ns = 60 * MLQ_NS_PER_S;
-    rig->leader_lease_ns = 2 * MLQ_NS_PER_S;
+    rig->leader_lease_ns = 10 * MLQ_NS_PER_S; /* so that a disk that is busy for seconds deposes nobody */
     (void)unlink("enrolled");
     (void)unlink("server.key");
     assert_int_equal(loop_create(&rig->loop, NULL), MLQ_OK);
@@ -509,13 +509,18 @@ static inline struct rig *rig_open(struct pg_cluster *cluster)
 }
 
 /* One scheduler that serves, one worker that was welcomed, one client. */
-static inline struct rig *rig_open_serving(struct pg_cluster *cluster)
+static inline void rig_serve(struct rig *rig)
 {
-    struct rig *rig = rig_open(cluster);
     rig_start(rig, &rig->a, "a");
     RIG_WAIT(rig, rig_serves(&rig->a));
     rig_client(rig, &rig->a);
     rig_join(rig, &rig->w1, &rig->a);
+}
+
+static inline struct rig *rig_open_serving(struct pg_cluster *cluster)
+{
+    struct rig *rig = rig_open(cluster);
+    rig_serve(rig);
     return rig;
 }
 

@@ -130,7 +130,7 @@ static void test_a_start_is_dated_by_its_worker(void **state)
     (void)rig_submit(rig, WIDE, "");
     RIG_WAIT(rig, rig->w1.assigned_count == 8);
     int64_t began_us = mlq_clock_wall_us();
-    RIG_WAIT(rig, mlq_clock_wall_us() > began_us + 20000);
+    RIG_WAIT(rig, mlq_clock_wall_us() > began_us + 500000);
     int64_t said_us = mlq_clock_wall_us();
     tell_start(rig, 0, began_us);
     tell_start(rig, 1, INT64_MIN);
@@ -138,7 +138,7 @@ static void test_a_start_is_dated_by_its_worker(void **state)
     RIG_WAIT(rig, rig_count(rig, "mlq.fact WHERE kind = 'started'") == 3);
     (void)snprintf(told, sizeof told, "(extract(epoch FROM s.at) * 1e6)::bigint = %lld", (long long)began_us);
     expect_start(rig, 0, told);
-    expect_start(rig, 1, "abs(extract(epoch FROM s.at - a.at)) < 0.001"); /* two readings of two clocks */
+    expect_start(rig, 1, "abs(extract(epoch FROM s.at - a.at)) < 0.2"); /* two readings of two clocks */
     (void)snprintf(told, sizeof told, "(extract(epoch FROM s.at) * 1e6)::bigint >= %lld AND s.at <= now()",
                    (long long)said_us);
     expect_start(rig, 2, told);
@@ -517,8 +517,10 @@ static void test_hellos_that_are_refused(void **state)
 static void test_a_result_counts_once(void **state)
 {
     (void)state;
-    struct rig *rig = rig_open_serving(cluster);
+    struct rig *rig = rig_open(cluster);
     struct rig_worker *w = &rig->w1;
+    rig->leader_lease_ns = patience(4 * MLQ_NS_PER_S); /* is waited for */
+    rig_serve(rig);
     uint64_t job = rig_submit(rig, ONE, "");
     RIG_WAIT(rig, w->assigned_count == 1);
     uint64_t attempt = w->assigned[0].attempt;
@@ -552,8 +554,10 @@ static void test_a_result_counts_once(void **state)
 static void test_a_superseded_leader_is_refused(void **state)
 {
     (void)state;
-    struct rig *rig = rig_open_serving(cluster);
+    struct rig *rig = rig_open(cluster);
     struct rig_worker *w = &rig->w1;
+    rig->leader_lease_ns = patience(4 * MLQ_NS_PER_S); /* is waited for */
+    rig_serve(rig);
     uint64_t job = rig_submit(rig, ONE, "");
     RIG_WAIT(rig, w->assigned_count == 1);
     uint64_t attempt = w->assigned[0].attempt;
@@ -620,11 +624,7 @@ static void test_postgresql_dies(void **state)
     (void)state;
     struct rig *rig = rig_open(cluster);
     struct rig_worker *w = &rig->w1;
-    rig->leader_lease_ns = 10 * MLQ_NS_PER_S;
-    rig_start(rig, &rig->a, "a");
-    RIG_WAIT(rig, rig_serves(&rig->a));
-    rig_client(rig, &rig->a);
-    rig_join(rig, w, &rig->a);
+    rig_serve(rig);
     char endpoint[128];
     (void)snprintf(endpoint, sizeof endpoint, "%s", rig->a.shell->endpoint);
     uint64_t job = rig_submit(rig, ONE, "");
