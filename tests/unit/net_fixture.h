@@ -29,7 +29,7 @@
 #include "lib/sys/mem.h"
 #include "tests/support/patience.h"
 
-#define PATIENCE_NS patience(30 * MLQ_NS_PER_S) /* after that a test fails; none waits so long */
+#define PATIENCE_NS patience(60 * MLQ_NS_PER_S) /* after that a test fails; none waits so long */
 
 struct fixture {
     uv_loop_t *loop;
