@@ -13,7 +13,6 @@ import json
 import os
 import random
 import re
-import re
 import shutil
 import signal
 import statistics
@@ -127,7 +126,7 @@ def waited_for_rows(output):
 
 HANGS = 5
 STANDS_STILL_S = 0.25
-NAMED_WITHIN_S = 10
+NAMED_WITHIN_S = 60
 ENDS_WELL = {0}
 LEFT = {75}
 KILLED = {-signal.SIGKILL}

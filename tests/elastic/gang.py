@@ -272,7 +272,7 @@ class Gang:
     def leader(self):
         return self.current[0] if self.current else None
 
-    def run(self, limit_s=120):
+    def run(self, limit_s=300):
         deadline = time.monotonic() + limit_s
         try:
             while any(member.lives() for member in self.members):

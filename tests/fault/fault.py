@@ -24,7 +24,7 @@ from cluster import now_s
 
 CLIENTS = 4
 LIVE_JOBS_MAX = 30       # more than that and the clients pause
-CLEAN_S = 20             # from the last end until nothing of any attempt is left
+CLEAN_S = 60             # from the last end until nothing of any attempt is left
 INSIDE = "MLQ_FAULT_INSIDE"
 # Namespaces of its own: what is mounted, connected or started here ends with this process.
 NAMESPACES = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -95,7 +95,7 @@ class Trial:
         self.cluster.create()
         self.cluster.start()
         serves = lambda: (self.cluster.try_sql("SELECT count(*) AS n FROM mlq.worker") or [{"n": 0}])[0]["n"]
-        if not self._await(60, lambda: serves() == len(clusters.WORKERS)):
+        if not self._await(180, lambda: serves() == len(clusters.WORKERS)):
             raise RuntimeError(f"the cluster does not come up: see {self.work}/logs")
         load.threading.Thread(target=self._watch_load, daemon=True).start()
         for client in self.clients:
