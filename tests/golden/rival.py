@@ -8,6 +8,8 @@ import struct
 import subprocess
 import sys
 
+PIP_S = 600
+
 
 def enter_venv(venv, packages, modules, untold):
     """Goes on in VENV, which is made on the first run; exits with 77 and says what was `untold` where it cannot."""
@@ -18,7 +20,8 @@ def enter_venv(venv, packages, modules, untold):
     if not python.exists() or subprocess.run([python, "-c", probe], capture_output=True).returncode != 0:
         made = subprocess.run([sys.executable, "-m", "venv", venv], capture_output=True, text=True)
         if made.returncode == 0:
-            made = subprocess.run([python, "-m", "pip", "install", "-q", *packages], capture_output=True, text=True, timeout=480)
+            pip = ["timeout", str(PIP_S), python, "-m", "pip", "install", "-q", *packages]  # 124: not within its time
+            made = subprocess.run(pip, capture_output=True, text=True)
         if made.returncode != 0 or subprocess.run([python, "-c", probe], capture_output=True).returncode != 0:
             print(f"SKIPPED: {untold}, which cannot be installed here:")
             print((made.stdout + made.stderr)[-2000:])

@@ -23,7 +23,7 @@
 
 #define ARGUMENTS_MAX 30
 #define DATABASES_MAX 64
-#define START_TRIES   1500 /* of 20 ms */
+#define START_TRIES   6000 /* of 20 ms */
 
 struct pg_cluster {
     char dir[200];

@@ -251,7 +251,7 @@ def check_card(folder, name):
     widths = [len(re.findall(r"(?<!\\)\|", line)) for line in body.splitlines() if line.startswith("|")]
     assert set(widths) <= {3, 4}, "a name breaks out of its table"
     (snippet,) = re.findall(r"^```python\n(.*?)^```$", body, re.S | re.M)
-    done = subprocess.run([sys.executable, "-c", snippet], cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout.strip(), f"the card's example fails:\n{snippet}\n{done.stderr}"
 
 

@@ -106,7 +106,7 @@ def run(op, name, folder, with_, inputs, record, stage):
     if record is not None:
         control = Control(folder, record)
         env["MLQ_CONTROL"] = control.path
-    done = subprocess.run([op, name], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([op, name], env=env, capture_output=True, text=True, timeout=200)
     return done, out, control
 
 
