@@ -14,18 +14,22 @@
 #include <unistd.h>
 
 #include "lib/base/str.h"
+#include "lib/sys/clock.h"
 #include "lib/sys/fs.h"
 #include "lib/sys/mem.h"
 
 #define STAT_BYTES_MAX    4096
 #define STATUS_BYTES_MAX  16384
 #define ENVIRON_BYTES_MAX (16u << 20)
+#define FORK_NO_EXEC      0x40u /* PF_FORKNOEXEC of Linux's include/linux/sched.h: it runs what its parent ran */
 
 struct process {
     pid_t pid;
     pid_t parent;
     bool is_zombie;
     bool is_ours;
+    bool has_no_exec;  /* forked, and running no program of its own yet */
+    int64_t forked_ns; /* mlq_clock_boot_ns, in steps of 10 ms */
 };
 
 struct snapshot {
@@ -42,7 +46,7 @@ static char *read_proc(pid_t pid, const char *name, size_t bytes_max, size_t *le
     return mlq_fs_read(path, bytes_max, &data, len, NULL) == MLQ_OK ? data : NULL;
 }
 
-/* "pid (comm) state ppid ...": comm may hold anything, also ")". */
+/* "pid (comm) state ppid ...", proc(5): comm may hold anything, also ")". */
 static bool read_process(pid_t pid, struct process *process)
 {
     size_t len;
@@ -50,8 +54,16 @@ static bool read_process(pid_t pid, struct process *process)
     const char *after = text == NULL ? NULL : strrchr(text, ')');
     char state = '?';
     int parent = 0;
-    bool good = after != NULL && sscanf(after + 1, " %c %d", &state, &parent) == 2;
-    *process = (struct process){.pid = pid, .parent = parent, .is_zombie = state == 'Z'};
+    unsigned flags = 0;
+    long long ticks = 0;
+    bool good = after != NULL && sscanf(after + 1,
+                                        " %c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld",
+                                        &state, &parent, &flags, &ticks) == 4;
+    *process = (struct process){.pid = pid,
+                                .parent = parent,
+                                .is_zombie = state == 'Z',
+                                .has_no_exec = (flags & FORK_NO_EXEC) != 0,
+                                .forked_ns = ticks * (MLQ_NS_PER_S / sysconf(_SC_CLK_TCK))};
     mlq_free(text);
     return good;
 }
@@ -128,6 +140,12 @@ static bool has_handler(pid_t pid, int signal)
     return good && (caught >> (signal - 1) & 1) != 0;
 }
 
+/* Between fork and exec a process has its parent's handlers, and a signal that comes behind the exec ends it. */
+static bool may_exec(const struct process *process)
+{
+    return process->has_no_exec && mlq_clock_boot_ns() - process->forked_ns < TREE_SETTLED_NS;
+}
+
 int tree_signal_handlers(int signal)
 {
     struct snapshot snapshot;
@@ -135,7 +153,8 @@ int tree_signal_handlers(int signal)
     int told = 0;
     for (size_t i = 0; i < snapshot.count; i++) {
         const struct process *process = &snapshot.items[i];
-        int fd = process->is_ours && !process->is_zombie ? pidfd_open(process->pid, 0) : -1;
+        bool is_asked = process->is_ours && !process->is_zombie && !may_exec(process);
+        int fd = is_asked ? pidfd_open(process->pid, 0) : -1;
         if (fd >= 0 && has_handler(process->pid, signal)) {
             told += pidfd_send_signal(fd, signal, NULL, 0) == 0 ? 1 : 0;
         }

@@ -13,7 +13,9 @@
  * out. Called by a process that is its orphans' reaper (PR_SET_CHILD_SUBREAPER), none can leave. */
 int tree_signal(int signal);
 
-/* The same, but only to those that have a handler for it: to others SIGUSR1 would be the end. */
+/* The same, but only to those that have a handler for it: to others SIGUSR1 would be the end. One that was forked less
+ * than TREE_SETTLED_NS ago and runs no program of its own yet is about to, and is left alone. */
+#define TREE_SETTLED_NS INT64_C(1000000000)
 int tree_signal_handlers(int signal);
 
 /* Memory that this process's descendants hold for themselves (not files, not shared), in bytes. */
