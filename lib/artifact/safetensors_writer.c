@@ -151,7 +151,8 @@ static int extend(struct safetensors_writer *writer, struct mlq_err *err)
             return MLQ_OK;
         }
         if (errno == ENOSPC || errno == EDQUOT) { /* else: not on this file system */
-            return io_fail(err, "extend", writer->temp);
+            int rc = io_fail(err, "extend", writer->temp);
+            return mlq_wrap(err, rc, "its %" PRId64 " MiB do not fit", (int64_t)bytes >> 20);
         }
     }
     return ftruncate(writer->fd, bytes) == 0 ? MLQ_OK : io_fail(err, "extend", writer->temp);

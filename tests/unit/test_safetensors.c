@@ -153,6 +153,7 @@ static void test_a_disk_that_is_too_small_says_so_before_the_work(void **state)
     struct safetensors_writer *writer = NULL;
     assert_int_equal(safetensors_writer_create(FILE_NAME, &huge, 1, NULL, &writer, &err), MLQ_EFULL);
     assert_null(writer);
+    assert_non_null(strstr(err.text, "write " FILE_NAME ": its 15728640 MiB do not fit: "));
     assert_non_null(strstr(err.text, "No space left on device"));
 }
 

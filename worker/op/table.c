@@ -521,7 +521,7 @@ static int begin(struct table_writer *writer, const char *path, const struct tab
     char *text = rc == MLQ_OK ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (rc != MLQ_OK) {
-        return rc;
+        return mlq_wrap(err, rc, "write %s", path);
     }
     MLQ_ASSERT(text != NULL);
     struct safetensors_tensor *tensors = mlq_alloc_array(schema->column_count + 1, sizeof *tensors);
@@ -549,7 +549,7 @@ int table_writer_create(const char *path, const struct table_schema *schema,
     int rc = begin(writer, path, schema, err);
     if (rc != MLQ_OK) {
         table_writer_abort(&writer);
-        return mlq_wrap(err, rc, "write %s", path);
+        return rc;
     }
     *out = writer;
     return MLQ_OK;
