@@ -86,10 +86,10 @@ int safetensors_writer_write(struct safetensors_writer *writer, const void *data
  * as the columns of a table do. More than it declared is MLQ_EINVAL. Several threads may do so at once, each with
  * tensors of its own. */
 int safetensors_writer_append(struct safetensors_writer *writer,
-                       size_t i,
-                       const void *data,
-                       size_t bytes,
-                       struct mlq_err *err);
+                              size_t i,
+                              const void *data,
+                              size_t bytes,
+                              struct mlq_err *err);
 /* Frees the writer in any case; an incomplete file is an error and is removed. */
 int safetensors_writer_finish(struct safetensors_writer **writer, struct mlq_err *err);
 /* The same, but not durable: of an output, which is synced when the store takes it. */
@@ -98,9 +98,9 @@ void safetensors_writer_abort(struct safetensors_writer **writer); /* takes NULL
 
 /* All at once, data members set. */
 int safetensors_writer_save(const char *path,
-                     const struct safetensors_tensor *tensors,
-                     size_t count,
-                     const char *const *metadata,
-                     struct mlq_err *err);
+                            const struct safetensors_tensor *tensors,
+                            size_t count,
+                            const char *const *metadata,
+                            struct mlq_err *err);
 
 #endif

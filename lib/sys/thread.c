@@ -27,7 +27,7 @@ struct each {
     mlq_thread_fn run;
     void *context;
     size_t count;
-    atomic_size_t next; /* beyond `count` when one has failed */
+    atomic_size_t next;   /* beyond `count` when one has failed */
     pthread_mutex_t lock; /* guards what follows */
     size_t failed;
     int rc;
